@@ -1,0 +1,32 @@
+# Two commands do everything: `make grow` and `make test`. Both install into .venv first if needed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install grow test test-slow lint types clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+grow: install
+	$(BIN)/structnet grow
+
+test: install
+	$(BIN)/pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv results build *.egg-info

@@ -1,0 +1,289 @@
+"""`structnet grow`: the tournament as a command."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+from rich.console import Console
+
+from search.experiment import Experiment
+from search.options import CommonOptions, merged, sizes
+from structnet.errors import UserError
+
+if TYPE_CHECKING:
+    from structnet.data import Dataset
+    from structnet.network import StructNet
+    from tournament.coordinator import Result
+    from tournament.pool import Pool
+    from tournament.settings import Settings
+
+ON_DIGITS = {
+    "architecture": "input,32,classes",
+    "density": 0.05,
+    "epochs": 40,
+    "batch_size": 32,
+    "round_steps": 33,
+    "heat_steps": 66,
+}
+OTHERWISE = {"architecture": "input,100,classes", "epochs": 20}
+DENSITY = 0.01
+
+
+class GrowOptions(CommonOptions):
+    """The options of `grow`; defaults of a dataset are in ON_DIGITS and OTHERWISE."""
+
+    architecture: str
+    density: float | None = None
+    epochs: int
+    allocation: str = "proportional"
+    rounds: int = 12
+    round_steps: int = 100
+    heat_steps: int = 200
+    candidates: int = 16
+    actions: str = "patch,widen,insert_layer,clone,prune,rewire_and_patch"
+    trigger: str = "interval"
+    policy: str = "score"
+    target_accuracy: float | None = None
+    max_parameters: int | None = None
+    income: float = 0.05
+    opening_credits: float | None = None
+    refund: float = 0.5
+    price: float = 0.005
+    score_floor: int = 32
+    information: str = "decoder"
+    learning_rate: float = 8e-3
+    batch_size: int = 128
+    l1: float = 5e-5
+    input_dropout: float = 0.0
+    shift: int = 0
+    minutes: float | None = Field(default=None, gt=0)
+    repeats: int = Field(default=1, ge=1)
+
+
+def run(given: dict[str, Any]) -> None:
+    """Runs the command with the options given on its line."""
+    dataset = given.get("dataset") or "digits"
+    options = merged(GrowOptions, given, ON_DIGITS if dataset == "digits" else OTHERWISE)
+    console = Console()
+    settings_for(options, options.rng_seed)
+    experiment = Experiment("grow", options, options.model_dump(mode="json"))
+    data, seeds = _load(options), range(options.rng_seed, options.rng_seed + options.repeats)
+    seed = seed_network(options, data, options.rng_seed)
+    console.print(f"Growing {seed.describe()} on {data.name}: {_shape_of(data)}", highlight=False)
+    console.print(
+        f"up to {options.rounds} rounds, {options.epochs} epochs, {options.workers} workers; "
+        f"experiment {experiment.name}",
+        highlight=False,
+    )
+    results = _grow_all(options, data, experiment, list(seeds), console)
+    _summarise(results, options, experiment, console)
+
+
+def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
+    """The settings of one repetition; raises UserError for what cannot be."""
+    from structnet.training import Recipe
+    from tournament.ledger import Economy
+    from tournament.settings import Settings
+
+    return Settings(
+        epochs=options.epochs,
+        rounds=options.rounds,
+        round_steps=options.round_steps,
+        heat_steps=options.heat_steps,
+        candidates=options.candidates,
+        actions=tuple(name.strip() for name in options.actions.split(",") if name.strip()),
+        trigger=options.trigger,
+        policy=options.policy,
+        target_accuracy=options.target_accuracy,
+        max_parameters=options.max_parameters,
+        price=options.price,
+        score_floor=options.score_floor,
+        information=options.information,
+        learning_rate=options.learning_rate,
+        minutes=options.minutes,
+        recipe=Recipe(
+            batch_size=options.batch_size,
+            l1=options.l1,
+            input_dropout=options.input_dropout,
+            shift=options.shift,
+            rng_seed=rng_seed,
+        ),
+        economy=Economy(options.income, options.opening_credits, options.refund),
+    )
+
+
+def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNet:
+    """The sparse seed; raises UserError if the ends of its architecture do not fit the data."""
+    from structnet.network import StructNet
+    from structnet.topology import check_architecture, least_density
+
+    text = options.architecture.replace("input", str(data.input_units)).replace("classes", str(data.classes))
+    shape = sizes(text)
+    if shape[0] != data.input_units or shape[-1] != data.classes:
+        raise UserError(
+            f"architecture is {text}, but {data.name} has {data.input_units} inputs and {data.classes} classes: "
+            f"begin with {data.input_units} and end with {data.classes}"
+        )
+    density = options.density
+    if density is None:
+        # Where few inputs leave less than it takes to reach every unit, the default is a little above that.
+        density = min(1.0, max(DENSITY, 1.2 * least_density(check_architecture(shape))))
+    return StructNet(shape, density, rng_seed=rng_seed, allocation=options.allocation, ensure_paths=True)
+
+
+def _load(options: GrowOptions) -> Dataset:
+    from structnet.data import load_dataset
+
+    return load_dataset(options.dataset, data_dir=options.data_dir, standardise=options.standardise)
+
+
+def _shape_of(data: Dataset) -> str:
+    counts = f"{len(data.train):,} / {len(data.validation):,} / {len(data.test):,}"
+    return f"{data.input_units} inputs, {data.classes} classes, {counts} images to train, validate, test"
+
+
+def _grow_all(
+    options: GrowOptions, data: Dataset, experiment: Experiment, seeds: list[int], console: Console
+) -> list[Result]:
+    """One tournament per rng_seed, on one pool; finished ones are not run again on a resume."""
+    import ray
+
+    from tournament.pool import RayPool, start_ray
+
+    started = start_ray(options.workers, options.cpus_per_worker, options.gpus_per_worker, options.address)
+    try:
+        pool = RayPool(
+            data,
+            options.workers,
+            cpus_per_worker=options.cpus_per_worker,
+            gpus_per_worker=options.gpus_per_worker,
+            device=options.device,
+        )
+        results = []
+        for seed in seeds:
+            trial = f"seed-{seed:04d}" if len(seeds) > 1 else ""
+            if experiment.finished(trial):
+                console.print(f"rng_seed {seed} is finished already", highlight=False)
+                continue
+            if trial:
+                console.print(f"rng_seed {seed}", highlight=False)
+            results.append(_grow_one(options, data, experiment, pool, seed, trial, console))
+        pool.close()
+        return results
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _grow_one(
+    options: GrowOptions,
+    data: Dataset,
+    experiment: Experiment,
+    pool: Pool,
+    seed: int,
+    trial: str,
+    console: Console,
+) -> Result:
+    from search.live import watcher
+    from tournament.coordinator import Tournament
+    from tournament.progress import Checkpoint
+
+    folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
+    experiment.start(trial, seed)
+    try:
+        with watcher(console) as observer:
+            tournament = Tournament(
+                seed_network(options, data, seed),
+                data,
+                settings=settings_for(options, seed),
+                pool=pool,
+                writer=experiment.writer,
+                checkpoint=Checkpoint(folder, data.preprocessing, data.class_names),
+                observer=observer,
+                heartbeat=lambda row: experiment.update(trial, **_progress_columns(row)),
+                trial=trial,
+            )
+            result = tournament.run(resume=options.resume)
+    except KeyboardInterrupt:
+        experiment.end(trial, "interrupted")
+        again = f"structnet grow … --name {experiment.name} --resume"
+        console.print(f"\ninterrupted; everything so far is written. Go on with: {again}", highlight=False)
+        sys.exit(130)
+    except Exception as error:
+        experiment.end(trial, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        raise
+    experiment.end(trial, "finished", **_final_columns(result))
+    _print_result(result, console)
+    return result
+
+
+def _progress_columns(row: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "parameters",
+        "connections",
+        "steps",
+        "steps_all",
+        "parameter_steps",
+        "parameter_steps_all",
+        "accuracy",
+    )
+    return {name: row[name] for name in (*names, "seconds")}
+
+
+def _final_columns(result: Result) -> dict[str, Any]:
+    progress, network = result.progress, result.network
+    return {
+        "seconds": progress.seconds,
+        "parameters": network.parameter_count,
+        "connections": network.connection_count,
+        "steps": progress.step,
+        "steps_all": progress.steps_all,
+        "parameter_steps": progress.parameter_steps,
+        "parameter_steps_all": progress.parameter_steps_all,
+        "accuracy": result.measured.accuracy,
+        "test_accuracy": result.test.accuracy,
+        "test_loss": result.test.loss,
+        "dense_accuracy": result.dense[0].accuracy,
+        "dense_test_accuracy": result.dense[1].accuracy,
+        "snapshot": result.snapshot or None,
+    }
+
+
+def _print_result(result: Result, console: Console) -> None:
+    from structnet.topology import parameters_dense
+
+    dense = result.dense_architecture
+    console.print(f"Growth ended because {result.progress.reason}.", highlight=False)
+    console.print(
+        f"Grown: {result.network.describe()}; validation {result.measured.accuracy:.2%}, "
+        f"test {result.test.accuracy:.2%}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
+        f"validation {result.dense[0].accuracy:.2%}, test {result.dense[1].accuracy:.2%}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _summarise(results: list[Result], options: GrowOptions, experiment: Experiment, console: Console) -> None:
+    from structnet.training import mean_and_spread
+
+    rows = [row for row in experiment.rows.values() if row["status"] == "finished"]
+    if len(rows) > 1:
+        for name, shown in (("test_accuracy", ".4f"), ("dense_test_accuracy", ".4f"), ("parameters", ",.0f")):
+            mean, spread = mean_and_spread([row[name] for row in rows])
+            text = f"{name}: mean {mean:{shown}}, spread {spread:{shown}} over {len(rows)} rng_seeds"
+            console.print(text, highlight=False)
+    snapshot = next((row["snapshot"] for row in rows if row.get("snapshot")), None)
+    console.print(
+        f"Tables: {options.results}/tables  Snapshot: {snapshot}.safetensors", highlight=False, soft_wrap=True
+    )
+    columns = "round, action, site, parameters, accuracy, gain, balance"
+    sql = f"select {columns} from rounds where experiment = '{experiment.name}' order by trial, round"
+    where = "" if options.results == "results" else f" --results {options.results}"
+    console.print(f'Look closer: structnet query "{sql}"{where}', highlight=False, soft_wrap=True)

@@ -1,0 +1,29 @@
+"""Sparse networks that grow: the bottom floor, torch only.
+
+The public names are imported when they are first used, so that `structnet.errors` does not cost a command
+line the seconds that torch takes.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from structnet.data import load_dataset
+    from structnet.network import StructNet
+    from structnet.training import fit
+
+__all__ = ["StructNet", "fit", "load_dataset"]
+
+_HOMES = {
+    "StructNet": "structnet.network",
+    "fit": "structnet.training",
+    "load_dataset": "structnet.data",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'structnet' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,112 @@
+"""Insert layer: a new group after a hidden one, without changing the output.
+
+After ReLU, some units are passed on by the identity - one connection of value 1, bias 0 - and hand their
+outgoing connections over to it (Chen et al. 2016, Net2Net); new connections of value 0 between the two
+groups are what the layer can learn with. Units that are not passed on keep their connections, which then
+skip the new group, so a layer may cost as little as there is to spend. For any activation, the new group can
+instead lie on a path beside the old links that ends in zeros.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from structnet.actions.base import Action, Context, Proposal, fed_by
+from structnet.actions.units import RULES, connect_units, plan_units
+from structnet.actions.widen import unit_shape
+from structnet.activations import activation_named
+from structnet.diagnosis import largest
+from structnet.edit import Edit, add_group, connect, redirect
+from structnet.network import StructNet
+
+
+def propose(context: Context) -> list[Proposal]:
+    """For every hidden group and size: a path beside it by each rule, and the identity where that is possible.
+
+    Without a hidden group, a path beside the link from input to output.
+    """
+    topology = context.topology
+    idempotent = activation_named(context.state.network.activation).idempotent
+    proposals: dict[tuple[str, int], Proposal] = {}
+    for group in range(1, topology.groups - 1) if topology.groups > 2 else [0]:
+        for size in context.sizes:
+            found = [_path(context, group, rule, size) for rule in RULES]
+            if idempotent and group > 0:
+                found.append(_identity(context, group, size))
+            for proposal in found:
+                if proposal is not None:
+                    proposals.setdefault((proposal.site, proposal.parameters_added), proposal)
+    return list(proposals.values())
+
+
+def apply(network: StructNet, proposal: Proposal) -> Edit:
+    plan = proposal.plan
+    position = plan["after"] + 1
+    if "units" not in plan:
+        return connect_units(add_group(network, position, plan["biases"]), plan)
+    units = plan["units"]
+    edit = add_group(network, position, np.zeros(len(units)))
+    before, copies = edit.number_now(units), edit.new_units
+    topology = edit.network.topology
+    copy_of = np.full(int(topology.offsets[-1]), -1, dtype=np.int64)
+    copy_of[before] = copies
+    leaving = np.flatnonzero(copy_of[topology.source] >= 0)
+    edit = edit.then(redirect(edit.network, leaving, copy_of[topology.source[leaving]]))
+    source = np.concatenate([before, edit.number_now(plan["source"])])
+    target = np.concatenate([copies, copies[plan["source_unit"]]])
+    value = np.concatenate([np.ones(len(units)), np.zeros(len(plan["source"]))])
+    return edit.then(connect(edit.network, source, target, value))
+
+
+ACTION = Action("insert_layer", propose, apply, preserves_output=True)
+
+
+def _path(context: Context, group: int, rule: str, size: int) -> Proposal | None:
+    topology = context.topology
+    targets = fed_by(topology, group)
+    fan_in = topology.fan_in()[topology.offsets[group + 1] : topology.offsets[group + 2]]
+    fan_out = topology.fan_out()[topology.units_of(group)]
+    shape = unit_shape(fan_in, fan_out, size)
+    if shape is None:
+        return None
+    count, each_in, each_out = shape
+    plan = plan_units(context, [group], targets, count=count, fan_in=each_in, fan_out=each_out, rule=rule)
+    if plan is None:
+        return None
+    return Proposal(
+        "insert_layer",
+        f"after group {group}: {len(plan.biases)} units beside its links, by {rule} fan-in",
+        plan.parameters,
+        context.gain(plan.gradient),
+        plan={"after": group, **plan.plan()},
+    )
+
+
+def _identity(context: Context, group: int, size: int) -> Proposal | None:
+    """A quarter of the size in identity units, those with most to gain, and the rest in connections at 0."""
+    topology = context.topology
+    error = context.diagnosis.errors[group]
+    if error is None:
+        return None
+    # The identity changes neither activation nor slope, so the error at the copy is the error at the unit.
+    product = context.diagnosis.outer(group, group)
+    through = product.diagonal().double().cpu().numpy()
+    gradient = product.clone().fill_diagonal_(0.0)
+    first = int(topology.offsets[group])
+    promise = gradient.norm(dim=1).double().cpu().numpy()
+    promise[topology.fan_out()[topology.units_of(group)] == 0] = 0.0
+    count = min(int(np.count_nonzero(promise)), max(1, size // 4))
+    if count == 0 or size < 3:
+        return None
+    chosen = np.sort(np.argsort(-promise, kind="stable")[:count])
+    rows = gradient[torch.from_numpy(chosen).to(gradient.device)]
+    copy, source, new = largest(rows, size - 2 * count)
+    bias = error.sum(dim=1).double().cpu().numpy()
+    return Proposal(
+        "insert_layer",
+        f"after group {group}: identity of {count} units, {len(new)} connections",
+        2 * count + len(new),
+        context.gain(new, through[chosen], bias[chosen]),
+        plan={"after": group, "units": chosen + first, "source": source + first, "source_unit": copy},
+    )

@@ -1,0 +1,106 @@
+"""Prune: the connections of least worth go, and with them the units that lose their way in or out.
+
+The one action that gives parameters back. Worth is w²·√v, v being Adam's second moment - a free diagonal of
+the Fisher information - or the magnitude. Both are proposed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from structnet.actions.base import Action, Context, Proposal, flat_gradient, flat_values
+from structnet.edit import Edit, disconnect, fold
+from structnet.network import StructNet
+from structnet.shrinking import worth
+from structnet.topology import Topology
+
+NEWBORN_STEPS = 200  # a connection grown less than so many steps ago has not had its chance yet
+RULES = ("w²·√v", "magnitude")
+
+
+def propose(context: Context) -> list[Proposal]:
+    """At every size and by both rules: as many of the least worth as free no more parameters than that."""
+    topology = context.topology
+    idle = freed_by(topology, np.empty(0, dtype=np.int64))
+    proposals = []
+    if idle:
+        proposals.append(
+            _proposal(context, "units without a way in or out", np.empty(0, dtype=np.int64), idle)
+        )
+    for rule in RULES:
+        order = weakest(context, rule)[: topology.connections // 2]
+        taken = set()
+        for size in context.sizes:
+            count, freed = _count_for(topology, order, size)
+            if count and freed not in taken:
+                taken.add(freed)
+                site = f"all links: {count} connections by {rule}"
+                proposals.append(_proposal(context, site, order[:count], freed))
+    return proposals
+
+
+def apply(network: StructNet, proposal: Proposal) -> Edit:
+    edit = disconnect(network, proposal.plan["connections"])
+    return edit.then(fold(edit.network))
+
+
+ACTION = Action("prune", propose, apply, preserves_output=False)
+
+
+def weakest(context: Context, rule: str = RULES[0]) -> np.ndarray:
+    """Connections by their index, those of least worth first; newborns are left out.
+
+    Connections of the seed are never newborn. Before the first optimizer step w²·√v says nothing and the
+    magnitude decides.
+    """
+    state = context.state
+    connections = context.topology.connections
+    magnitude = np.abs(flat_values(state.network)[:connections])
+    score = worth(state) if rule == RULES[0] and state.optimizer.step > 0 else magnitude
+    born = state.born[:connections]
+    newborn = (born > 0) & (state.step - born < NEWBORN_STEPS)
+    order = np.lexsort((magnitude, score))
+    return order[~newborn[order]]
+
+
+def lost_gain(context: Context, connections: np.ndarray) -> float:
+    """Bits gained by setting connections to 0, to first order: usually negative."""
+    values = flat_values(context.state.network)[connections]
+    return float((values * flat_gradient(context)[connections]).sum() / np.log(2))
+
+
+def freed_by(topology: Topology, connections: np.ndarray) -> int:
+    """Parameters freed when these connections go and units without a way in or out are folded away."""
+    stays = np.ones(topology.connections, dtype=bool)
+    stays[connections] = False
+    units = int(topology.offsets[-1])
+    hidden = np.zeros(units, dtype=bool)
+    hidden[topology.offsets[1] : topology.offsets[-2]] = True
+    gone = np.zeros(units, dtype=bool)
+    while True:
+        reached = np.zeros(units, dtype=bool)
+        reached[topology.target[stays]] = True
+        heard = np.zeros(units, dtype=bool)
+        heard[topology.source[stays]] = True
+        leaving = hidden & ~gone & ~(reached & heard)
+        if not leaving.any():
+            return int(topology.connections - stays.sum() + gone.sum())
+        gone |= leaving
+        stays &= ~(gone[topology.source] | gone[topology.target])
+
+
+def _count_for(topology: Topology, order: np.ndarray, size: int) -> tuple[int, int]:
+    """How many of the first in this order can go for at most `size` freed parameters, and what that frees."""
+    fits, too_many = 0, min(size, len(order)) + 1
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if freed_by(topology, order[:middle]) <= size:
+            fits = middle
+        else:
+            too_many = middle
+    return fits, freed_by(topology, order[:fits])
+
+
+def _proposal(context: Context, site: str, connections: np.ndarray, freed: int) -> Proposal:
+    plan = {"connections": np.sort(connections)}
+    return Proposal("prune", site, -freed, lost_gain(context, connections), plan=plan)

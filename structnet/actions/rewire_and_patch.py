@@ -1,0 +1,20 @@
+"""Rewire and patch: some connections move and some are added, all to where the gradient is largest."""
+
+from __future__ import annotations
+
+from structnet.actions.base import Action, Context, Proposal
+from structnet.actions.rewire import SHARES, apply, moved
+
+
+def propose(context: Context) -> list[Proposal]:
+    """At every size, with a tenth of the connections moved, and with as many moved as are added."""
+    proposals: dict[tuple[int, int], Proposal] = {}
+    for size in context.sizes:
+        for count in (round(SHARES[0] * context.topology.connections), size):
+            proposal = moved(context, "rewire_and_patch", count, size)
+            if proposal is not None:
+                proposals.setdefault((proposal.connections_moved, size), proposal)
+    return list(proposals.values())
+
+
+ACTION = Action("rewire_and_patch", propose, apply, preserves_output=False)

@@ -1,0 +1,40 @@
+"""Activation functions of hidden units, each with its derivative as a function of its own output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from structnet.errors import UserError
+
+
+@dataclass(frozen=True)
+class Activation:
+    """apply: pre-activation -> activation. slope: activation -> derivative there.
+
+    floor and ceiling bound the activation where it is bounded (None: unbounded). idempotent: applying it twice
+    changes nothing, so an identity layer can be inserted after it (Chen et al. 2016, Net2Net).
+    """
+
+    apply: Callable[[torch.Tensor], torch.Tensor]
+    slope: Callable[[torch.Tensor], torch.Tensor]
+    floor: float | None
+    ceiling: float | None
+    idempotent: bool = False
+
+
+ACTIVATIONS = {
+    # The sign of an activation that is never negative is 0 or 1, and costs a sixth of a comparison and a cast.
+    "relu": Activation(torch.relu, torch.sign, 0.0, None, idempotent=True),
+    "tanh": Activation(torch.tanh, lambda a: 1 - a * a, -1.0, 1.0),
+    "sigmoid": Activation(torch.sigmoid, lambda a: a * (1 - a), 0.0, 1.0),
+}
+
+
+def activation_named(name: str) -> Activation:
+    """The activation of this name; raises UserError for an unknown one."""
+    if name not in ACTIVATIONS:
+        raise UserError(f"activation is '{name}', but must be one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]

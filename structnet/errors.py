@@ -1,0 +1,7 @@
+"""The one exception for a mistake of the user: its message is one line, and the command line prints only that."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Names the value, the rule it broke and the way out, on one line. Commands exit with code 2."""

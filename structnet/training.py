@@ -1,0 +1,317 @@
+"""Training on tensors in memory: batches, one step, evaluation, and `fit`.
+
+Everything random here is a function of (rng_seed, step): the batch of step 731 is the same whether a run gets
+there in one go, after a resume, or inside a fork on another worker. So forks that train "for the same steps"
+see the same images with the same noise, and a snapshot needs no generator state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from structnet.data import Dataset, Split
+from structnet.errors import UserError
+from structnet.information import log2_likelihoods
+from structnet.network import StructNet, flatten
+from structnet.propagation import backpropagate, propagate
+from structnet.rates import AgeRates, scaled_step
+from structnet.seeds import seed_sequence, torch_seed
+from structnet.train_state import TrainState
+
+
+class Diverged(ArithmeticError):
+    """The loss or a parameter is no longer finite."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, apart from its length and learning rate.
+
+    l1: weight of the sum of absolute connection values in the loss (biases are free). input_dropout: share of
+    inputs set to zero, the others scaled up. shift: images are moved by up to this many pixels each way.
+    rates: learning rates by age of a parameter; None for one rate.
+    """
+
+    batch_size: int = 128
+    l1: float = 0.0
+    input_dropout: float = 0.0
+    shift: int = 0
+    rates: AgeRates | None = None
+    rng_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"batch_size is {self.batch_size}, but must be at least 1")
+        if not 0 <= self.input_dropout < 1:
+            raise UserError(f"input_dropout is {self.input_dropout}, but must be in [0, 1): it is a share")
+        if self.l1 < 0 or self.shift < 0:
+            raise UserError(f"l1 is {self.l1} and shift {self.shift}, but neither may be negative")
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches in one pass; at least one."""
+    return max(1, images // batch_size)
+
+
+def batch_indices(images: int, batch_size: int, rng_seed: int, step: int) -> np.ndarray:
+    """(batch,) positions of the training images of one step: a fresh order every epoch, no image twice in it."""
+    per_epoch = steps_per_epoch(images, batch_size)
+    order = _epoch_order(images, rng_seed, step // per_epoch)
+    start = (step % per_epoch) * batch_size
+    return order[start : start + batch_size]
+
+
+@lru_cache(maxsize=8)
+def _epoch_order(images: int, rng_seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng(seed_sequence(rng_seed, "batches", epoch)).permutation(images)
+
+
+def training_batch(split: Split, recipe: Recipe, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The inputs, (features, batch), and labels, (batch,), of one step, with augmentation and dropout."""
+    indices = batch_indices(len(split), recipe.batch_size, recipe.rng_seed, step)
+    where = torch.from_numpy(indices).to(split.labels.device)
+    images = _rows(split.images, where)
+    if recipe.shift or recipe.input_dropout:
+        noise = torch.Generator(images.device).manual_seed(torch_seed(recipe.rng_seed, "noise", step))
+        if recipe.shift:
+            images = shifted(images, recipe.shift, noise)
+        if recipe.input_dropout:
+            keep = torch.rand(images.shape, generator=noise, device=images.device) >= recipe.input_dropout
+            images = images * keep / (1 - recipe.input_dropout)
+    return flatten(images, images.dtype), split.labels.index_select(0, where)
+
+
+def _rows(images: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """The images at these positions; flattened first, as torch copies whole rows faster."""
+    if not images.is_contiguous():
+        return images[where]
+    flat = images.view(len(images), -1)
+    return flat.index_select(0, where).view(len(where), *images.shape[1:])
+
+
+def shifted(images: torch.Tensor, reach: int, generator: torch.Generator) -> torch.Tensor:
+    """Every image, (batch, ..., height, width), moved by a random whole number of pixels up to `reach` each way.
+
+    What moves in from outside is 0. Raises UserError for inputs that are not images.
+    """
+    if images.dim() < 3:
+        raise UserError("shift is for images, but this dataset has plain columns: leave --shift at 0")
+    batch, height, width = len(images), images.shape[-2], images.shape[-1]
+    flat = images.reshape(batch, -1, height, width)
+    padded = torch.nn.functional.pad(flat, (reach, reach, reach, reach))
+    wide = width + 2 * reach
+    corner = torch.randint(0, 2 * reach + 1, (2, batch), generator=generator, device=images.device)
+    rows = torch.arange(height, device=images.device) * wide
+    inside = (rows[:, None] + torch.arange(width, device=images.device)).view(1, -1)
+    cell = inside + (corner[0] * wide + corner[1])[:, None]
+    moved = padded.flatten(2).gather(2, cell[:, None, :].expand(-1, flat.shape[1], -1))
+    return moved.view(images.shape)
+
+
+def loss_and_gradient(
+    network: StructNet, values: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean cross-entropy in nats, and its gradient by the flat vector. inputs: (features, batch)."""
+    activations = propagate(network, values, inputs)
+    log_probability = torch.log_softmax(activations[-1], dim=0)
+    true_class = labels.unsqueeze(0)
+    loss = log_probability.gather(0, true_class).sum().div_(-len(labels))
+    error = log_probability.exp_()
+    error.scatter_add_(0, true_class, error.new_full(true_class.shape, -1.0))
+    return loss, backpropagate(network, values, activations, error.div_(len(labels)))[0]
+
+
+def train_steps(
+    state: TrainState, split: Split, recipe: Recipe, steps: int, learning_rate: Callable[[int], float]
+) -> torch.Tensor:
+    """Trains in place for so many steps and returns their losses, (steps,), in nats, before L1.
+
+    learning_rate: step along the line -> rate. Raises Diverged when a loss or a parameter is not finite.
+    """
+    network, optimizer = state.network, state.optimizer
+    values = network.values.detach()
+    connections = network.connection_count
+    born = torch.from_numpy(state.born).to(values.device) if recipe.rates else None
+    losses = torch.empty(steps, device=values.device)
+    for index in range(steps):
+        inputs, labels = training_batch(split, recipe, state.step)
+        losses[index], gradient = loss_and_gradient(network, values, inputs, labels)
+        if recipe.l1:
+            gradient[:connections].add_(values[:connections].sign(), alpha=recipe.l1)
+        before = values.clone() if born is not None else None
+        optimizer.update(values, gradient, learning_rate(state.step))
+        if recipe.rates is not None and born is not None and before is not None:
+            values.copy_(scaled_step(before, values, recipe.rates.scale(state.step - born)))
+        state.step += 1
+    if not (torch.isfinite(losses).all() and torch.isfinite(values).all()):
+        raise Diverged(f"training diverged within {steps} steps of step {state.step}")
+    return losses
+
+
+def constant(rate: float) -> Callable[[int], float]:
+    """One learning rate for all steps."""
+    return lambda step: rate
+
+
+def cosine(rate: float, start: int, stop: int, *, floor: float = 0.0) -> Callable[[int], float]:
+    """From `rate` at step `start` along half a cosine to `floor` × rate at `stop` (Loshchilov & Hutter 2017)."""
+
+    def at(step: int) -> float:
+        progress = min(1.0, max(0.0, (step - start) / max(1, stop - start)))
+        return rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    return at
+
+
+SCHEDULES = {"cosine": cosine, "constant": lambda rate, start, stop: constant(rate)}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """loss: mean cross-entropy in nats. accuracy: share in [0, 1]. log2_likelihood: (images,) float64.
+
+    features: (images, units) of the groups that feed the output, if asked for.
+    """
+
+    loss: float
+    accuracy: float
+    log2_likelihood: np.ndarray
+    features: np.ndarray | None = None
+
+
+def evaluate(
+    network: StructNet, split: Split, *, block: int = 2000, with_features: bool = False
+) -> Evaluation:
+    """The network on every image of a split, without gradient, in blocks of so many images."""
+    values = network.values.detach()
+    feeding = sorted(link.pair[0] for link in network.incoming[-1] if link.pair[0] > 0)
+    bits, right, features = [], 0, []
+    for start in range(0, len(split), block):
+        labels = split.labels[start : start + block]
+        activations = propagate(network, values, _columns(split, start, start + block))
+        logits = activations[-1].t()
+        bits.append(log2_likelihoods(logits, labels))
+        right += int((logits.argmax(dim=1) == labels).sum())
+        if with_features and feeding:
+            features.append(torch.cat([activations[group] for group in feeding]).t())
+    joined = torch.cat(bits).cpu().numpy()
+    return Evaluation(
+        loss=float(-joined.mean() * math.log(2)),
+        accuracy=right / len(split),
+        log2_likelihood=joined,
+        features=torch.cat(features).cpu().numpy() if features else None,
+    )
+
+
+_COLUMNS: dict[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor]] = {}
+
+
+def _columns(split: Split, start: int, stop: int) -> torch.Tensor:
+    """Images start … stop as (features, block); kept for the last few splits.
+
+    A tournament evaluates hundreds of networks on one validation set, and turning 6,000 images around costs
+    more than pushing them through a sparse network. The images are held too, so an address is never reused;
+    views that start at the same address differ in shape or strides.
+    """
+    images = split.images
+    key = (images.data_ptr(), images.shape, images.stride(), start, stop)
+    if key not in _COLUMNS:
+        if len(_COLUMNS) >= 16:
+            _COLUMNS.pop(next(iter(_COLUMNS)))
+        _COLUMNS[key] = images, flatten(images[start:stop], images.dtype)
+    return _COLUMNS[key][1]
+
+
+@dataclass
+class History:
+    """What `fit` did: a row per epoch (the columns of the `epochs` table), and the state it ended with."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    state: TrainState | None = None
+    best_epoch: int = 0
+
+
+def fit(
+    network: StructNet,
+    data: Dataset,
+    *,
+    epochs: int = 5,
+    learning_rate: float = 2e-3,
+    schedule: str = "cosine",
+    batch_size: int = 128,
+    l1: float = 0.0,
+    input_dropout: float = 0.0,
+    shift: int = 0,
+    rates: AgeRates | None = None,
+    patience: int | None = None,
+    max_parameters: int | None = None,
+    rng_seed: int = 0,
+    state: TrainState | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> History:
+    """Trains a network in place on data.train and restores the epoch of least validation loss.
+
+    patience: stops after so many epochs without a new best; None trains them all, and ends with the last
+    epoch as it is. max_parameters: connections are sold by w²·√v on a cubic schedule until 70 % of the
+    training (structnet.shrinking), and only epochs within the limit can be best. state: to go on from a
+    snapshot. Raises UserError for an unknown schedule, Diverged if training does.
+    """
+    from structnet.shrinking import Shrinking, shrink_steps
+
+    if schedule not in SCHEDULES:
+        raise UserError(f"schedule is '{schedule}', but must be one of {', '.join(SCHEDULES)}")
+    recipe = Recipe(batch_size, l1, input_dropout, shift, rates, rng_seed)
+    state = state or TrainState.fresh(network)
+    per_epoch = steps_per_epoch(len(data.train), batch_size)
+    start, stop = state.step, state.step + epochs * per_epoch
+    rate = SCHEDULES[schedule](learning_rate, start, stop)
+    shrinking = None
+    if max_parameters is not None:
+        size = state.network.parameter_count
+        shrinking = Shrinking(start, stop, size, size, max_parameters)
+    history, best = History(), None
+    for epoch in range(1, epochs + 1):
+        if shrinking is None:
+            losses = train_steps(state, data.train, recipe, per_epoch, rate)
+        else:
+            state, losses = shrink_steps(state, data.train, recipe, per_epoch, rate, shrinking)
+        measured = evaluate(state.network, data.validation)
+        row = {
+            "epoch": epoch,
+            "parameters": state.network.parameter_count,
+            "learning_rate": rate(state.step - 1),
+            "train_loss": float(losses.mean()),
+            "loss": measured.loss,
+            "accuracy": measured.accuracy,
+        }
+        history.epochs.append(row)
+        if on_epoch:
+            on_epoch(row)
+        fits = max_parameters is None or state.network.parameter_count <= max_parameters
+        if patience is not None and fits and (best is None or measured.loss < best[0]):
+            best = measured.loss, state.copy()
+            history.best_epoch = epoch
+        if patience is not None and best is not None and epoch - history.best_epoch >= patience:
+            break
+    history.state = best[1] if best is not None else state
+    network.become(history.state.network)
+    history.state.network = network
+    return history
+
+
+def chance_accuracy(labels: torch.Tensor, classes: int) -> float:
+    """Share of the commonest class."""
+    return float(torch.bincount(labels, minlength=classes).max()) / max(1, len(labels))
+
+
+def mean_and_spread(numbers: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (0 for a single number)."""
+    array = np.asarray(numbers, dtype=np.float64)
+    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0

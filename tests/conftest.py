@@ -1,0 +1,34 @@
+"""What tests share: one local Ray for the whole session, and one torch thread."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+# Before ray is imported anywhere: it reads these once.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """A Ray of this process with 4 CPUs; started when the first test asks for it."""
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        ray.init(
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=40,
+            object_store_memory=200 * 2**20,
+            _temp_dir=folder,
+        )
+        yield
+        ray.shutdown()

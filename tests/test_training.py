@@ -1,0 +1,549 @@
+"""Training: batches and noise by step alone, exact gradients, and a `fit` that keeps its promises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from structnet import StructNet, load_dataset
+from structnet.data import Dataset, Split
+from structnet.edit import connect
+from structnet.errors import UserError
+from structnet.network import flatten
+from structnet.propagation import propagate
+from structnet.rates import AgeRates
+from structnet.schemas import SCHEMAS
+from structnet.topology import Topology
+from structnet.train_state import TrainState
+from structnet.training import (
+    SCHEDULES,
+    Diverged,
+    Recipe,
+    batch_indices,
+    chance_accuracy,
+    constant,
+    cosine,
+    evaluate,
+    fit,
+    loss_and_gradient,
+    mean_and_spread,
+    shifted,
+    steps_per_epoch,
+    train_steps,
+    training_batch,
+)
+
+torch.set_num_threads(1)
+
+
+class Untouchable:
+    """A split that must not be read."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the test split was read: {name}")
+
+    def __len__(self) -> int:
+        raise AssertionError("the test split was read: its length")
+
+
+def image_split(images: int = 60, rng_seed: int = 0, dtype: torch.dtype = torch.float32) -> Split:
+    """4×4 images of 3 classes that a few pixels tell apart, with noise."""
+    random = torch.Generator().manual_seed(rng_seed)
+    labels = torch.randint(0, 3, (images,), generator=random)
+    pixels = torch.rand(images, 1, 4, 4, generator=random, dtype=dtype)
+    pixels[torch.arange(images), 0, labels, labels] += 0.7
+    return Split(pixels, labels)
+
+
+def small_data(images: int = 60, rng_seed: int = 0, *, random_labels: bool = False) -> Dataset:
+    """With labels at random there is nothing to learn but the training images by heart."""
+    train, validation = image_split(images, rng_seed), image_split(50, rng_seed + 1)
+    if random_labels:
+        train = Split(train.images, train.labels.roll(1))
+    return Dataset("small", train, validation, Untouchable(), 3, ("a", "b", "c"), {})  # type: ignore[arg-type]
+
+
+def skip_network(rng_seed: int = 0, dtype: torch.dtype = torch.float64) -> StructNet:
+    """16-5-4-3 with two thirds of all connections, skips of every length included."""
+    rng = np.random.default_rng(rng_seed)
+    group = np.repeat(np.arange(4), [16, 5, 4, 3])
+    source, target = np.nonzero(group[:, None] < group[None, :])
+    some = rng.permutation(len(source))[: len(source) * 2 // 3]
+    topology, _ = Topology.sorted([16, 5, 4, 3], source[some], target[some])
+    values = torch.from_numpy(rng.standard_normal(topology.parameters) / 2).to(dtype)
+    return StructNet.from_parts(topology, values)
+
+
+def flat(network: StructNet) -> torch.Tensor:
+    return network.values.detach()
+
+
+# --- batches and noise
+
+
+@given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 5), st.integers(0, 3))
+@settings(deadline=None)
+def test_an_epoch_sees_no_image_twice(images: int, batch_size: int, rng_seed: int, epoch: int) -> None:
+    per_epoch = steps_per_epoch(images, batch_size)
+    steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
+    batches = [batch_indices(images, batch_size, rng_seed, step) for step in steps]
+    assert all(len(batch) == min(batch_size, images) for batch in batches)
+    seen = np.concatenate(batches)
+    assert len(np.unique(seen)) == len(seen)
+    assert set(seen.tolist()) <= set(range(images))
+    assert images - len(seen) < batch_size
+
+
+def test_an_epoch_that_batches_fill_is_a_permutation_and_the_next_another() -> None:
+    epochs = [
+        np.concatenate([batch_indices(40, 8, 7, step) for step in range(start, start + 5)])
+        for start in (0, 5, 10)
+    ]
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == list(range(40))
+    assert len({tuple(epoch.tolist()) for epoch in epochs}) == 3
+
+
+def test_a_batch_depends_on_seed_and_step_alone() -> None:
+    forwards = [batch_indices(50, 8, 1, step).tolist() for step in range(100)]
+    for step in np.random.default_rng(0).permutation(100):  # more epochs than are kept in memory
+        assert batch_indices(50, 8, 1, int(step)).tolist() == forwards[step]
+    assert batch_indices(50, 8, 2, 0).tolist() != forwards[0]
+
+
+def test_data_smaller_than_a_batch_is_one_batch() -> None:
+    assert steps_per_epoch(5, 128) == 1
+    for step in range(4):
+        assert sorted(batch_indices(5, 128, 0, step).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_a_plain_batch_is_the_images_themselves() -> None:
+    split = image_split()
+    inputs, labels = training_batch(split, Recipe(batch_size=7, rng_seed=3), 4)
+    where = batch_indices(60, 7, 3, 4)
+    assert torch.equal(inputs, split.images[where].reshape(7, 16).t())
+    assert torch.equal(labels, split.labels[where])
+
+
+def test_images_may_be_a_view_of_others() -> None:
+    whole = image_split()
+    view, copy = (
+        Split(images, whole.labels) for images in (whole.images[..., ::2], whole.images[..., ::2].clone())
+    )
+    assert not view.images.is_contiguous()
+    recipe = Recipe(batch_size=7, shift=1)
+    assert torch.equal(training_batch(view, recipe, 4)[0], training_batch(copy, recipe, 4)[0])
+
+
+def test_dropout_keeps_the_mean_and_repeats_by_step() -> None:
+    split = Split(torch.ones(100, 50), torch.zeros(100, dtype=torch.int64))
+    recipe = Recipe(batch_size=100, input_dropout=0.2, rng_seed=1)
+    inputs, _ = training_batch(split, recipe, 3)
+    assert set(inputs.unique().tolist()) == {0.0, 1.25}
+    assert abs(float((inputs == 0).float().mean()) - 0.2) < 0.02  # 3.5 standard errors
+    assert abs(float(inputs.mean()) - 1) < 0.02
+    training_batch(split, recipe, 8)
+    torch.rand(3)
+    assert torch.equal(training_batch(split, recipe, 3)[0], inputs)
+    assert not torch.equal(training_batch(split, recipe, 4)[0], inputs)
+    assert not torch.equal(training_batch(split, replace(recipe, rng_seed=2), 3)[0], inputs)
+
+
+def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Pixel by pixel."""
+    result = np.zeros_like(image)
+    height, width = image.shape[-2:]
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row - down < height and 0 <= column - right < width:
+                result[..., row, column] = image[..., row - down, column - right]
+    return result
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (3, 4), (1, 1, 1)])
+def test_shifts_are_the_nine_moves_of_reach_one(shape: tuple[int, ...]) -> None:
+    image = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(shape)
+    batch = torch.from_numpy(image).expand(300, *shape)
+    result = shifted(batch, 1, torch.Generator().manual_seed(0))
+    assert result.shape == batch.shape
+    expected = {moved(image, down, right).tobytes() for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    got = [one.numpy().tobytes() for one in result]
+    assert set(got) == expected
+    if len(expected) == 9:  # about a ninth each: 33 of 300, standard deviation 5.4
+        assert all(12 <= got.count(one) <= 55 for one in expected)
+
+
+def test_every_image_of_a_shifted_batch_is_its_own_moved() -> None:
+    split = image_split()
+    inputs, labels = training_batch(split, Recipe(batch_size=20, shift=1), 2)
+    where = batch_indices(60, 20, 0, 2)
+    assert torch.equal(labels, split.labels[where])
+    for column, index in enumerate(where):
+        image = split.images[index].numpy()
+        choices = [moved(image, down, right).ravel() for down in (-1, 0, 1) for right in (-1, 0, 1)]
+        assert any(np.array_equal(inputs[:, column].numpy(), choice) for choice in choices)
+
+
+def test_shift_of_plain_columns_is_refused() -> None:
+    split = Split(torch.ones(9, 5), torch.zeros(9, dtype=torch.int64))
+    with pytest.raises(UserError, match="plain columns"):
+        training_batch(split, Recipe(shift=1), 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 0}, {"input_dropout": 1.0}, {"input_dropout": -0.1}, {"l1": -1.0}, {"shift": -1}]
+)
+def test_a_recipe_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        Recipe(**wrong)
+
+
+# --- steps
+
+
+def test_loss_and_gradient_are_those_of_autograd() -> None:
+    network, split = skip_network(), image_split(30, dtype=torch.float64)
+    loss, gradient = loss_and_gradient(
+        network, flat(network), flatten(split.images, torch.float64), split.labels
+    )
+    expected = functional.cross_entropy(network(split.images), split.labels)
+    expected.backward()
+    assert network.values.grad is not None
+    assert torch.allclose(loss, expected.detach(), rtol=1e-12, atol=0)
+    assert torch.allclose(gradient, network.values.grad, rtol=0, atol=1e-12)
+
+
+def test_l1_pulls_connections_and_leaves_biases_free() -> None:
+    """Adam's first moment after one step is a tenth of the gradient."""
+    moments = {}
+    for l1 in (0.0, 0.25):
+        state = TrainState.fresh(skip_network())
+        state.network.values.data[3] = 0.0
+        signs = flat(state.network).sign()
+        train_steps(state, image_split(dtype=torch.float64), Recipe(l1=l1, batch_size=20), 1, constant(1e-3))
+        moments[l1] = state.optimizer.first
+    connections = state.network.connection_count
+    pull = moments[0.25] - moments[0.0]
+    assert torch.allclose(pull[:connections], 0.1 * 0.25 * signs[:connections], rtol=0, atol=1e-12)
+    assert torch.equal(moments[0.25][connections:], moments[0.0][connections:])
+
+
+RICH = Recipe(
+    batch_size=8,
+    l1=1e-3,
+    input_dropout=0.3,
+    shift=1,
+    rates=AgeRates(matures_after=6, freezes_after=40),
+    rng_seed=5,
+)
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=5))
+@settings(max_examples=15, deadline=None)
+def test_training_in_pieces_is_training_in_one_go(pieces: list[int]) -> None:
+    split, rate = image_split(), cosine(1e-2, 0, 40)
+    whole, cut = TrainState.fresh(skip_network()), TrainState.fresh(skip_network())
+    split = Split(split.images.double(), split.labels)
+    losses = train_steps(whole, split, RICH, sum(pieces), rate)
+    parts = [train_steps(cut, split, RICH, piece, rate) for piece in pieces]
+    assert torch.equal(torch.cat(parts), losses)
+    assert torch.equal(flat(cut.network), flat(whole.network))
+    assert torch.equal(cut.optimizer.second, whole.optimizer.second)
+    assert cut.step == whole.step == sum(pieces)
+
+
+def test_the_losses_are_of_the_batch_before_the_step_and_without_l1() -> None:
+    state, split = TrainState.fresh(skip_network()), image_split(dtype=torch.float64)
+    recipe = Recipe(batch_size=20, l1=0.1)
+    expected = []
+    for _ in range(3):
+        inputs, labels = training_batch(split, recipe, state.step)
+        expected.append(functional.cross_entropy(state.network(inputs.t()), labels).item())
+        copy = state.copy()
+        losses = train_steps(copy, split, recipe, 1, constant(1e-2))
+        assert losses.tolist() == pytest.approx(expected[-1:], rel=1e-6)
+        state = copy
+    assert len(set(expected)) == 3
+
+
+def test_what_is_frozen_does_not_move_by_a_bit() -> None:
+    rates = AgeRates(matures_after=2, freezes_after=4)
+    recipe = Recipe(batch_size=8, rates=rates)
+    state, split = TrainState.fresh(skip_network()), image_split(dtype=torch.float64)
+    train_steps(state, split, recipe, 4, constant(1e-2))
+    existing = state.network.topology
+    units = np.arange(16)
+    free = units[~existing.has(units, np.full(16, 27))]
+    edit = connect(state.network, free, np.full(len(free), 27))
+    state = state.edited(edit)
+    before = flat(state.network).clone()
+    train_steps(state, split, recipe, 3, constant(1e-2))
+    changed = (flat(state.network) != before).numpy()
+    assert np.array_equal(np.flatnonzero(changed), edit.new)
+    assert len(edit.new) > 0
+
+
+def test_age_rates_scale_the_step() -> None:
+    steps = {}
+    for rates in (None, AgeRates(young=0.5, established=0.5)):
+        state = TrainState.fresh(skip_network())
+        before = flat(state.network).clone()
+        train_steps(
+            state, image_split(dtype=torch.float64), Recipe(batch_size=8, rates=rates), 1, constant(1e-2)
+        )
+        steps[rates] = flat(state.network) - before
+    full, half = steps.values()
+    assert torch.allclose(half, full / 2, rtol=0, atol=1e-12)
+    assert float(full.abs().max()) > 1e-3
+
+
+def test_divergence_is_noticed() -> None:
+    state = TrainState.fresh(skip_network(dtype=torch.float32))
+    with pytest.raises(Diverged, match="diverged"):
+        train_steps(state, image_split(), Recipe(batch_size=8), 20, constant(1e30))
+    state = TrainState.fresh(skip_network(dtype=torch.float32))
+    images = image_split()
+    images.images[5, 0, 0, 0] = math.nan
+    with pytest.raises(Diverged):
+        train_steps(state, images, Recipe(batch_size=60), 1, constant(1e-3))
+
+
+# --- evaluation
+
+
+@pytest.mark.parametrize("block", [1, 7, 30, 2000])
+def test_evaluate_is_the_plain_computation_whatever_the_block(block: int) -> None:
+    network, split = skip_network(), image_split(30, dtype=torch.float64)
+    measured = evaluate(network, split, block=block, with_features=True)
+    with torch.no_grad():
+        logits = network(split.images)
+    losses = functional.cross_entropy(logits, split.labels, reduction="none")
+    assert measured.loss == pytest.approx(float(losses.mean()), rel=1e-12)
+    assert measured.accuracy == int((logits.argmax(dim=1) == split.labels).sum()) / 30
+    assert np.allclose(measured.log2_likelihood, -losses.numpy() / math.log(2), rtol=1e-12, atol=0)
+    assert measured.log2_likelihood.dtype == np.float64
+
+    activations = propagate(network, flat(network), flatten(split.images, torch.float64))
+    assert measured.features is not None
+    assert measured.features.shape == (30, 9)  # both hidden groups feed the output, the input does not count
+    assert np.allclose(measured.features, torch.cat(activations[1:3]).t().numpy(), rtol=0, atol=1e-12)
+    assert evaluate(network, split, block=block).features is None
+
+
+def test_features_are_of_the_groups_that_feed_the_output() -> None:
+    split = image_split(30)
+    plain = evaluate(StructNet([16, 5, 4, 3], density=0.5), split, with_features=True)
+    assert plain.features is not None
+    assert plain.features.shape == (30, 4)
+    assert evaluate(StructNet([16, 3], density=0.5), split, with_features=True).features is None
+
+
+def test_evaluate_never_mixes_up_splits() -> None:
+    network = skip_network(dtype=torch.float32)
+    images = torch.rand(40, 4, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(0, 3, (20,), generator=torch.Generator().manual_seed(1))
+    # Different images of one size, most of them views that start at the same address.
+    views = [
+        images[:20, :, :4],
+        images[:20, :, ::2],
+        images[::2, :, :4],
+        images[::2, :, ::2],
+        images[20:, :, :4],
+        images[:20, :2],
+        images[:20, ::2],
+        images[:20, :, :4].clone(),
+    ]
+    for _ in range(2):
+        for view in views:
+            split = Split(view, labels)
+            with torch.no_grad():
+                expected = functional.cross_entropy(network(view.clone()), labels)
+            assert evaluate(network, split, block=8).loss == pytest.approx(float(expected), rel=1e-5)
+
+
+# --- fit
+
+
+def test_fit_learns_digits() -> None:
+    data = replace(load_dataset("digits"), test=Untouchable())  # type: ignore[arg-type]
+    network = StructNet([64, 32, 10], density=0.3, rng_seed=0)
+    history = fit(network, data, epochs=10, learning_rate=1e-2, batch_size=32)
+    assert history.epochs[-1]["accuracy"] > 0.9
+    assert evaluate(network, data.validation).accuracy == history.epochs[-1]["accuracy"]
+
+
+def test_history_has_the_columns_of_the_table() -> None:
+    data = small_data()
+    seen: list[dict[str, Any]] = []
+    network = StructNet([16, 5, 3], density=0.5)
+    history = fit(
+        network, data, epochs=3, learning_rate=0.01, schedule="constant", batch_size=20, on_epoch=seen.append
+    )
+    assert seen == history.epochs
+    for number, row in enumerate(history.epochs, start=1):
+        # Whose network it was and how long it took, the caller knows.
+        assert {*row, "trial", "network", "seconds"} == set(SCHEMAS["epochs"].names)
+        assert row["epoch"] == number
+        assert row["parameters"] == network.parameter_count
+        assert row["learning_rate"] == 0.01
+        assert 0 <= row["accuracy"] <= 1
+    measured = evaluate(network, data.validation)
+    assert (row["loss"], row["accuracy"]) == (measured.loss, measured.accuracy)
+
+
+def test_without_patience_all_epochs_are_trained() -> None:
+    history = fit(StructNet([16, 5, 3], density=0.5), small_data(random_labels=True), epochs=6, batch_size=20)
+    assert len(history.epochs) == 6
+    assert history.state is not None
+    assert history.state.step == 18
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_early_stopping_restores_the_best_epoch_exactly(patience: int) -> None:
+    data = small_data(random_labels=True)
+    network = StructNet([16, 12, 3], density=1.0)
+    history = fit(
+        network,
+        data,
+        epochs=60,
+        learning_rate=0.02,
+        schedule="constant",
+        batch_size=20,
+        patience=patience,
+        input_dropout=0.1,
+    )
+    losses = [row["loss"] for row in history.epochs]
+    best = history.best_epoch
+    assert losses[best - 1] == min(losses)
+    assert len(losses) == best + patience < 60
+    assert evaluate(network, data.validation).loss == losses[best - 1]
+    assert history.state is not None
+    assert history.state.network is network
+    assert history.state.step == best * 3
+
+    again = StructNet([16, 12, 3], density=1.0)
+    fit(
+        again,
+        data,
+        epochs=best,
+        learning_rate=0.02,
+        schedule="constant",
+        batch_size=20,
+        input_dropout=0.1,
+    )
+    assert torch.equal(flat(again), flat(network))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+@pytest.mark.parametrize("batch_size", [8, 60])
+def test_the_limit_on_parameters_holds_at_the_end(epochs: int, batch_size: int) -> None:
+    network = StructNet([16, 8, 3], density=0.9)
+    assert network.parameter_count > 140
+    history = fit(network, small_data(), epochs=epochs, batch_size=batch_size, max_parameters=60)
+    # Folding may free more than was to be sold; it is bought back if there is a change left.
+    assert (50 if epochs * 60 // batch_size > 5 else 30) <= network.parameter_count <= 60
+    assert history.epochs[-1]["parameters"] == network.parameter_count
+    assert history.state is not None
+    assert history.state.network is network
+    assert len(history.state.optimizer.first) == len(history.state.born) == network.parameter_count
+
+
+def test_where_nothing_can_be_folded_the_limit_is_reached_exactly() -> None:
+    network = StructNet([16, 3], density=1.0)
+    fit(network, small_data(), epochs=5, batch_size=8, max_parameters=20)
+    assert network.parameter_count == 20
+
+
+def test_only_epochs_within_the_limit_can_be_best() -> None:
+    data = small_data(random_labels=True)
+    network = StructNet([16, 8, 3], density=0.9)
+    options: dict[str, Any] = {"learning_rate": 0.02, "batch_size": 8, "max_parameters": 60}
+    history = fit(network, data, epochs=12, patience=2, **options)
+    fitting = [row for row in history.epochs if row["parameters"] <= 60]
+    assert 0 < len(fitting) < len(history.epochs)
+    assert network.parameter_count <= 60
+    assert evaluate(network, data.validation).loss == min(row["loss"] for row in fitting)
+
+
+def test_a_limit_above_the_size_lets_nothing_grow() -> None:
+    network = StructNet([16, 8, 3], density=0.4)
+    size = network.parameter_count
+    history = fit(network, small_data(), epochs=6, batch_size=8, max_parameters=10_000)
+    assert max(row["parameters"] for row in history.epochs) <= size
+    assert network.parameter_count >= size - 10
+
+
+@pytest.mark.parametrize("options", [{}, {"max_parameters": 60, "patience": 3}])
+def test_the_same_seed_gives_the_same_network_to_the_bit(options: dict[str, Any]) -> None:
+    results = []
+    for rng_seed in (1, 1, 2):
+        network = StructNet([16, 8, 3], density=0.9)
+        history = fit(
+            network,
+            small_data(),
+            epochs=4,
+            batch_size=8,
+            input_dropout=0.2,
+            shift=1,
+            l1=1e-4,
+            rng_seed=rng_seed,
+            **options,
+        )
+        results.append((flat(network), history.epochs))
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+    assert results[0][1] != results[2][1]
+
+
+def test_going_on_from_a_state_is_going_on() -> None:
+    data = small_data()
+    options: dict[str, Any] = {"schedule": "constant", "batch_size": 8, "input_dropout": 0.2, "shift": 1}
+    whole, cut = StructNet([16, 8, 3], density=0.5), StructNet([16, 8, 3], density=0.5)
+    all_rows = fit(whole, data, epochs=5, **options).epochs
+    first = fit(cut, data, epochs=2, **options)
+    assert first.state is not None
+    sent = TrainState.from_arrays(first.state.to_arrays())
+    resumed = StructNet([16, 8, 3], density=0.5, rng_seed=9)
+    second = fit(resumed, data, epochs=3, state=sent, **options)
+    assert torch.equal(flat(resumed), flat(whole))
+    assert second.state is not None
+    assert second.state.step == 35
+    losses = [row["train_loss"] for row in first.epochs + second.epochs]
+    assert losses == [row["train_loss"] for row in all_rows]
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(UserError, match="schedule is 'linear', but must be one of cosine, constant"):
+        fit(StructNet([16, 3]), small_data(), schedule="linear")
+
+
+# --- schedules and summaries
+
+
+def test_schedules() -> None:
+    falling = cosine(0.4, 100, 200)
+    assert [falling(step) for step in (0, 100, 150, 200, 300)] == pytest.approx([0.4, 0.4, 0.2, 0.0, 0.0])
+    assert falling(125) == pytest.approx(0.4 * (2 + math.sqrt(2)) / 4)
+    floored = cosine(0.4, 0, 10, floor=0.5)
+    assert [floored(step) for step in (0, 5, 10, 11)] == pytest.approx([0.4, 0.3, 0.2, 0.2])
+    assert [constant(0.3)(step) for step in (0, 10**6)] == [0.3, 0.3]
+    assert SCHEDULES["constant"](0.3, 0, 10)(9) == 0.3
+    assert SCHEDULES["cosine"](0.3, 0, 10)(5) == pytest.approx(0.15)
+
+
+def test_chance_accuracy_is_the_share_of_the_commonest_class() -> None:
+    assert chance_accuracy(torch.tensor([0, 2, 2, 1]), 5) == 0.5
+    assert chance_accuracy(torch.tensor([4]), 5) == 1.0
+
+
+def test_mean_and_spread() -> None:
+    assert mean_and_spread([1.0, 2.0, 3.0, 6.0]) == pytest.approx((3.0, math.sqrt(14 / 3)))
+    assert mean_and_spread([0.7]) == (0.7, 0.0)

@@ -1,0 +1,224 @@
+"""The tournament: train, diagnose, fork, judge, adopt what earns its parameters - and finish within the limit.
+
+`Tournament.run` is the algorithm, readable from top to bottom; what it decides goes into tables and snapshots
+after every round, so that a run that dies goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from structnet.data import Dataset
+from structnet.network import StructNet
+from structnet.tables import TableWriter
+from structnet.topology import parameters_dense
+from structnet.train_state import TrainState
+from tournament.final_phase import final_stretch, settle, start_final_phase
+from tournament.fork import Measured
+from tournament.ledger import Economy
+from tournament.line import Line
+from tournament.observer import Observer
+from tournament.pool import InlinePool, Pool
+from tournament.progress import Checkpoint, Clock, Progress
+from tournament.records import bits_of, round_row
+from tournament.rounds import Played, play_round
+from tournament.settings import Settings
+
+QUIET_ROUNDS = 3
+
+
+@dataclass
+class Result:
+    """What a tournament ends with. rounds: rows of the table, from this run. measured, test: on validation, test.
+
+    information: bits on validation. dense: the dense network of about the same size, trained for as many
+    steps, on validation and test.
+    """
+
+    network: StructNet
+    progress: Progress
+    rounds: list[dict[str, Any]]
+    candidates: list[dict[str, Any]]
+    measured: Measured
+    test: Measured
+    information: float
+    dense_architecture: tuple[int, ...]
+    dense: tuple[Measured, Measured]
+    snapshot: str
+
+
+class Tournament:
+    """Grows a network on a dataset.
+
+    network: the seed. economy and options: fields of Settings, or `settings` as a whole. pool: where forks
+    run; None for this process. writer and checkpoint: where tables and snapshots go; None for nowhere.
+    heartbeat: called with every row of the rounds table.
+    """
+
+    def __init__(
+        self,
+        network: StructNet,
+        data: Dataset,
+        *,
+        economy: Economy | None = None,
+        settings: Settings | None = None,
+        pool: Pool | None = None,
+        writer: TableWriter | None = None,
+        checkpoint: Checkpoint | None = None,
+        observer: Observer | None = None,
+        heartbeat: Callable[[dict[str, Any]], None] | None = None,
+        trial: str = "",
+        **options: Any,
+    ) -> None:
+        self.network, self.data, self.pool = network, data, pool
+        self.settings = settings or Settings(economy=economy or Economy(), **options)
+        self.writer, self.checkpoint, self.trial = writer, checkpoint, trial
+        self.observer = observer or Observer()
+        self.heartbeat = heartbeat or (lambda row: None)
+        self.rounds: list[dict[str, Any]] = []
+        self.candidates: list[dict[str, Any]] = []
+
+    def run(self, *, resume: bool = False) -> Result:
+        """Grows to the end, from the seed or, with resume, from the last snapshot if there is one.
+
+        Raises tournament.line.WorkFailed if the winning line itself diverges or cannot be worked on.
+        """
+        workers = self.pool or InlinePool(self.data, str(self.network.values.device))
+        try:
+            self.line = Line(self.network, self.data, self.settings, workers)
+            self.clock = Clock()
+            found = self.checkpoint.newest() if resume and self.checkpoint else None
+            if found:
+                self.line.resume(*found)
+                self.clock = Clock(self.line.progress.seconds)
+            else:
+                self.line.start(self.network)
+                self._end_round("opened")
+            while self.line.progress.phase == "growing":
+                self._round()
+            while self.line.progress.phase == "final":
+                self._final_stretch()
+            return self._result()
+        finally:
+            if self.pool is None:
+                workers.close()
+
+    def _round(self) -> None:
+        line = self.line
+        line.progress.round += 1
+        self.observer.round_started(line.progress.round)
+        line.train()
+        earned = line.earn()
+        survey = line.survey()
+        self.observer.surveyed(survey)
+        played = play_round(line, survey, self.trial, self.observer)
+        self._write("candidates", played.rows)
+        self.candidates += played.rows
+        line.progress.quiet_rounds += 1
+        if played.decision != "nothing_significant":
+            line.progress.quiet_rounds = 0
+        reason = self._reason_to_stop()
+        if reason:
+            start_final_phase(line, reason, self.clock.seconds())
+        self._end_round(played.decision, earned=earned, played=played)
+
+    def _reason_to_stop(self) -> str:
+        """Why growth ends here, or nothing if it goes on."""
+        line, settings = self.line, self.settings
+        limit, target = settings.max_parameters, settings.target_accuracy
+        within = limit is None or line.parameters <= limit
+        if target is not None and within and line.measured.accuracy >= target:
+            return f"the target accuracy of {target:.4g} is reached"
+        if limit is not None and line.parameters >= limit:
+            return f"the limit of {limit:,} parameters is reached"
+        if line.progress.round >= settings.rounds:
+            return f"all {settings.rounds} rounds are done"
+        if line.progress.step >= settings.growth_share * line.total_steps:
+            return "the share of the training that is for growth is used up"
+        if line.policy.grows and line.progress.quiet_rounds >= QUIET_ROUNDS:
+            return f"nothing significant was left in {QUIET_ROUNDS} rounds"
+        if settings.minutes and self.clock.seconds() >= 60 * settings.minutes * settings.growth_share:
+            return "the share of the minutes that is for growth is used up"
+        return ""
+
+    def _final_stretch(self) -> None:
+        line, progress = self.line, self.line.progress
+        final_stretch(line)
+        length = progress.final_stop - progress.final_start
+        self.observer.final_progress(progress.step - progress.final_start, length)
+        if progress.step < progress.final_stop:
+            if self.checkpoint:
+                self.checkpoint.save_stretch(line.arrays(), progress)
+            return
+        progress.phase = "done"
+        progress.round += 1
+        earned = line.earn()
+        spent, refunded = settle(line)
+        self._end_round("final", earned=earned, spent=spent, refunded=refunded)
+
+    def _end_round(
+        self,
+        decision: str,
+        *,
+        earned: float = 0.0,
+        spent: float = 0.0,
+        refunded: float = 0.0,
+        played: Played | None = None,
+    ) -> None:
+        """Writes the row, then the snapshot: a run that dies in between repeats the round, and replaces the row."""
+        line = self.line
+        line.progress.balance, line.progress.seconds = line.ledger.balance, self.clock.seconds()
+        row = round_row(
+            line,
+            decision,
+            trial=self.trial,
+            earned=earned,
+            spent=played.spent if played else spent,
+            refunded=played.refunded if played else refunded,
+            verdict=played.verdict if played else None,
+            candidates=played.entered if played else 0,
+            snapshot=self._snapshot(),
+        )
+        self.rounds.append(row)
+        self._write("rounds", [row])
+        if self.checkpoint:
+            self.checkpoint.save_round(line.arrays(), line.progress)
+        self.heartbeat(row)
+        self.observer.round_done(row)
+
+    def _result(self) -> Result:
+        line = self.line
+        test, _ = line.call("measure", line.state, "test")
+        architecture = dense_opponent(self.network.architecture, line.parameters)
+        steps, rate = line.progress.step, self.settings.learning_rate
+        dense, _ = line.call("train_dense", architecture, line.recipe, steps, rate)
+        return Result(
+            network=TrainState.from_arrays(line.arrays()).network,
+            progress=line.progress,
+            rounds=self.rounds,
+            candidates=self.candidates,
+            measured=line.measured,
+            test=test,
+            information=bits_of(line.measured, line.entropy),
+            dense_architecture=architecture,
+            dense=dense,
+            snapshot=self._snapshot(),
+        )
+
+    def _snapshot(self) -> str:
+        return self.checkpoint.path(f"round-{self.line.progress.round:04d}") if self.checkpoint else ""
+
+    def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
+        if self.writer is not None:
+            part = f"round-{self.line.progress.round:04d}"
+            self.writer.write(table, f"{self.trial}-{part}" if self.trial else part, rows)
+
+
+def dense_opponent(architecture: list[int], parameters: int) -> tuple[int, ...]:
+    """The dense network with one hidden layer whose size is nearest to so many parameters."""
+    inputs, classes = architecture[0], architecture[-1]
+    units = max(1, round((parameters - classes) / (inputs + classes + 1)))
+    options = [(inputs, width, classes) for width in (max(1, units - 1), units, units + 1)]
+    return min(options, key=lambda sizes: abs(parameters_dense(sizes) - parameters))

@@ -1,0 +1,257 @@
+"""Where work runs: in this process, or on Ray actors. One contract, two pools.
+
+A job names a method of Contender and its arguments. `run` returns one outcome per job, in the order of the
+jobs, whatever ran where: so the number of workers changes no table. States stay where they are made; a pool
+hands out handles (`put`, `get`), and a job takes a handle as its first argument.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from structnet.data import Dataset
+from structnet.errors import UserError
+from tournament.contender import Contender, pack
+
+ADDRESS_TIMEOUT_SECONDS = 10.0
+TASK_RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """method of Contender, its arguments, and a name for Ray's dashboard."""
+
+    method: str
+    arguments: tuple[Any, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """report: what the method reported; state: a handle to the state it made; error: why there is no report."""
+
+    report: Any
+    state: Any
+    error: str = ""
+
+
+class Pool(Protocol):
+    """What a tournament needs of its workers."""
+
+    workers: int
+
+    def put(self, value: Any) -> Any:
+        """A handle that jobs take as an argument."""
+
+    def get(self, handle: Any) -> Any:
+        """The value behind a handle."""
+
+    def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+        """Runs all jobs; outcomes in their order. on_done is told the index of each job that ends."""
+
+    def close(self) -> None:
+        """Gives the workers back."""
+
+
+class InlinePool:
+    """Runs every job in this process, one after the other: no Ray, for notebooks and tests."""
+
+    workers = 1
+
+    def __init__(self, data: Dataset, device: str = "cpu") -> None:
+        self._threads = torch.get_num_threads()
+        self._contender = Contender(pack(data), device)
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def get(self, handle: Any) -> Any:
+        return handle
+
+    def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+        outcomes = []
+        for index, job in enumerate(jobs):
+            outcomes.append(Outcome(*getattr(self._contender, job.method)(*job.arguments)))
+            if on_done:
+                on_done(index)
+        return outcomes
+
+    def close(self) -> None:
+        torch.set_num_threads(self._threads)
+
+
+class _RayContender:
+    """A Contender that fetches the dataset with its first job, and again after a restart."""
+
+    def __init__(self, device: str, name: str) -> None:
+        self._device, self._name = device, name
+        self._contender: Contender | None = None
+
+    def work(self, boxed_data: list[Any], method: str, *arguments: Any) -> tuple[Any, Any]:
+        """One job. The handle to the data comes in a list, so that it is not fetched every time."""
+        if self._contender is None:
+            import ray
+
+            self._contender = Contender(ray.get(boxed_data[0]), self._device, self._name)
+        return getattr(self._contender, method)(*arguments)
+
+
+class RayPool:
+    """Contender actors on a Ray cluster that is already initialised (see `start_ray`).
+
+    The dataset goes into the object store once; on a CPU the actors of a machine read it from there without a
+    copy. An actor that dies is restarted and what it was doing is tried again, twice; then the job fails.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        workers: int = 2,
+        *,
+        cpus_per_worker: float = 1,
+        gpus_per_worker: float = 0,
+        device: str = "cpu",
+    ) -> None:
+        import ray
+
+        self._ray = ray
+        self.workers = workers
+        available = ray.cluster_resources()
+        for kind, wanted in (("CPU", workers * cpus_per_worker), ("GPU", workers * gpus_per_worker)):
+            if wanted > available.get(kind, 0):
+                raise UserError(
+                    f"{workers} workers need {wanted:g} {kind}s, but the cluster has {available.get(kind, 0):g}: "
+                    f"lower --workers or --{kind.lower()}s-per-worker"
+                )
+        self._data = ray.put(pack(data))
+        namespace = f"structnet-{uuid.uuid4().hex[:8]}"
+        actor = ray.remote(_RayContender)
+        self._actors: list[Any] = [
+            actor.options(
+                name=f"contender-{index}",
+                namespace=namespace,
+                num_cpus=cpus_per_worker,
+                num_gpus=gpus_per_worker,
+                max_restarts=-1,
+                max_task_retries=TASK_RETRIES,
+            ).remote(device, f"contender-{index}")
+            for index in range(workers)
+        ]
+
+    def put(self, value: Any) -> Any:
+        return self._ray.put(value)
+
+    def get(self, handle: Any) -> Any:
+        return self._ray.get(handle)
+
+    def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+        waiting = deque(range(len(jobs)))
+        outcomes: list[Outcome | None] = [None] * len(jobs)
+        running: dict[Any, tuple[int, int, Any]] = {}
+        load = [0] * self.workers
+
+        def submit(actor: int) -> None:
+            index = waiting.popleft()
+            job = jobs[index]
+            call = self._actors[actor].work.options(num_returns=2, name=job.name or job.method)
+            report, state = call.remote([self._data], job.method, *job.arguments)
+            running[report] = actor, index, state
+            load[actor] += 1
+
+        def fill() -> None:
+            # A second job waits at every actor, so that none idles while a result travels; towards the end
+            # jobs are kept back, so that the last ones go to whoever is free first.
+            while waiting:
+                actor = min(range(self.workers), key=lambda number: load[number])
+                if load[actor] >= (2 if len(waiting) > self.workers else 1):
+                    return
+                submit(actor)
+
+        fill()
+        while running:
+            done, _ = self._ray.wait(list(running), num_returns=1)
+            actor, index, state = running.pop(done[0])
+            load[actor] -= 1
+            outcomes[index] = self._collect(done[0], state)
+            fill()
+            if on_done:
+                on_done(index)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _collect(self, report: Any, state: Any) -> Outcome:
+        try:
+            return Outcome(self._ray.get(report), state)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = getattr(error, "cause", None) or error
+            return Outcome(None, None, f"{type(cause).__name__}: {cause}".splitlines()[0][:300])
+        except self._ray.exceptions.RayError as error:
+            return Outcome(None, None, f"worker lost: {type(error).__name__}")
+
+    def process_ids(self) -> list[int]:
+        """The process of each actor."""
+        calls = [
+            actor.work.options(num_returns=2).remote([self._data], "process_id")[0] for actor in self._actors
+        ]
+        return self._ray.get(calls)
+
+    def close(self) -> None:
+        for actor in self._actors:
+            self._ray.kill(actor)
+
+
+def start_ray(workers: int, cpus_per_worker: float, gpus_per_worker: float, address: str | None) -> bool:
+    """Connects to a cluster, or starts a local Ray with as many CPUs as the workers ask for.
+
+    Returns whether this process started or joined it, and so has to call ray.shutdown(). Raises UserError
+    when nothing answers at the address: ray.init itself would wait for minutes.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if address:
+        probe(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"Ray at '{address}' did not let us in ({reason}): check the address, and RAY_AUTH_MODE and "
+                "RAY_AUTH_TOKEN if the cluster uses tokens"
+            ) from error
+        return True
+    ray.init(
+        num_cpus=max(1, -(-int(workers * cpus_per_worker * 100) // 100)),
+        num_gpus=-(-int(workers * gpus_per_worker * 100) // 100) or None,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    return True
+
+
+def probe(address: str) -> None:
+    """Raises UserError unless something listens at host:port within seconds; `auto` and `local` pass."""
+    plain = address.removeprefix("ray://")
+    if plain in ("auto", "local"):
+        return
+    host, _, port = plain.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"address is '{address}', but must be HOST:PORT, ray://HOST:PORT or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"no Ray cluster answers at '{address}' ({error}): start one with `ray start --head`, or leave out "
+            "--address to run on this machine"
+        ) from error

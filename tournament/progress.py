@@ -1,0 +1,108 @@
+"""Where a tournament stands between two rounds: small, JSON, and all that a resume needs beside the network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from structnet.errors import UserError
+from structnet.snapshot import list_snapshots, load_snapshot, remove_snapshot, save_snapshot
+from structnet.train_state import TrainState
+
+
+@dataclass
+class Progress:
+    """round: the last one that ended. step: along the winning line. earned_until: the step up to which credits
+    are in the balance. quiet_rounds: rounds in a row in which nothing was significant. phase: growing, final
+    or done. reason: why growth ended. final_size and final_largest: parameters when the final phase began, and at most.
+    """
+
+    round: int = 0
+    step: int = 0
+    steps_all: int = 0
+    parameter_steps: int = 0
+    parameter_steps_all: int = 0
+    balance: float = 0.0
+    earned_until: int = 0
+    quiet_rounds: int = 0
+    phase: str = "growing"
+    reason: str = ""
+    final_start: int = 0
+    final_stop: int = 0
+    final_size: int = 0
+    final_largest: int = 0
+    seconds: float = 0.0
+
+    def spend(self, steps: int, parameters: int, *, winning: bool) -> None:
+        """Accounts for training: along the winning line, or a fork, control or screening beside it."""
+        self.steps_all += steps
+        self.parameter_steps_all += steps * parameters
+        if winning:
+            self.step += steps
+            self.parameter_steps += steps * parameters
+
+
+@dataclass
+class Checkpoint:
+    """Snapshots of one tournament, under RESULTS/snapshots/NAME/. No id is ever written twice.
+
+    `round-0007` is the network after round 7; `round-0007-step-00005000` a stretch of the final phase that
+    follows, kept until the next one is written. So the names sort by age.
+    """
+
+    folder: str
+    preprocessing: dict[str, Any]
+    class_names: tuple[str, ...]
+
+    def path(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+    def save_round(self, arrays: dict[str, Any], progress: Progress) -> str:
+        """Writes network, optimizer state and progress after a round; returns the path without its ending."""
+        return self._save(f"round-{progress.round:04d}", arrays, progress)
+
+    def save_stretch(self, arrays: dict[str, Any], progress: Progress) -> None:
+        """The same between two rounds, in place of the stretch before."""
+        before = [name for name in list_snapshots(self.folder) if "-step-" in name]
+        self._save(f"round-{progress.round:04d}-step-{progress.step:08d}", arrays, progress)
+        for name in before:
+            remove_snapshot(self.path(name))
+
+    def newest(self) -> tuple[dict[str, Any], Progress] | None:
+        """Arrays and progress of the newest snapshot that can be read; None if there is none at all.
+
+        One that was cut short is passed over for the one before it; raises UserError if every one is damaged.
+        """
+        damage = None
+        for name in reversed(list_snapshots(self.folder)):
+            try:
+                snapshot = load_snapshot(self.path(name))
+            except UserError as error:
+                damage = damage or error
+                continue
+            return snapshot.state.to_arrays(), Progress(**snapshot.metadata["progress"])
+        if damage:
+            raise damage
+        return None
+
+    def _save(self, name: str, arrays: dict[str, Any], progress: Progress) -> str:
+        path = self.path(name)
+        save_snapshot(
+            path,
+            TrainState.from_arrays(arrays),
+            preprocessing=self.preprocessing,
+            class_names=self.class_names,
+            metadata={"progress": asdict(progress)},
+        )
+        return path
+
+
+class Clock:
+    """Seconds of work, counted on over a resume."""
+
+    def __init__(self, before: float = 0.0) -> None:
+        self._started = time.monotonic() - before
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._started

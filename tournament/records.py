@@ -1,0 +1,155 @@
+"""Rows of the tables, made from what a tournament knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from structnet.actions.base import Proposal
+from tournament.fork import Measured
+from tournament.heats import Entrant, Terms, Verdict
+from tournament.line import Line
+from tournament.score import score
+
+
+def bits_of(measured: Measured, entropy: float, estimator: str = "decoder") -> float:
+    """Usable information in bits: H(Y) plus the mean log2-likelihood."""
+    bits = measured.bits
+    if estimator == "probe" and measured.probe_bits is not None:
+        bits = measured.probe_bits
+    return entropy + float(np.mean(bits))
+
+
+def candidate_row(
+    entrant: Entrant,
+    *,
+    trial: str,
+    round_number: int,
+    heat: int,
+    before: Measured,
+    parameters_before: int,
+    entropy: float,
+    terms: Terms,
+    eligible: bool,
+    rng_seed: int,
+) -> dict[str, Any]:
+    """One fork in one heat. Gains are over the better control of the heat, on the images that choose."""
+    measured, gain, probe = entrant.measured, entrant.gain, entrant.probe_gain
+    standing = entrant.standing
+    has_probe = measured is not None and measured.probe_bits is not None
+    return {
+        "trial": trial,
+        "round": round_number,
+        "heat": heat,
+        "candidate": entrant.candidate,
+        "action": entrant.action,
+        "site": entrant.site,
+        "control": entrant.control,
+        "parameters_before": parameters_before,
+        "parameters_added": entrant.parameters_added,
+        "connections_moved": entrant.proposal.connections_moved if entrant.proposal else 0,
+        "predicted_gain": entrant.proposal.predicted_gain if entrant.proposal else None,
+        "information_before": bits_of(before, entropy, terms.estimator),
+        "information": bits_of(measured, entropy, terms.estimator) if measured else None,
+        "gain": gain.bits if gain else None,
+        "gain_se": gain.standard_error if gain else None,
+        "score": standing.score if standing else None,
+        "surplus": standing.surplus if standing else None,
+        "information_probe": bits_of(measured, entropy, "probe") if measured and has_probe else None,
+        "gain_probe": probe.bits if probe else None,
+        "gain_probe_se": probe.standard_error if probe else None,
+        "accuracy": measured.accuracy if measured else None,
+        "loss": measured.loss if measured else None,
+        "affordable": True,
+        "eligible": eligible,
+        "survived": entrant.survived,
+        "won": entrant.won,
+        "steps": entrant.steps,
+        "rng_seed": rng_seed,
+        "worker": entrant.worker,
+        "seconds": entrant.seconds,
+        "status": "finished" if measured else "failed",
+        "error": entrant.error or None,
+    }
+
+
+def unaffordable_row(
+    proposal: Proposal,
+    candidate: int,
+    *,
+    trial: str,
+    round_number: int,
+    information_before: float,
+    parameters_before: int,
+    rng_seed: int,
+) -> dict[str, Any]:
+    """A site that would have entered heat 1, had there been the credits."""
+    return {
+        "trial": trial,
+        "round": round_number,
+        "heat": 1,
+        "candidate": candidate,
+        "action": proposal.action,
+        "site": proposal.site,
+        "control": False,
+        "parameters_before": parameters_before,
+        "parameters_added": proposal.parameters_added,
+        "connections_moved": proposal.connections_moved,
+        "predicted_gain": proposal.predicted_gain,
+        "information_before": information_before,
+        "affordable": False,
+        "eligible": False,
+        "survived": False,
+        "won": False,
+        "steps": 0,
+        "rng_seed": rng_seed,
+        "status": "unaffordable",
+    }
+
+
+def round_row(
+    line: Line,
+    decision: str,
+    *,
+    trial: str,
+    earned: float,
+    spent: float,
+    refunded: float,
+    verdict: Verdict | None,
+    candidates: int,
+    snapshot: str,
+) -> dict[str, Any]:
+    """Where the winning line stands after a round. The gain is the winner's, on the images that judge."""
+    progress = line.progress
+    winner = verdict.winner if verdict else None
+    gain = verdict.gain if verdict else None
+    added = winner.parameters_added if winner else 0
+    return {
+        "trial": trial,
+        "round": progress.round,
+        "action": winner.action if winner else None,
+        "site": winner.site if winner else None,
+        "architecture": list(line.arrays()["architecture"]),
+        "parameters": line.parameters,
+        "connections": line.connections,
+        "accuracy": line.measured.accuracy,
+        "loss": line.measured.loss,
+        "information": bits_of(line.measured, line.entropy),
+        "gain": gain.bits if gain else None,
+        "gain_se": gain.standard_error if gain else None,
+        "score": score(gain.bits, added, line.settings.score_floor) if gain else None,
+        "credits_earned": earned,
+        "credits_spent": spent,
+        "credits_refunded": refunded,
+        "balance": line.ledger.balance,
+        "candidates": candidates,
+        "steps": progress.step,
+        "steps_all": progress.steps_all,
+        "parameter_steps": progress.parameter_steps,
+        "parameter_steps_all": progress.parameter_steps_all,
+        "rng_seed": line.rng_seed,
+        "seconds": progress.seconds,
+        "snapshot": snapshot or None,
+        "decision": decision,
+    }

@@ -1,0 +1,72 @@
+"""Everything a tournament is told, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from structnet.errors import UserError
+from structnet.training import Recipe
+from tournament.ledger import Economy
+from tournament.policy import policy_named
+
+ACTIONS_OFFERED = ("patch", "widen", "insert_layer", "clone", "prune", "rewire_and_patch")
+TRIGGERS = ("interval", "plateau")
+ESTIMATORS = ("decoder", "probe")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a tournament; the names are those of the command line.
+
+    epochs: length of the winning line; the learning rate anneals to its end. rounds: upper limit. round_steps:
+    steps between two rounds. heat_steps: steps of a fork over all heats. candidates: forks in the first heat,
+    beside the controls and the twin. trigger: `interval`, or `plateau`: train in stretches of round_steps until
+    the loss stops falling. growth_share: the share of the line within which growth happens; the rest
+    belongs to the final phase. price: bits per thousand parameters. minutes: a limit on the wall time.
+    """
+
+    epochs: int = 20
+    rounds: int = 12
+    round_steps: int = 100
+    heat_steps: int = 200
+    candidates: int = 16
+    actions: tuple[str, ...] = ACTIONS_OFFERED
+    policy: str = "score"
+    target_accuracy: float | None = None
+    max_parameters: int | None = None
+    price: float = 0.005
+    score_floor: int = 32
+    information: str = "decoder"
+    trigger: str = "interval"
+    learning_rate: float = 8e-3
+    growth_share: float = 0.4
+    minutes: float | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    economy: Economy = field(default_factory=Economy)
+
+    def __post_init__(self) -> None:
+        from structnet.actions import ACTIONS
+
+        policy_named(self.policy)
+        for name in ("epochs", "round_steps", "heat_steps", "candidates", "score_floor"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1")
+        if self.rounds < 0:
+            raise UserError(f"rounds is {self.rounds}, but must not be negative")
+        unknown = [name for name in self.actions if name not in ACTIONS]
+        if unknown or not self.actions:
+            raise UserError(f"actions are '{','.join(self.actions)}', but must be among {', '.join(ACTIONS)}")
+        if self.information not in ESTIMATORS:
+            raise UserError(
+                f"information is '{self.information}', but must be one of {', '.join(ESTIMATORS)}"
+            )
+        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
+            raise UserError(f"target_accuracy is {self.target_accuracy}, but must be in (0, 1]: 0.97 is 97 %")
+        if self.max_parameters is not None and self.max_parameters < 1:
+            raise UserError(f"max_parameters is {self.max_parameters}, but must be at least 1")
+        if self.trigger not in TRIGGERS:
+            raise UserError(f"trigger is '{self.trigger}', but must be one of {', '.join(TRIGGERS)}")
+        if self.learning_rate <= 0:
+            raise UserError(f"learning_rate is {self.learning_rate}, but must be above 0")
+        if not 0 < self.growth_share <= 1:
+            raise UserError(f"growth_share is {self.growth_share}, but must be in (0, 1]")
