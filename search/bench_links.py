@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -35,7 +36,7 @@ from structnet.training import loss_and_gradient
 NETWORKS = ([784, 128, 10], [784, 300, 100, 10], [784, 1000, 1000, 10])
 DENSITY, BATCH, LEARNING_RATE = 0.02, 128, 2e-3
 BATCHES, AGREEMENT_STEPS = 8, 24
-ADAMS: dict[str, dict[str, bool]] = {
+ADAMS: dict[str, dict[str, Any]] = {
     "plain": {"foreach": False},
     "foreach": {"foreach": True},
     "fused": {"fused": True},

@@ -136,7 +136,10 @@ def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNe
 def _load(options: GrowOptions) -> Dataset:
     from structnet.data import load_dataset
 
-    return load_dataset(options.dataset, data_dir=options.data_dir, standardise=options.standardise)
+    data = load_dataset(options.dataset, data_dir=options.data_dir, standardise=options.standardise)
+    if options.shift and len(data.input_shape) < 2:
+        raise UserError(f"shift is {options.shift}, but {data.name} has no images to move: leave it at 0")
+    return data
 
 
 def _shape_of(data: Dataset) -> str:
@@ -188,6 +191,7 @@ def _grow_one(
 ) -> Result:
     from search.live import watcher
     from tournament.coordinator import Tournament
+    from tournament.line import WorkFailed
     from tournament.progress import Checkpoint
 
     folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
@@ -211,6 +215,11 @@ def _grow_one(
         again = f"structnet grow … --name {experiment.name} --resume"
         console.print(f"\ninterrupted; everything so far is written. Go on with: {again}", highlight=False)
         sys.exit(130)
+    except WorkFailed as error:
+        experiment.end(trial, "failed", error=str(error)[:300])
+        hint = "lower --learning-rate" if "Diverged" in str(error) else "go on with --resume"
+        console.print(f"{error}; everything so far is written: {hint}", highlight=False, soft_wrap=True)
+        sys.exit(1)
     except Exception as error:
         experiment.end(trial, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0][:300])
         raise

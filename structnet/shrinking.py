@@ -65,7 +65,7 @@ class Shrinking:
         least = min(self.limit, top)
         if step + self.every >= self.stop:
             return least
-        if self._buys(progress):
+        if self.buys(step):
             return self.size + round((self.peak - self.size) * progress / self.bought_until)
         begin = self.bought_until if self.peak > self.size else 0.0
         done = min(1.0, (progress - begin) / (self.sold_until - begin))
@@ -73,14 +73,18 @@ class Shrinking:
 
     def moves(self, step: int) -> float:
         """Share of connections to move at this step: none while connections are bought."""
-        progress = self._progress(step)
-        if self._buys(progress):
+        if self.buys(step):
             return 0.0
-        done = min(1.0, progress / self.sold_until)
+        done = min(1.0, self._progress(step) / self.sold_until)
         return self.move_share * self.every / self.interval * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _buys(self, progress: float) -> bool:
-        return self.peak > self.size and progress < self.bought_until
+    def buys(self, step: int) -> bool:
+        """Whether connections are still bought on the way to the peak."""
+        return self.peak > self.size and self._progress(step) < self.bought_until
+
+    def folds(self, step: int) -> bool:
+        """Whether units without a way in or out have no move to wait for any more."""
+        return self._progress(step) >= self.sold_until or step + self.every >= self.stop
 
     def _progress(self, step: int) -> float:
         return min(1.0, max(0.0, (step - self.start) / max(1, self.stop - self.start)))
@@ -134,23 +138,26 @@ def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinkin
     network, target = state.network, shrinking.target(state.step)
     # Before the first step it is too early to say what is worth least, unless it has to be sold.
     moved = round(shrinking.moves(state.step) * network.connection_count) if state.optimizer.step else 0
-    bought = max(0, target - network.parameter_count)
+    wanted = moved + max(0, target - network.parameter_count)
     edit = unchanged(network)
-    if bought:
+    if wanted and shrinking.buys(state.step):
         rng = stream(recipe.rng_seed, "explore", state.step)
-        edit = connect(network, *random_absent_everywhere(network.topology, bought, rng))
-    elif moved:
-        edit = connect(network, *_wanted(state, split, recipe, shrinking, moved))
+        edit = connect(network, *random_absent_everywhere(network.topology, wanted, rng))
+    elif wanted:
+        # Beside what is moved, this buys back what folding has freed.
+        edit = connect(network, *_wanted(state, split, recipe, shrinking, wanted))
     # Fewer may have been found than were wanted, so what is sold follows from what is there now.
     sold = max(0, edit.network.parameter_count - target)
     if sold:
         # Least worth among what was there before: new connections have had no time to be worth anything.
         weakest = np.argsort(worth(state), kind="stable")[:sold]
         edit = edit.then(disconnect(edit.network, np.flatnonzero(np.isin(edit.origin, weakest))))
-    if not shrinking.moves(state.step) and target <= shrinking.limit:
-        # Not before the moves have ended: until then a unit without a way in or out may get a new one.
-        edit = edit.then(fold(edit.network))
-    return _within(state.edited(edit), target)
+    state = _within(state.edited(edit), target)
+    # Not before the moves have ended, as a unit may get a new way in or out - unless there are more biases
+    # than connections: then idle units would crowd out the last connections of the others.
+    if shrinking.folds(state.step) or state.network.connection_count < state.network.topology.biases:
+        state = state.edited(fold(state.network))
+    return state
 
 
 def _wanted(
@@ -176,8 +183,9 @@ def _pairs(network: StructNet) -> list[tuple[int, int]]:
 
 
 def _within(state: TrainState, limit: int) -> TrainState:
-    """Sells what folding and rounding have left above the limit."""
-    while state.network.parameter_count > limit and state.network.connection_count > 1:
-        excess = state.network.parameter_count - limit
+    """Folds, then sells, what is above the limit although all that there was before has been sold."""
+    while state.network.parameter_count > limit:
+        state = state.edited(fold(state.network))
+        excess = max(0, state.network.parameter_count - limit)
         state = state.edited(disconnect(state.network, np.argsort(worth(state), kind="stable")[:excess]))
     return state

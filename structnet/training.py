@@ -83,8 +83,9 @@ def training_batch(split: Split, recipe: Recipe, step: int) -> tuple[torch.Tenso
         if recipe.shift:
             images = shifted(images, recipe.shift, noise)
         if recipe.input_dropout:
-            keep = torch.rand(images.shape, generator=noise, device=images.device) >= recipe.input_dropout
-            images = images * keep / (1 - recipe.input_dropout)
+            keep = torch.rand(images.shape, generator=noise, device=images.device, dtype=images.dtype)
+            # In place, as numbers: a comparison that makes booleans takes several times as long.
+            images = keep.ge_(recipe.input_dropout).mul_(images).div_(1 - recipe.input_dropout)
     return flatten(images, images.dtype), split.labels.index_select(0, where)
 
 

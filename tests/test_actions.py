@@ -319,7 +319,7 @@ def test_everything_new_gets_a_gradient(hidden: list[int], activation: str, seed
         edit = ACTIONS[name].apply(network, proposal)
         values = edit.network.values.detach()
         first = case.gradient(edit.network)
-        values -= 0.01 * torch.from_numpy(first)
+        values[edit.new] -= 0.01 * torch.from_numpy(first[edit.new])
         second = case.gradient(edit.network)
         touched = (np.abs(first) + np.abs(second))[edit.new]
         assert (touched > 0).all(), proposal.site
@@ -520,6 +520,8 @@ def test_copies_part(activation: str) -> None:
     proposal = ACTIONS["clone"].propose(case.context())[0]
     edit = apply_clone(case.network, proposal)
     assert change_of_output(case, edit) <= 1
+    assert proposal.plan["own_by_copy"].tolist() == [True, False]
+    assert len(set(proposal.plan["own_source"])) == 2
     state = case.state.edited(edit)
     unit, copy = int(edit.number_now(proposal.plan["units"])[0]), int(edit.new_units[0])
     # From equal moments: what parts them must be their own connections, not the copy's younger optimizer.

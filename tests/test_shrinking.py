@@ -196,16 +196,23 @@ def test_a_phase_cut_into_pieces_is_the_same_phase(name: str) -> None:
         assert np.array_equal(other.born, whole.born)
 
 
-def test_the_peak_is_reached_before_the_selling() -> None:
-    network = StructNet([8, 6, 3], density=0.4, ensure_paths=True)
+def test_the_target_is_met_exactly_until_units_are_folded_away() -> None:
+    network = StructNet([8, 6, 3], density=0.4)
     size = network.parameter_count
     plan = phase(network, 200, 25, peak=size + 20)
     counts = [state.network.parameter_count for state in walk(network, plan)]
-    assert counts[0] == size
-    assert max(counts) == size + 20
-    assert counts[:30] == sorted(counts[:30])
-    assert counts[30:] == sorted(counts[30:], reverse=True)
-    assert counts[-1] <= 25
+    assert counts[:140] == [plan.target(step // 10 * 10) for step in range(140)]
+    assert counts[30] == size + 20
+    assert max(counts[140:]) <= 25
+
+
+def test_idle_units_do_not_crowd_out_the_connections() -> None:
+    """40 hidden units and a limit of 30: their biases alone are more."""
+    network = StructNet([8, 40, 3], density=0.4)
+    for state in walk(network, phase(network, 200, 30)):
+        assert state.network.connection_count > 10
+    assert 26 <= state.network.parameter_count <= 30
+    assert fed_and_feeding(state.network)
 
 
 def test_what_is_sold_is_of_least_worth() -> None:
@@ -257,7 +264,7 @@ def test_connections_move_to_where_the_gradient_is_largest() -> None:
     state.optimizer.step = state.step = 100
     plan = phase(network, 1000, network.parameter_count)
     moved = round(plan.moves(100) * network.connection_count)
-    assert moved == 10
+    assert moved == 12
     state, _ = shrink_steps(state, split, RECIPE, 1, constant(0.0), plan)
     topology, new = state.network.topology, state.born[: state.network.connection_count] == 100
     got = set(zip(topology.source[new].tolist(), topology.target[new].tolist()))
@@ -287,8 +294,11 @@ def test_folding_leaves_the_output_as_it_was(activation: str) -> None:
     network = disconnect(network, np.flatnonzero(network.topology.source == other)).network
     split = columns(3, dtype=torch.float64)
     before = network(split.images).detach()
-    plan = phase(network, 100, network.parameter_count, move_share=0.0)
-    state, _ = shrink_steps(TrainState.fresh(network), split, RECIPE, 1, constant(0.0), plan)
+    size = network.parameter_count
+    while_moving, after = Shrinking(0, 100, size, size, size), Shrinking(-80, 20, size, size, 1000)
+    state, _ = shrink_steps(TrainState.fresh(network), split, RECIPE, 1, constant(0.0), while_moving)
+    assert state.network.architecture == network.architecture
+    state, _ = shrink_steps(TrainState.fresh(network), split, RECIPE, 1, constant(0.0), after)
     assert state.network.architecture == [8, 4, 3, 3]
     assert fed_and_feeding(state.network)
     assert torch.allclose(state.network(split.images), before, rtol=0, atol=1e-12)
@@ -385,3 +395,4 @@ def test_any_phase_ends_within_its_limit(
         check(state)
         assert state.network.parameter_count <= top
     assert state.network.parameter_count <= min(limit, top)
+    assert fed_and_feeding(state.network)

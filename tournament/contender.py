@@ -89,9 +89,7 @@ class Contender:
             )
         )
 
-    def shrink(
-        self, state: Arrays, recipe: Recipe, shrinking: Shrinking | None, options: dict[str, Any]
-    ) -> Result:
+    def shrink(self, state: Arrays, recipe: Recipe, shrinking: Shrinking, options: dict[str, Any]) -> Result:
         """((measure, parameter-steps, most parameters), state) after a stretch of the final phase."""
         measured, spent, largest, arrays = fork.shrink(
             state, self.splits["train"], self.splits["validation"], recipe, shrinking, **options
@@ -109,6 +107,11 @@ class Contender:
         """The dense opponent on validation and test."""
         train, validation, test = (self.splits[name] for name in SPLITS)
         return fork.train_dense(architecture, train, validation, test, recipe, steps, rate), None
+
+    def echo(self, state: Arrays, rebuild: bool = False) -> tuple[None, Arrays]:
+        """The state as it came, or rebuilt and taken apart again: what sending a fork costs."""
+        device = self.splits["train"].labels.device
+        return None, TrainState.from_arrays(state, device).to_arrays() if rebuild else state
 
     def process_id(self) -> tuple[int, None]:
         return os.getpid(), None

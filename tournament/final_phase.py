@@ -9,8 +9,8 @@ from tournament.line import Line
 def start_final_phase(line: Line, reason: str, seconds: float) -> None:
     """Growth has ended for this reason, so many seconds into the run; plans the rest of the line.
 
-    With a limit on the parameters, the credits saved while growing pay for exploration: connections are
-    bought with them first, and sold again on the way to the limit.
+    The credits saved while growing pay for exploration: connections are bought with them first, and sold again
+    on the way to the limit or, without one, back to the size that growth reached.
     """
     progress, settings = line.progress, line.settings
     progress.phase, progress.reason = "final", reason
@@ -52,15 +52,14 @@ def settle(line: Line) -> tuple[float, float]:
     return spent, refunded
 
 
-def _shrinking(line: Line) -> Shrinking | None:
-    limit, progress = line.settings.max_parameters, line.progress
-    if limit is None:
-        return None
+def _shrinking(line: Line) -> Shrinking:
+    """The schedule: up to what the saved credits buy, then down to the limit or, without one, back to the size."""
+    progress = line.progress
     saved = int(line.ledger.balance) if line.policy.grows else 0
     return Shrinking(
         start=progress.final_start,
         stop=progress.final_stop,
         size=progress.final_size,
         peak=progress.final_size + saved,
-        limit=limit,
+        limit=line.settings.max_parameters or progress.final_size,
     )

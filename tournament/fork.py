@@ -161,10 +161,10 @@ def screen(
     ranked = [found[index] for index in sorted(range(len(found)), key=lambda index: (-promise[index], index))]
     affordable = [proposal for proposal in ranked if proposal.parameters_added <= balance]
     dear = [proposal for proposal in ranked if proposal.parameters_added > balance]
-    best, others = _first_of_each(affordable, lambda proposal: proposal.action)
-    sized, rest = _first_of_each(others, lambda proposal: (proposal.action, _size_class(proposal, sizes)))
+    sized, rest = _first_of_each(affordable, lambda proposal: (proposal.action, _size_class(proposal, sizes)))
+    best, others = _first_of_each(sized, lambda proposal: proposal.action)
     too_dear, _ = _first_of_each(dear, lambda proposal: proposal.action)
-    return (best + sized + rest)[:candidates], too_dear
+    return (best + others + rest)[:candidates], too_dear
 
 
 def _first_of_each(
@@ -190,26 +190,23 @@ def shrink(
     train: Split,
     validation: Split,
     recipe: Recipe,
-    shrinking: Shrinking | None,
+    shrinking: Shrinking,
     *,
     start: int,
     stop: int,
     steps: int,
     rate: float,
 ) -> tuple[Measured, int, int, dict[str, Any]]:
-    """A stretch of the final phase from `start` to `stop`: anneal, and move and sell if there is a limit.
+    """A stretch of the final phase from `start` to `stop`: anneal, buy, move and sell.
 
     Returns the measure, the parameter-steps spent, the most parameters it had, and the new state.
     """
     line = TrainState.from_arrays(state, train.labels.device)
     falling = cosine(rate, start, stop)
-    if shrinking is None:
-        train_steps(line, train, recipe, steps, falling)
-        size = line.network.parameter_count
-        return measure(line, validation), steps * size, size, line.to_arrays()
     spent, largest, end = 0, 0, line.step + steps
     while line.step < end:
-        here = min(shrinking.interval, end - line.step)
+        # One change at a time, so that every step is counted at the size it was taken with.
+        here = min(shrinking.every - (line.step - shrinking.start) % shrinking.every, end - line.step)
         line, _ = shrink_steps(line, train, recipe, here, falling, shrinking)
         spent += here * line.network.parameter_count
         largest = max(largest, line.network.parameter_count)
@@ -225,8 +222,16 @@ def train_dense(
     steps: int,
     rate: float,
 ) -> tuple[Measured, Measured]:
-    """The opponent of a grown network: a dense one, trained as long, annealed; measured on validation and test."""
-    network = StructNet(list(architecture), density=1.0, rng_seed=recipe.rng_seed).to(train.labels.device)
-    line = TrainState.fresh(network)
-    train_steps(line, train, recipe, steps, cosine(rate, 0, steps))
-    return measure(line, validation), measure(line, test)
+    """The opponent of a grown network: a dense one, trained as long, annealed; measured on validation and test.
+
+    A rate that suits a sparse network can be too high for a dense one, so it is trained twice, at `rate` and at
+    a quarter of it, and the one that does better on validation counts.
+    """
+    found = []
+    for share in (1.0, 0.25):
+        network = StructNet(list(architecture), density=1.0, rng_seed=recipe.rng_seed).to(train.labels.device)
+        line = TrainState.fresh(network)
+        train_steps(line, train, recipe, steps, cosine(share * rate, 0, steps))
+        found.append((measure(line, validation), line))
+    measured, line = max(found, key=lambda pair: pair[0].accuracy)
+    return measured, measure(line, test)

@@ -123,6 +123,11 @@ class RayPool:
     ) -> None:
         import ray
 
+        if device.startswith("cuda") and gpus_per_worker <= 0:
+            raise UserError(
+                f"device is '{device}', but gpus_per_worker is {gpus_per_worker:g}: Ray shows a GPU only to workers "
+                "that ask for one, or for a fraction such as 0.5"
+            )
         self._ray = ray
         self.workers = workers
         available = ray.cluster_resources()

@@ -1,0 +1,187 @@
+"""Screening, ranking and judging on small made-up fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from structnet.actions.base import Proposal
+from structnet.training import Recipe
+from tournament.bracket import Heat
+from tournament.fork import Measured, Report, screen
+from tournament.heats import Entrant, Terms, judge, run_heats
+from tournament.policy import POLICIES
+from tournament.pool import Job, Outcome
+from tournament.score import bar_for
+
+ENTROPY = 3.32
+IMAGES = 400
+
+
+def proposal(action: str, added: int, predicted: float) -> Proposal:
+    return Proposal(action, f"{action} {added}", added, predicted, plan={})
+
+
+def test_the_best_of_every_action_enters_whatever_its_promise() -> None:
+    found = [proposal("patch", 10, 1.0 - index / 100) for index in range(20)] + [
+        proposal("insert", 100, 0.01)
+    ]
+    entering, too_dear = screen(found, (10, 100), balance=100, candidates=3)
+    assert [(p.action, p.predicted_gain) for p in entering] == [
+        ("patch", 1.0),
+        ("insert", 0.01),
+        ("patch", 0.99),
+    ]
+    assert too_dear == []
+
+
+def test_every_size_class_enters_before_the_rest() -> None:
+    found = [proposal("patch", 10, 1.0), proposal("patch", 11, 1.0), proposal("patch", 100, 1.0)]
+    entering, _ = screen(found, (10, 100), balance=1000, candidates=2)
+    assert [p.parameters_added for p in entering] == [10, 100]
+
+
+def test_what_the_balance_does_not_cover_is_set_aside() -> None:
+    found = [proposal("patch", 10, 0.1), proposal("patch", 100, 9.0), proposal("widen", 101, 1.0)]
+    entering, too_dear = screen(found, (10, 100), balance=99, candidates=5)
+    assert [p.parameters_added for p in entering] == [10]
+    assert {p.site for p in too_dear} == {"patch 100", "widen 101"}
+
+
+def test_sales_are_always_affordable() -> None:
+    entering, _ = screen([proposal("prune", -50, -0.1)], (10,), balance=0, candidates=5)
+    assert len(entering) == 1
+
+
+class Script:
+    """A pool whose forks come out as told: the mean log2-likelihood by name, or None for a failure."""
+
+    workers = 1
+
+    def __init__(self, outcomes: dict[str, float | None]) -> None:
+        self.outcomes = outcomes
+        self.noise = np.random.default_rng(0).normal(0, 0.3, IMAGES)
+        self.rng = np.random.default_rng(1)
+        self.ran: list[list[str]] = []
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    get = put
+
+    def close(self) -> None:
+        return None
+
+    def run(self, jobs: Any, on_done: Any = None) -> list[Outcome]:
+        self.ran.append([job.name.split(":")[0] for job in jobs])
+        return [self._outcome(job) for job in jobs]
+
+    def _outcome(self, job: Job) -> Outcome:
+        level = self.outcomes[job.name.split(":")[0]]
+        if level is None:
+            return Outcome(Report(None, 0.1, "worker", "Diverged: nan"), None)
+        bits = level + self.noise + self.rng.normal(0, 0.05, IMAGES)
+        return Outcome(Report(Measured(0.5, 1.0, bits), 0.1, "worker"), job.arguments[0])
+
+
+def play(
+    outcomes: dict[str, float | None], sizes: dict[str, int], policy: str = "score", **terms: Any
+) -> Any:
+    field = [
+        Entrant(0, "train", "", None, "state", control=True, stays=True),
+        Entrant(1, "rewire", "", proposal("rewire", 0, 0), "state", control=True, stays=True),
+    ]
+    for name, added in sizes.items():
+        field.append(Entrant(len(field), name, "", proposal(name, added, 0.1), "state", draw=added / 1e6))
+    agreed = {
+        "recipe": Recipe(),
+        "rate": 1e-3,
+        "bar": bar_for(IMAGES, 1, len(sizes)),
+        "policy": POLICIES[policy],
+        "estimator": "decoder",
+        "price": 0.01,
+        "score_floor": 32,
+    } | terms
+    pool = Script(outcomes)
+    finalists = run_heats(
+        pool,
+        field,
+        [Heat(10, 2), Heat(30, 2)],
+        Terms(**agreed),
+        lambda *_: None,
+        lambda: None,
+        lambda *_: None,
+    )
+    verdict = judge(finalists, Terms(**agreed), ENTROPY, lambda added: added <= 1000)
+    return verdict, finalists, pool
+
+
+CONTROLS = {"train": -1.2, "rewire": -1.0}
+
+
+def test_the_highest_score_wins_not_the_highest_gain() -> None:
+    outcomes = CONTROLS | {"small": -0.9, "large": -0.8}
+    assert play(outcomes, {"small": 40, "large": 400})[0].winner.action == "small"
+    assert play(outcomes, {"small": 40, "large": 400}, policy="gain")[0].winner.action == "large"
+
+
+def test_forks_are_measured_against_the_better_control() -> None:
+    verdict, _, _ = play(CONTROLS | {"between": -1.1}, {"between": 40})
+    assert verdict.winner is None
+    assert verdict.control.action == "rewire"
+
+
+def test_a_luckier_but_unproven_fork_does_not_stand_in_the_way() -> None:
+    outcomes = CONTROLS | {"tiny": -0.999, "real": -0.8}
+    assert play(outcomes, {"tiny": 1, "real": 400})[0].winner.action == "real"
+
+
+def test_controls_stay_and_the_weak_drop_out() -> None:
+    outcomes = CONTROLS | {"a": -0.5, "b": -0.6, "c": -0.7, "d": -0.8}
+    _, finalists, pool = play(outcomes, dict.fromkeys("abcd", 100))
+    assert pool.ran == [["train", "rewire", "a", "b", "c", "d"], ["train", "rewire", "a", "b"]]
+    assert len(finalists) == 4
+
+
+def test_a_failed_fork_drops_out_and_a_failed_control_leaves_the_other() -> None:
+    outcomes: dict[str, float | None] = {"train": -1.2, "rewire": None, "a": None, "b": -0.6}
+    verdict, finalists, _ = play(outcomes, {"a": 100, "b": 100})
+    assert [entrant.action for entrant in finalists] == ["train", "b"]
+    assert verdict.winner.action == "b"
+    assert verdict.control.action == "train"
+
+
+def test_without_any_control_nothing_is_adopted() -> None:
+    verdict, _, _ = play({"train": None, "rewire": None, "a": -0.1}, {"a": 100})
+    assert verdict.winner is None
+    assert verdict.control is None
+
+
+def test_a_sale_is_adopted_where_no_growth_is_and_its_loss_is_below_the_price() -> None:
+    outcomes = CONTROLS | {"prune": -1.0}
+    assert play(outcomes, {"prune": -800}, price=0.05)[0].winner.action == "prune"
+    assert play(outcomes, {"prune": -800}, price=0.0)[0].winner is None
+    assert (
+        play(outcomes | {"grow": -0.8}, {"prune": -800, "grow": 100}, price=0.05)[0].winner.action == "grow"
+    )
+
+
+def test_what_cannot_be_paid_cannot_win() -> None:
+    assert play(CONTROLS | {"dear": -0.5}, {"dear": 1001})[0].winner is None
+
+
+def test_the_random_policy_adopts_without_proof() -> None:
+    assert play(CONTROLS | {"worse": -1.5}, {"worse": 100}, policy="random")[0].winner.action == "worse"
+
+
+def test_a_fork_that_knows_nothing_is_not_adopted_however_much_better_than_the_control() -> None:
+    outcomes = {"train": -6.0, "rewire": -6.0, "less wrong": -4.0}
+    assert play(outcomes, {"less wrong": 100})[0].winner is None
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_ranks(policy: str) -> None:
+    verdict, _, _ = play(CONTROLS | {"a": -0.5, "b": -0.6}, {"a": 100, "b": 200}, policy=policy)
+    assert verdict.control is not None
