@@ -10,7 +10,7 @@ from rich.console import Console
 
 from search.experiment import Experiment
 from search.options import CommonOptions, merged, sizes
-from structnet.errors import UserError
+from structnet.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from structnet.data import Dataset
@@ -221,7 +221,7 @@ def _grow_one(
         console.print(f"{error}; everything so far is written: {hint}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except Exception as error:
-        experiment.end(trial, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        experiment.end(trial, "failed", error=one_line(error))
         raise
     experiment.end(trial, "finished", **_final_columns(result))
     _print_result(result, console)

@@ -16,6 +16,7 @@ import torch
 
 from structnet.actions.base import Proposal
 from structnet.data import Dataset, Split
+from structnet.errors import one_line
 from structnet.shrinking import Shrinking
 from structnet.train_state import TrainState
 from structnet.training import Recipe
@@ -121,6 +122,5 @@ class Contender:
         try:
             measured, arrays = work()
         except Exception as error:  # whatever a fork raises must not end the experiment
-            line = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            return Report(None, time.perf_counter() - started, self.name, line), None
+            return Report(None, time.perf_counter() - started, self.name, one_line(error)), None
         return Report(measured, time.perf_counter() - started, self.name), arrays

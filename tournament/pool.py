@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 
 from structnet.data import Dataset
-from structnet.errors import UserError
+from structnet.errors import UserError, one_line
 from tournament.contender import Contender, pack
 
 ADDRESS_TIMEOUT_SECONDS = 10.0
@@ -62,6 +62,15 @@ class Pool(Protocol):
         """Gives the workers back."""
 
 
+def _attempt(contender: Contender, method: str, arguments: Sequence[Any]) -> tuple[tuple[Any, str], Any]:
+    """((report, ""), state), or ((None, one line), None) for whatever the job raised."""
+    try:
+        report, state = getattr(contender, method)(*arguments)
+    except Exception as error:  # work that fails is an outcome; whoever asked for it decides what that means
+        return (None, one_line(error)), None
+    return (report, ""), state
+
+
 class InlinePool:
     """Runs every job in this process, one after the other: no Ray, for notebooks and tests."""
 
@@ -80,7 +89,8 @@ class InlinePool:
     def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
         outcomes = []
         for index, job in enumerate(jobs):
-            outcomes.append(Outcome(*getattr(self._contender, job.method)(*job.arguments)))
+            (report, error), state = _attempt(self._contender, job.method, job.arguments)
+            outcomes.append(Outcome(report, state, error))
             if on_done:
                 on_done(index)
         return outcomes
@@ -96,13 +106,13 @@ class _RayContender:
         self._device, self._name = device, name
         self._contender: Contender | None = None
 
-    def work(self, boxed_data: list[Any], method: str, *arguments: Any) -> tuple[Any, Any]:
-        """One job. The handle to the data comes in a list, so that it is not fetched every time."""
+    def work(self, boxed_data: list[Any], method: str, *arguments: Any) -> tuple[tuple[Any, str], Any]:
+        """One job, as by `_attempt`. The handle to the data comes in a list, not to be fetched every time."""
         if self._contender is None:
             import ray
 
             self._contender = Contender(ray.get(boxed_data[0]), self._device, self._name)
-        return getattr(self._contender, method)(*arguments)
+        return _attempt(self._contender, method, arguments)
 
 
 class RayPool:
@@ -192,21 +202,19 @@ class RayPool:
                 on_done(index)
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _collect(self, report: Any, state: Any) -> Outcome:
+    def _collect(self, reported: Any, state: Any) -> Outcome:
         try:
-            return Outcome(self._ray.get(report), state)
-        except self._ray.exceptions.RayTaskError as error:
-            cause = getattr(error, "cause", None) or error
-            return Outcome(None, None, f"{type(cause).__name__}: {cause}".splitlines()[0][:300])
-        except self._ray.exceptions.RayError as error:
-            return Outcome(None, None, f"worker lost: {type(error).__name__}")
+            report, error = self._ray.get(reported)
+        except self._ray.exceptions.RayError as lost:
+            return Outcome(None, None, f"worker lost: {type(lost).__name__}")
+        return Outcome(report, state, error)
 
     def process_ids(self) -> list[int]:
         """The process of each actor."""
         calls = [
             actor.work.options(num_returns=2).remote([self._data], "process_id")[0] for actor in self._actors
         ]
-        return self._ray.get(calls)
+        return [process for process, _ in self._ray.get(calls)]
 
     def close(self) -> None:
         for actor in self._actors:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from structnet.actions import clone, insert_layer, patch, prune, rewire, rewire_and_patch, widen
 from structnet.actions.base import Action
+from structnet.actions.clone import ACTION as CLONE
+from structnet.actions.insert_layer import ACTION as INSERT_LAYER
+from structnet.actions.patch import ACTION as PATCH
+from structnet.actions.prune import ACTION as PRUNE
+from structnet.actions.rewire import ACTION as REWIRE
+from structnet.actions.rewire_and_patch import ACTION as REWIRE_AND_PATCH
+from structnet.actions.widen import ACTION as WIDEN
 
 ACTIONS: dict[str, Action] = {
-    action.name: action
-    for action in (
-        patch.ACTION,
-        widen.ACTION,
-        insert_layer.ACTION,
-        clone.ACTION,
-        prune.ACTION,
-        rewire.ACTION,
-        rewire_and_patch.ACTION,
-    )
+    action.name: action for action in (PATCH, WIDEN, INSERT_LAYER, CLONE, PRUNE, REWIRE, REWIRE_AND_PATCH)
 }
 
 
