@@ -64,13 +64,16 @@ class GrowOptions(CommonOptions):
 
 def run(given: dict[str, Any]) -> None:
     """Runs the command with the options given on its line."""
+    from tournament.settings import check_limit
+
     dataset = given.get("dataset") or "digits"
     options = merged(GrowOptions, given, ON_DIGITS if dataset == "digits" else OTHERWISE)
     console = Console()
-    settings_for(options, options.rng_seed)
+    settings = settings_for(options, options.rng_seed)
     experiment = Experiment("grow", options, options.model_dump(mode="json"))
     data, seeds = _load(options), range(options.rng_seed, options.rng_seed + options.repeats)
     seed = seed_network(options, data, options.rng_seed)
+    check_limit(settings, data.classes)
     console.print(f"Growing {seed.describe()} on {data.name}: {_shape_of(data)}", highlight=False)
     console.print(
         f"up to {options.rounds} rounds, {options.epochs} epochs, {options.workers} workers; "
@@ -204,7 +207,7 @@ def _grow_one(
                 settings=settings_for(options, seed),
                 pool=pool,
                 writer=experiment.writer,
-                checkpoint=Checkpoint(folder, data.preprocessing, data.class_names),
+                checkpoint=Checkpoint(folder, data),
                 observer=observer,
                 heartbeat=lambda row: experiment.update(trial, **_progress_columns(row)),
                 trial=trial,

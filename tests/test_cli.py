@@ -110,6 +110,8 @@ BAD = [
     (["--results", "/proc/results"], "/proc/results"),
     (["--config", "missing.yaml"], "missing.yaml"),
     (["--epochs", "0"], "epochs is 0"),
+    (["--max-parameters", "10"], "max_parameters is 10"),
+    (["--device", "cuda"], "gpus_per_worker"),
     (["--shift", "1", "--dataset", "teacher"], "shift"),
     (["--dataset", "mnist"], "data_dir"),
 ]

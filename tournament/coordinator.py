@@ -24,7 +24,7 @@ from tournament.pool import InlinePool, Pool
 from tournament.progress import Checkpoint, Clock, Progress
 from tournament.records import bits_of, round_row
 from tournament.rounds import Played, play_round
-from tournament.settings import Settings
+from tournament.settings import Settings, check_limit
 
 QUIET_ROUNDS = 3
 
@@ -74,6 +74,7 @@ class Tournament:
     ) -> None:
         self.network, self.data, self.pool = network, data, pool
         self.settings = settings or Settings(economy=economy or Economy(), **options)
+        check_limit(self.settings, data.classes)
         self.writer, self.checkpoint, self.trial = writer, checkpoint, trial
         self.observer = observer or Observer()
         self.heartbeat = heartbeat or (lambda row: None)

@@ -6,8 +6,15 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from structnet.data import Dataset
 from structnet.errors import UserError
-from structnet.snapshot import list_snapshots, load_snapshot, remove_snapshot, save_snapshot
+from structnet.snapshot import (
+    check_preprocessing,
+    list_snapshots,
+    load_snapshot,
+    remove_snapshot,
+    save_snapshot,
+)
 from structnet.train_state import TrainState
 
 
@@ -52,8 +59,7 @@ class Checkpoint:
     """
 
     folder: str
-    preprocessing: dict[str, Any]
-    class_names: tuple[str, ...]
+    data: Dataset
 
     def path(self, name: str) -> str:
         return f"{self.folder}/{name}"
@@ -72,7 +78,8 @@ class Checkpoint:
     def newest(self) -> tuple[dict[str, Any], Progress] | None:
         """Arrays and progress of the newest snapshot that can be read; None if there is none at all.
 
-        One that was cut short is passed over for the one before it; raises UserError if every one is damaged.
+        One that was cut short is passed over for the one before it. Raises UserError if every one is damaged, or
+        if it was trained on data of another preprocessing.
         """
         damage = None
         for name in reversed(list_snapshots(self.folder)):
@@ -81,6 +88,7 @@ class Checkpoint:
             except UserError as error:
                 damage = damage or error
                 continue
+            check_preprocessing(snapshot, self.data)
             return snapshot.state.to_arrays(), Progress(**snapshot.metadata["progress"])
         if damage:
             raise damage
@@ -91,8 +99,8 @@ class Checkpoint:
         save_snapshot(
             path,
             TrainState.from_arrays(arrays),
-            preprocessing=self.preprocessing,
-            class_names=self.class_names,
+            preprocessing=self.data.preprocessing,
+            class_names=self.data.class_names,
             metadata={"progress": asdict(progress)},
         )
         return path

@@ -62,11 +62,19 @@ class Settings:
             )
         if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
             raise UserError(f"target_accuracy is {self.target_accuracy}, but must be in (0, 1]: 0.97 is 97 %")
-        if self.max_parameters is not None and self.max_parameters < 1:
-            raise UserError(f"max_parameters is {self.max_parameters}, but must be at least 1")
         if self.trigger not in TRIGGERS:
             raise UserError(f"trigger is '{self.trigger}', but must be one of {', '.join(TRIGGERS)}")
         if self.learning_rate <= 0:
             raise UserError(f"learning_rate is {self.learning_rate}, but must be above 0")
         if not 0 < self.growth_share <= 1:
             raise UserError(f"growth_share is {self.growth_share}, but must be in (0, 1]")
+
+
+def check_limit(settings: Settings, classes: int) -> None:
+    """Raises UserError for a limit on the parameters that no network with so many classes can meet."""
+    limit, least = settings.max_parameters, classes + 1
+    if limit is not None and limit < least:
+        raise UserError(
+            f"max_parameters is {limit}, but must be at least {least}: a bias for each of {classes} classes, and "
+            "one connection"
+        )

@@ -1,0 +1,71 @@
+"""Checkpoints of a tournament: the newest whole one counts, and data of another preprocessing is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from structnet import StructNet
+from structnet.data import Dataset, load_dataset
+from structnet.errors import UserError
+from structnet.train_state import TrainState
+from tournament.progress import Checkpoint, Progress
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture
+def checkpoint(digits: Dataset, tmp_path: Path) -> Checkpoint:
+    """Two rounds and a stretch of the final phase."""
+    arrays = TrainState.fresh(StructNet([64, 8, 10], 0.2)).to_arrays()
+    kept = Checkpoint(str(tmp_path), digits)
+    kept.save_round(arrays, Progress(round=0, step=10))
+    kept.save_round(arrays, Progress(round=1, step=20, balance=7.5))
+    kept.save_stretch(arrays, Progress(round=1, step=30, phase="final"))
+    return kept
+
+
+def test_nothing_saved_is_nothing_to_resume(digits: Dataset, tmp_path: Path) -> None:
+    assert Checkpoint(str(tmp_path / "new"), digits).newest() is None
+
+
+def test_the_newest_is_found_with_its_progress(checkpoint: Checkpoint) -> None:
+    found = checkpoint.newest()
+    assert found is not None
+    assert found[1] == Progress(round=1, step=30, phase="final")
+
+
+def test_a_stretch_replaces_the_one_before(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    arrays = TrainState.fresh(StructNet([64, 8, 10], 0.2)).to_arrays()
+    checkpoint.save_stretch(arrays, Progress(round=1, step=40))
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == [
+        "round-0000.json",
+        "round-0001-step-00000040.json",
+        "round-0001.json",
+    ]
+
+
+def test_one_that_was_cut_short_is_passed_over(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    newest = tmp_path / "round-0001-step-00000030.safetensors"
+    newest.write_bytes(newest.read_bytes()[:50])
+    found = checkpoint.newest()
+    assert found is not None
+    assert found[1] == Progress(round=1, step=20, balance=7.5)
+
+
+def test_if_all_are_damaged_the_newest_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for file in tmp_path.glob("*.safetensors"):
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match="round-0001-step-00000030"):
+        checkpoint.newest()
+
+
+def test_data_of_another_preprocessing_is_refused(checkpoint: Checkpoint, digits: Dataset) -> None:
+    other = replace(digits, preprocessing={**digits.preprocessing, "scale": 255.0})
+    with pytest.raises(UserError, match="preprocessing"):
+        Checkpoint(checkpoint.folder, other).newest()
