@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from structnet.data import load_dataset
+    from structnet.fitting import fit
     from structnet.network import StructNet
-    from structnet.training import fit
 
 __all__ = ["StructNet", "fit", "load_dataset"]
 
 _HOMES = {
     "StructNet": "structnet.network",
-    "fit": "structnet.training",
+    "fit": "structnet.fitting",
     "load_dataset": "structnet.data",
 }
 

@@ -11,12 +11,10 @@ from training_cases import Untouchable, flat, small_data
 
 from structnet import StructNet, load_dataset
 from structnet.errors import UserError
+from structnet.fitting import fit
 from structnet.schemas import SCHEMAS
 from structnet.train_state import TrainState
-from structnet.training import (
-    evaluate,
-    fit,
-)
+from structnet.training import evaluate
 
 
 def test_fit_learns_digits() -> None:
