@@ -53,7 +53,7 @@ class GrowOptions(CommonOptions):
     price: float = 0.005
     score_floor: int = 32
     information: str = "decoder"
-    learning_rate: float = 8e-3
+    learning_rate: float = 0.012
     batch_size: int = 128
     l1: float = 5e-5
     input_dropout: float = 0.0

@@ -38,7 +38,7 @@ class Settings:
     score_floor: int = 32
     information: str = "decoder"
     trigger: str = "interval"
-    learning_rate: float = 8e-3
+    learning_rate: float = 0.012
     growth_share: float = 0.4
     minutes: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
