@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +217,7 @@ def _grow_one(
             result = tournament.run(resume=options.resume)
     except KeyboardInterrupt:
         experiment.end(trial, "interrupted")
-        again = f"structnet grow … --name {experiment.name} --resume"
+        again = f"{_program()} grow … --name {experiment.name} --resume"
         console.print(f"\ninterrupted; everything so far is written. Go on with: {again}", highlight=False)
         sys.exit(130)
     except WorkFailed as error:
@@ -298,4 +300,11 @@ def _summarise(results: list[Result], options: GrowOptions, experiment: Experime
     columns = "round, action, site, parameters, accuracy, gain, balance"
     sql = f"select {columns} from rounds where experiment = '{experiment.name}' order by trial, round"
     where = "" if options.results == "results" else f" --results {options.results}"
-    console.print(f'Look closer: structnet query "{sql}"{where}', highlight=False, soft_wrap=True)
+    console.print(f'Look closer: {_program()} query "{sql}"{where}', highlight=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """How to call this command from here: its name where that is found, else its path."""
+    if shutil.which("structnet") or not sys.argv[0].endswith("structnet"):
+        return "structnet"
+    return os.path.relpath(sys.argv[0])

@@ -9,12 +9,17 @@ in the form the hardware likes best, so it wins for links that are nearly full a
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 if TYPE_CHECKING:
     from structnet.link import SparseLink
+
+
+# Said once per process by torch; the users of this library can do nothing about it.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
 class Kernel(Protocol):

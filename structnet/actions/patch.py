@@ -1,11 +1,11 @@
 """Patch: new connections in the links there are.
 
-Three rules say where: the outputs of a saturated unit, the inputs of a dead unit, and wherever the gradient of
-an absent connection is largest. New connections have value 0 (Evci et al. 2020, RigL), so the output stays as
-it is. At a unit that never fires a value of 0 would get no gradient: it is re-opened instead, with a fan-in
-that is not 0, a bias that makes it fire, and a fan-out set to 0. That leaves the output as it is on every image
-on which the unit did not fire, which holds for all that were diagnosed. A fourth rule, `random_twin`, is the control
-of the other three: the same number of connections in the same links, placed at random.
+Three rules say where: the outputs of a saturated unit, the inputs of a dead unit, and wherever the gradient
+of an absent connection is largest. New connections have value 0 (Evci et al. 2020, RigL), so the output stays
+as it is. At a unit that never fires a value of 0 would get no gradient: it is re-opened instead, with a
+fan-in that is not 0, a bias that makes it fire, and a fan-out set to 0. That leaves the output as it is on
+every image on which the unit did not fire, which holds for all that were diagnosed. A fourth rule,
+`random_twin`, is the control of the other three: as many connections in the same links, placed at random.
 """
 
 from __future__ import annotations

@@ -50,13 +50,13 @@ ACTION = Action("prune", propose, apply, preserves_output=False)
 def weakest(context: Context, rule: str = RULES[0]) -> np.ndarray:
     """Connections by their index, those of least worth first; newborns are left out.
 
-    Connections of the seed are never newborn. Before the first optimizer step w²·√v says nothing and the
-    magnitude decides.
+    Connections of the seed are never newborn. The magnitude decides among equals, so before the first
+    optimizer step, when w²·√v is 0 everywhere, it decides alone.
     """
     state = context.state
     connections = context.topology.connections
     magnitude = np.abs(flat_values(state.network)[:connections])
-    score = worth(state) if rule == RULES[0] and state.optimizer.step > 0 else magnitude
+    score = worth(state) if rule == RULES[0] else magnitude
     born = state.born[:connections]
     newborn = (born > 0) & (state.step - born < NEWBORN_STEPS)
     order = np.lexsort((magnitude, score))
