@@ -172,6 +172,15 @@ def test_what_cannot_be_paid_cannot_win() -> None:
     assert play(CONTROLS | {"dear": -0.5}, {"dear": 1001})[0].winner is None
 
 
+def test_the_market_asks_for_more_than_the_price_in_both_directions() -> None:
+    outcomes = CONTROLS | {"grow": -0.9, "prune": -1.0}
+    buys = play(outcomes, {"grow": 100, "prune": -800}, policy="surplus", price=0.05)[0].winner
+    assert buys.action == "grow"  # about .1 − .005 against 0 + .04
+    sells = play(outcomes, {"grow": 900, "prune": -800}, policy="surplus", price=0.1)[0].winner
+    assert sells.action == "prune"  # about .1 − .09 against 0 + .08
+    assert play(outcomes, {"grow": 900}, policy="surplus", price=0.2)[0].winner is None
+
+
 def test_the_random_policy_adopts_without_proof() -> None:
     assert play(CONTROLS | {"worse": -1.5}, {"worse": 100}, policy="random")[0].winner.action == "worse"
 

@@ -135,6 +135,12 @@ def test_ends_within_max_parameters(digits: Dataset) -> None:
     assert "limit of 220" in result.progress.reason or "growth" in result.progress.reason
 
 
+def test_without_rounds_it_only_finishes(digits: Dataset) -> None:
+    result = grow(digits, rounds=0)
+    assert [row["decision"] for row in result.rounds] == ["opened", "final"]
+    assert result.candidates == []
+
+
 def test_stops_at_the_target_and_says_so(digits: Dataset) -> None:
     assert "target" in grow(digits, target_accuracy=0.3).progress.reason
 
@@ -163,6 +169,9 @@ def test_the_probe_can_decide(digits: Dataset) -> None:
     scored = [row for row in result.candidates if row.get("gain") is not None]
     assert scored
     assert all(row["gain"] == row["gain_probe"] for row in scored)
+    finished = [row for row in result.candidates if row["status"] == "finished"]
+    assert all(row["information"] == row["information_probe"] for row in finished)
+    assert len({row["information_before"] for row in finished if row["round"] == 1}) == 1
 
 
 def test_a_fork_that_raises_is_a_failed_row(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,10 +56,10 @@ class Contender:
                 for split in SPLITS
             }
 
-    def train_line(self, state: Arrays, recipe: Recipe, steps: int, rate: float) -> Result:
+    def train_line(self, state: Arrays, recipe: Recipe, steps: int, rate: float, with_probe: bool) -> Result:
         """((measure, losses), state) after training on at a constant rate."""
         measured, losses, arrays = fork.train_line(
-            state, self.splits["train"], self.splits["validation"], recipe, steps, rate
+            state, self.splits["train"], self.splits["validation"], recipe, steps, rate, with_probe
         )
         return (measured, losses), arrays
 
@@ -97,10 +97,10 @@ class Contender:
         )
         return (measured, spent, largest), arrays
 
-    def measure(self, state: Arrays, split: str) -> tuple[Measured, None]:
+    def measure(self, state: Arrays, split: str, with_probe: bool = False) -> tuple[Measured, None]:
         """The network on one split."""
         line = TrainState.from_arrays(state, self.splits[split].labels.device)
-        return fork.measure(line, self.splits[split]), None
+        return fork.measure(line, self.splits[split], with_probe=with_probe), None
 
     def train_dense(
         self, architecture: tuple[int, ...], recipe: Recipe, steps: int, rate: float

@@ -96,6 +96,7 @@ class Tournament:
                 self.clock = Clock(self.line.progress.seconds)
             else:
                 self.line.start(self.network)
+                self._stop_growing_if_done()
                 self._end_round("opened")
             while self.line.progress.phase == "growing":
                 self._round()
@@ -120,10 +121,13 @@ class Tournament:
         line.progress.quiet_rounds += 1
         if played.decision != "nothing_significant":
             line.progress.quiet_rounds = 0
+        self._stop_growing_if_done()
+        self._end_round(played.decision, earned=earned, played=played)
+
+    def _stop_growing_if_done(self) -> None:
         reason = self._reason_to_stop()
         if reason:
-            start_final_phase(line, reason, self.clock.seconds())
-        self._end_round(played.decision, earned=earned, played=played)
+            start_final_phase(self.line, reason, self.clock.seconds())
 
     def _reason_to_stop(self) -> str:
         """Why growth ends here, or nothing if it goes on."""
@@ -193,8 +197,6 @@ class Tournament:
         line = self.line
         test, _ = line.call("measure", line.state, "test")
         architecture = dense_opponent(self.network.architecture, line.parameters)
-        steps, rate = line.progress.step, self.settings.learning_rate
-        dense, _ = line.call("train_dense", architecture, line.recipe, steps, rate)
         return Result(
             network=TrainState.from_arrays(line.arrays()).network,
             progress=line.progress,
@@ -204,7 +206,7 @@ class Tournament:
             test=test,
             information=bits_of(line.measured, line.entropy),
             dense_architecture=architecture,
-            dense=dense,
+            dense=line.train_dense(architecture),
             snapshot=self._snapshot(),
         )
 

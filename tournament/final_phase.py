@@ -32,6 +32,7 @@ def final_stretch(line: Line) -> None:
         "stop": progress.final_stop,
         "steps": steps,
         "rate": line.settings.learning_rate,
+        "with_probe": line.uses_probe,
     }
     (line.measured, spent, largest), state = line.call(
         "shrink", line.state, line.recipe, _shrinking(line), stretch

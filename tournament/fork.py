@@ -70,12 +70,12 @@ class Survey:
 
 
 def train_line(
-    state: Arrays, train: Split, validation: Split, recipe: Recipe, steps: int, rate: float
+    state: Arrays, train: Split, validation: Split, recipe: Recipe, steps: int, rate: float, with_probe: bool
 ) -> tuple[Measured, list[float], dict[str, Any]]:
     """Trains the winning line at a constant rate; returns its measure, the losses and the new state."""
     line = TrainState.from_arrays(state, train.labels.device)
     losses = train_steps(line, train, recipe, steps, constant(rate))
-    return measure(line, validation), losses.tolist(), line.to_arrays()
+    return measure(line, validation, with_probe=with_probe), losses.tolist(), line.to_arrays()
 
 
 def run_fork(
@@ -196,6 +196,7 @@ def shrink(
     stop: int,
     steps: int,
     rate: float,
+    with_probe: bool,
 ) -> tuple[Measured, int, int, dict[str, Any]]:
     """A stretch of the final phase from `start` to `stop`: anneal, buy, move and sell.
 
@@ -210,7 +211,7 @@ def shrink(
         line, _ = shrink_steps(line, train, recipe, here, falling, shrinking)
         spent += here * line.network.parameter_count
         largest = max(largest, line.network.parameter_count)
-    return measure(line, validation), spent, largest, line.to_arrays()
+    return measure(line, validation, with_probe=with_probe), spent, largest, line.to_arrays()
 
 
 def train_dense(
@@ -222,16 +223,8 @@ def train_dense(
     steps: int,
     rate: float,
 ) -> tuple[Measured, Measured]:
-    """The opponent of a grown network: a dense one, trained as long, annealed; measured on validation and test.
-
-    A rate that suits a sparse network can be too high for a dense one, so it is trained twice, at `rate` and at
-    a quarter of it, and the one that does better on validation counts.
-    """
-    found = []
-    for share in (1.0, 0.25):
-        network = StructNet(list(architecture), density=1.0, rng_seed=recipe.rng_seed).to(train.labels.device)
-        line = TrainState.fresh(network)
-        train_steps(line, train, recipe, steps, cosine(share * rate, 0, steps))
-        found.append((measure(line, validation), line))
-    measured, line = max(found, key=lambda pair: pair[0].accuracy)
-    return measured, measure(line, test)
+    """The opponent of a grown network: a dense one, trained as long, annealed; measured on validation and test."""
+    network = StructNet(list(architecture), density=1.0, rng_seed=recipe.rng_seed).to(train.labels.device)
+    line = TrainState.fresh(network)
+    train_steps(line, train, recipe, steps, cosine(rate, 0, steps))
+    return measure(line, validation), measure(line, test)

@@ -14,7 +14,7 @@ from tournament.bracket import Heat
 from tournament.fork import Measured
 from tournament.policy import Policy, Standing
 from tournament.pool import Job, Pool
-from tournament.score import Bar, Gain, gain_over, is_adoptable, is_informative, score, surplus
+from tournament.score import Bar, Gain, gain_over, is_informative, score, surplus
 
 TRAIN, REWIRE = "train", "rewire"
 
@@ -184,10 +184,7 @@ class Verdict:
 
 
 def judge(finalists: list[Entrant], terms: Terms, entropy: float, affords: Callable[[int], bool]) -> Verdict:
-    """Who is adopted: the best by policy on the images that choose, if it proves itself on those that judge.
-
-    Growth is considered first; if the best of it does not pass, the best fork that frees parameters is.
-    """
+    """Who is adopted: the best by policy on the images that choose, if it proves itself on those that judge."""
     controls = [entrant for entrant in finalists if entrant.control and entrant.measured is not None]
     if not controls:
         return Verdict(None, None, None)
@@ -195,15 +192,15 @@ def judge(finalists: list[Entrant], terms: Terms, entropy: float, affords: Calla
     better = max(controls, key=lambda entrant: float(entrant.bits(terms.estimator)[judging].mean()))
     bits = [control.bits(terms.estimator) for control in controls]
     eligible = [entrant for entrant in finalists if is_eligible(entrant, terms, affords)]
-    for growing in (True, False):
-        pool = [entrant for entrant in eligible if (entrant.parameters_added > 0) == growing]
+    growth = [entrant for entrant in eligible if entrant.parameters_added > 0]
+    sales = [entrant for entrant in eligible if entrant.parameters_added < 0]
+    for pool in [eligible] if terms.policy.one_market else [growth, sales]:
         if not pool:
             continue
         best = max(pool, key=lambda entrant: (_rank_of(entrant, terms.policy), -entrant.candidate))
         gain = gain_over(best.bits(terms.estimator), bits, judging)
-        holds = is_informative(best.bits(terms.estimator), entropy, judging, terms.bar.z)
-        proven = holds and is_adoptable(gain, best.parameters_added, terms.price, terms.bar.z)
-        if proven or not terms.policy.must_prove:
+        proven = terms.policy.proves(gain, best.parameters_added, terms.price, terms.bar.z)
+        if proven and is_informative(best.bits(terms.estimator), entropy, judging, terms.bar.z):
             return Verdict(best, gain, better)
     return Verdict(None, None, better)
 
@@ -218,6 +215,4 @@ def is_eligible(entrant: Entrant, terms: Terms, affords: Callable[[int], bool]) 
         return False
     if not affords(entrant.parameters_added):
         return False
-    if not terms.policy.must_prove:
-        return entrant.parameters_added > 0
-    return is_adoptable(entrant.gain, entrant.parameters_added, terms.price, terms.bar.z)
+    return terms.policy.proves(entrant.gain, entrant.parameters_added, terms.price, terms.bar.z)

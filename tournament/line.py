@@ -40,6 +40,7 @@ class Line:
         self.settings, self.workers = settings, workers
         self.recipe, self.rng_seed = settings.recipe, settings.recipe.rng_seed
         self.policy = policy_named(settings.policy)
+        self.uses_probe = settings.information == "probe"
         labels = data.validation.labels
         self.entropy = label_entropy(labels)
         self.validation_images = len(labels)
@@ -64,7 +65,7 @@ class Line:
         """Goes on where a snapshot was taken."""
         self.progress, self.ledger.balance = progress, progress.balance
         self.set_state(self.workers.put(arrays))
-        self.measured, _ = self.call("measure", self.state, "validation")
+        self.measured, _ = self.call("measure", self.state, "validation", self.uses_probe)
 
     def call(self, method: str, *arguments: Any) -> tuple[Any, Any]:
         """One piece of work on one worker: (report, handle to the new state). Raises WorkFailed."""
@@ -93,7 +94,7 @@ class Line:
             if steps < 1:
                 return
             (self.measured, new), self.state = self.call(
-                "train_line", self.state, self.recipe, steps, settings.learning_rate
+                "train_line", self.state, self.recipe, steps, settings.learning_rate, self.uses_probe
             )
             self.progress.spend(steps, self.parameters, winning=True)
             losses += new
@@ -120,6 +121,20 @@ class Line:
         survey, _ = self.call("survey", self.state, self.recipe, options)
         self.progress.spend(survey.steps, self.parameters, winning=False)
         return survey
+
+    def train_dense(self, architecture: tuple[int, ...]) -> tuple[Measured, Measured]:
+        """The dense opponent, trained for as many steps as the line, on validation and test.
+
+        A rate that suits a sparse network can be too high for a dense one, so it is trained at the line's rate
+        and at a quarter of it, and the one that does better on validation counts.
+        """
+        rates = [share * self.settings.learning_rate for share in (1.0, 0.25)]
+        jobs = [Job("train_dense", (architecture, self.recipe, self.progress.step, rate)) for rate in rates]
+        outcomes = self.workers.run(jobs)
+        finished = [outcome.report for outcome in outcomes if not outcome.error]
+        if not finished:
+            raise WorkFailed(f"the dense opponent failed: {outcomes[0].error}")
+        return max(finished, key=lambda measured: measured[0].accuracy)
 
     def adopt(self, entrant: Entrant) -> None:
         """Takes over the trained state of a fork or control.

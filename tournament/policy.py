@@ -1,4 +1,4 @@
-"""Policies: how the forks of a heat are ranked, and whether the best one must prove itself.
+"""Policies: how the forks of a heat are ranked, and what the best one must prove to be adopted.
 
 `score` is the product: information per parameter. The others are there to be compared with. A policy is one
 entry of POLICIES; `random` and `control` are the controls of the comparison.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from structnet.errors import UserError
+from tournament.score import Gain, is_adoptable, surplus
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,34 @@ class Standing:
     draw: float
 
 
+# (gain, parameters added, price in bits per thousand, z) -> whether a fork may replace the control.
+Proof = Callable[[Gain, int, float, float], bool]
+
+
+def has_surplus(gain: Gain, parameters_added: int, price: float, z: float) -> bool:
+    """Whether a trade, bought or sold, surely brings more than its price."""
+    return surplus(gain, parameters_added, price, z) > 0
+
+
 @dataclass(frozen=True)
 class Policy:
-    """rank: larger is better. must_prove: adopted only if the gain is significant. grows: enters forks at all."""
+    """rank: larger is better. proves: what is asked of the best one.
+
+    one_market: whether growth and sales are ranked together; otherwise a sale is looked at only where no growth
+    is adopted. grows: whether forks enter at all.
+    """
 
     rank: Callable[[Standing], float]
-    must_prove: bool = True
+    proves: Proof = is_adoptable
+    one_market: bool = False
     grows: bool = True
 
 
 POLICIES = {
     "score": Policy(lambda standing: standing.score),
-    "surplus": Policy(lambda standing: standing.surplus),
+    "surplus": Policy(lambda standing: standing.surplus, has_surplus, one_market=True),
     "gain": Policy(lambda standing: standing.gain),
-    "random": Policy(lambda standing: standing.draw, must_prove=False),
+    "random": Policy(lambda standing: standing.draw, lambda gain, added, price, z: added > 0),
     "control": Policy(lambda standing: 0.0, grows=False),
 }
 

@@ -135,7 +135,7 @@ def round_row(
         "connections": line.connections,
         "accuracy": line.measured.accuracy,
         "loss": line.measured.loss,
-        "information": bits_of(line.measured, line.entropy),
+        "information": bits_of(line.measured, line.entropy, line.settings.information),
         "gain": gain.bits if gain else None,
         "gain_se": gain.standard_error if gain else None,
         "score": score(gain.bits, added, line.settings.score_floor) if gain else None,
