@@ -22,8 +22,6 @@ bench_app = typer.Typer(
 )
 app.add_typer(bench_app, name="bench")
 
-SHARE = "share in [0, 1]"
-
 
 def main() -> None:
     """Runs a command; a mistake of the user is one line on stderr and exit code 2."""
@@ -38,90 +36,104 @@ def main() -> None:
 def grow(
     architecture: Annotated[
         str | None,
-        typer.Option(help="Sizes of the seed's groups, such as 784,100,10.", rich_help_panel=opt.GROWTH),
+        opt.growth(
+            "The seed's groups, such as 784,100,10. Default: input,32,classes on digits, else input,100,classes."
+        ),
     ] = None,
     density: Annotated[
         float | None,
-        typer.Option(help="Share of connections that exist in the seed.", rich_help_panel=opt.GROWTH),
+        opt.growth("Share of connections that exist in the seed. Default: 0.05 on digits, else 0.01."),
     ] = None,
     allocation: Annotated[
-        str | None, typer.Option(help="proportional or uniform.", rich_help_panel=opt.GROWTH)
+        str | None,
+        opt.growth("proportional or uniform. Default: proportional."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Length of the winning line.", rich_help_panel=opt.TRAINING)
+        int | None,
+        opt.training("Length of the winning line. Default: 40 on digits, else 20."),
     ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(help="At most so many rounds.", rich_help_panel=opt.GROWTH)
-    ] = None,
+    rounds: Annotated[int | None, opt.growth("At most so many rounds. Default: 12.")] = None,
     round_steps: Annotated[
-        int | None, typer.Option(help="Steps between two rounds.", rich_help_panel=opt.GROWTH)
+        int | None,
+        opt.growth("Steps between two rounds. Default: 33 on digits, else 100."),
     ] = None,
     heat_steps: Annotated[
-        int | None, typer.Option(help="Steps of a fork over all heats.", rich_help_panel=opt.GROWTH)
+        int | None,
+        opt.growth("Steps of a fork over all heats. Default: 66 on digits, else 200."),
     ] = None,
-    candidates: Annotated[
-        int | None, typer.Option(help="Forks in the first heat.", rich_help_panel=opt.GROWTH)
-    ] = None,
+    candidates: Annotated[int | None, opt.growth("Forks in the first heat. Default: 16.")] = None,
     actions: Annotated[
-        str | None, typer.Option(help="Growth actions offered, with commas.", rich_help_panel=opt.GROWTH)
+        str | None,
+        opt.growth("Growth actions offered, with commas. Default: all."),
     ] = None,
     trigger: Annotated[
-        str | None, typer.Option(help="When a round begins: interval or plateau.", rich_help_panel=opt.GROWTH)
+        str | None,
+        opt.growth("When a round begins: interval or plateau. Default: interval."),
     ] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="score, surplus, gain, random or control.", rich_help_panel=opt.GROWTH),
+        opt.growth("score, surplus, gain, random or control. Default: score."),
     ] = None,
     target_accuracy: Annotated[
         float | None,
-        typer.Option(help="Stop growing at this validation accuracy.", rich_help_panel=opt.GROWTH),
+        opt.growth("Stop growing at this validation accuracy."),
     ] = None,
     max_parameters: Annotated[
         int | None,
-        typer.Option(help="Bound on the final network, not on the path.", rich_help_panel=opt.GROWTH),
+        opt.growth("Bound on the final network, not on the path."),
     ] = None,
     income: Annotated[
         float | None,
-        typer.Option(help="Credits per 1,000 steps and dense parameter.", rich_help_panel=opt.GROWTH),
+        opt.growth("Credits per 1,000 steps and dense parameter. Default: 0.05."),
     ] = None,
     opening_credits: Annotated[
-        float | None, typer.Option(help="Balance at the start.", rich_help_panel=opt.GROWTH)
+        float | None,
+        opt.growth("Balance at the start. Default: the seed's parameters."),
     ] = None,
     refund: Annotated[
-        float | None, typer.Option(help="Credits for a freed parameter.", rich_help_panel=opt.GROWTH)
+        float | None,
+        opt.growth("Credits for a freed parameter. Default: 0.5."),
     ] = None,
     price: Annotated[
-        float | None, typer.Option(help="Bits per thousand parameters.", rich_help_panel=opt.GROWTH)
+        float | None,
+        opt.growth("Bits per thousand parameters. Default: 0.005."),
     ] = None,
     score_floor: Annotated[
-        int | None, typer.Option(help="Parameters a score divides by at least.", rich_help_panel=opt.GROWTH)
+        int | None,
+        opt.growth("Parameters a score divides by at least. Default: 32."),
     ] = None,
     information: Annotated[
-        str | None, typer.Option(help="Estimator that decides: decoder or probe.", rich_help_panel=opt.GROWTH)
+        str | None,
+        opt.growth("Estimator that decides: decoder or probe. Default: decoder."),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Constant while growing, then annealed.", rich_help_panel=opt.TRAINING),
+        opt.training("Constant while growing, then annealed. Default: 0.012."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(rich_help_panel=opt.TRAINING)] = None,
-    l1: Annotated[float | None, typer.Option(help="L1 on connections.", rich_help_panel=opt.TRAINING)] = None,
+    batch_size: Annotated[
+        int | None,
+        opt.training("Images per step. Default: 32 on digits, else 128."),
+    ] = None,
+    l1: Annotated[float | None, opt.training("L1 on connections. Default: 5e-05.")] = None,
     input_dropout: Annotated[
-        float | None, typer.Option(help=f"Inputs set to zero, {SHARE}.", rich_help_panel=opt.TRAINING)
+        float | None,
+        opt.training("Share of inputs set to zero. Default: 0."),
     ] = None,
     shift: Annotated[
-        int | None, typer.Option(help="Augmentation: pixels each way.", rich_help_panel=opt.TRAINING)
+        int | None,
+        opt.training("Augmentation: pixels each way. Default: 0."),
     ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Wall time at most.", rich_help_panel=opt.TRAINING)
-    ] = None,
+    minutes: Annotated[float | None, opt.training("Wall time at most.")] = None,
     repeats: Annotated[
-        int | None, typer.Option(help="So many rng_seeds, with mean and spread.", rich_help_panel=opt.COMMON)
+        int | None,
+        typer.Option(help="So many rng_seeds, with mean and spread. Default: 1.", rich_help_panel=opt.COMMON),
     ] = None,
     standardise: Annotated[
         bool | None, typer.Option("--standardise", help="Zero mean, unit spread.", rich_help_panel=opt.COMMON)
     ] = None,
     dataset: opt.Dataset = None,
     data_dir: opt.DataDir = None,
+    teacher_seed: opt.TeacherSeed = None,
     results: opt.Results = None,
     name: opt.Name = None,
     resume: opt.Resume = None,

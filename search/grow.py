@@ -141,7 +141,12 @@ def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNe
 def _load(options: GrowOptions) -> Dataset:
     from structnet.data import load_dataset
 
-    data = load_dataset(options.dataset, data_dir=options.data_dir, standardise=options.standardise)
+    data = load_dataset(
+        options.dataset,
+        data_dir=options.data_dir,
+        standardise=options.standardise,
+        teacher_seed=options.teacher_seed,
+    )
     if options.shift and len(data.input_shape) < 2:
         raise UserError(f"shift is {options.shift}, but {data.name} has no images to move: leave it at 0")
     return data

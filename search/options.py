@@ -16,23 +16,36 @@ from structnet.errors import UserError
 
 COMMON, GROWTH, TRAINING, RAY = "Experiment", "Growth", "Training", "Ray"
 
+
+def growth(text: str) -> Any:
+    """An option of the help panel on growth."""
+    return typer.Option(help=text, rich_help_panel=GROWTH)
+
+
+def training(text: str) -> Any:
+    """An option of the help panel on training."""
+    return typer.Option(help=text, rich_help_panel=TRAINING)
+
+
 Dataset = Annotated[
     str | None,
     typer.Option(
         help="digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, teacher, or a path to Parquet or CSV. "
-        "[default: digits]",
+        "Default: digits.",
         rich_help_panel=COMMON,
     ),
 ]
-DataDir = Annotated[str | None, typer.Option(help="Where datasets lie.", rich_help_panel=COMMON)]
+DataDir = Annotated[
+    str | None, typer.Option(help="Where datasets lie. Default: data.", rich_help_panel=COMMON)
+]
 Results = Annotated[
     str | None,
-    typer.Option(help="A folder or an fsspec URL such as s3://… [default: results]", rich_help_panel=COMMON),
+    typer.Option(help="A folder or an fsspec URL such as s3://… Default: results.", rich_help_panel=COMMON),
 ]
 Name = Annotated[
     str | None,
     typer.Option(
-        help="Name of the experiment. [default: from command, dataset and time]", rich_help_panel=COMMON
+        help="Name of the experiment. Default: from command, dataset and time.", rich_help_panel=COMMON
     ),
 ]
 Resume = Annotated[
@@ -43,18 +56,25 @@ Config = Annotated[
     Path | None, typer.Option(help="A YAML file with these options by name.", rich_help_panel=COMMON)
 ]
 RngSeed = Annotated[
-    int | None, typer.Option(help="Starts every random stream. [default: 0]", rich_help_panel=COMMON)
+    int | None, typer.Option(help="Starts every random stream. Default: 0.", rich_help_panel=COMMON)
 ]
-Workers = Annotated[int | None, typer.Option(help="Ray workers. [default: 2]", rich_help_panel=RAY)]
-CpusPerWorker = Annotated[float | None, typer.Option(help="[default: 1]", rich_help_panel=RAY)]
+TeacherSeed = Annotated[
+    int | None,
+    typer.Option(help="Which teacher labels the dataset teacher. Default: 0.", rich_help_panel=COMMON),
+]
+Workers = Annotated[int | None, typer.Option(help="Ray workers. Default: 2.", rich_help_panel=RAY)]
+CpusPerWorker = Annotated[
+    float | None, typer.Option(help="CPUs of each worker. Default: 1.", rich_help_panel=RAY)
+]
 GpusPerWorker = Annotated[
-    float | None, typer.Option(help="Fractions allowed. [default: 0]", rich_help_panel=RAY)
+    float | None,
+    typer.Option(help="GPUs of each worker; fractions allowed. Default: 0.", rich_help_panel=RAY),
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="A Ray cluster. [default: RAY_ADDRESS, or a local Ray]", rich_help_panel=RAY),
+    typer.Option(help="A Ray cluster, HOST:PORT. Default: RAY_ADDRESS, or a local Ray.", rich_help_panel=RAY),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda. [default: cpu]", rich_help_panel=RAY)]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cpu.", rich_help_panel=RAY)]
 
 
 class CommonOptions(BaseModel):
@@ -74,6 +94,7 @@ class CommonOptions(BaseModel):
     address: str | None = None
     device: str = "cpu"
     standardise: bool = False
+    teacher_seed: int = 0
 
 
 # Options that do not change what is computed, so a resume may change them.
