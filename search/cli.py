@@ -55,11 +55,11 @@ def grow(
     rounds: Annotated[int | None, opt.growth("At most so many rounds. Default: 12.")] = None,
     round_steps: Annotated[
         int | None,
-        opt.growth("Steps between two rounds. Default: 33 on digits, else 100."),
+        opt.growth("Steps between two rounds. Default: a 40th of the winning line, at most 100."),
     ] = None,
     heat_steps: Annotated[
         int | None,
-        opt.growth("Steps of a fork over all heats. Default: 66 on digits, else 200."),
+        opt.growth("Steps of a fork over all heats. Default: those of two rounds."),
     ] = None,
     candidates: Annotated[int | None, opt.growth("Forks in the first heat. Default: 16.")] = None,
     actions: Annotated[
@@ -112,7 +112,7 @@ def grow(
     ] = None,
     batch_size: Annotated[
         int | None,
-        opt.training("Images per step. Default: 32 on digits, else 128."),
+        opt.training("Images per step. Default: a 32nd of the training images, at most 128."),
     ] = None,
     l1: Annotated[float | None, opt.training("L1 on connections. Default: 5e-05.")] = None,
     input_dropout: Annotated[

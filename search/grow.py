@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -21,28 +22,22 @@ if TYPE_CHECKING:
     from tournament.pool import Pool
     from tournament.settings import Settings
 
-ON_DIGITS = {
-    "architecture": "input,32,classes",
-    "density": 0.05,
-    "epochs": 40,
-    "batch_size": 32,
-    "round_steps": 33,
-    "heat_steps": 66,
-}
+ON_DIGITS = {"architecture": "input,32,classes", "density": 0.05, "epochs": 40}
 OTHERWISE = {"architecture": "input,100,classes", "epochs": 20}
 DENSITY = 0.01
+LARGEST_BATCH, LONGEST_ROUND = 128, 100
 
 
 class GrowOptions(CommonOptions):
-    """The options of `grow`; defaults of a dataset are in ON_DIGITS and OTHERWISE."""
+    """The options of `grow`; the defaults of a dataset are in ON_DIGITS, OTHERWISE and `fitted_to`."""
 
     architecture: str
     density: float | None = None
     epochs: int
     allocation: str = "proportional"
     rounds: int = 12
-    round_steps: int = 100
-    heat_steps: int = 200
+    round_steps: int | None = None
+    heat_steps: int | None = None
     candidates: int = 16
     actions: str = "patch,widen,insert_layer,clone,prune,rewire_and_patch"
     trigger: str = "interval"
@@ -56,7 +51,7 @@ class GrowOptions(CommonOptions):
     score_floor: int = 32
     information: str = "decoder"
     learning_rate: float = 0.012
-    batch_size: int = 128
+    batch_size: int | None = None
     l1: float = 5e-5
     input_dropout: float = 0.0
     shift: int = 0
@@ -71,11 +66,11 @@ def run(given: dict[str, Any]) -> None:
     dataset = given.get("dataset") or "digits"
     options = merged(GrowOptions, given, ON_DIGITS if dataset == "digits" else OTHERWISE)
     console = Console()
-    settings = settings_for(options, options.rng_seed)
-    experiment = Experiment("grow", options, options.model_dump(mode="json"))
     data, seeds = _load(options), range(options.rng_seed, options.rng_seed + options.repeats)
+    options = fitted_to(options, data)
+    check_limit(settings_for(options, options.rng_seed), data.classes)
     seed = seed_network(options, data, options.rng_seed)
-    check_limit(settings, data.classes)
+    experiment = Experiment("grow", options, options.model_dump(mode="json"))
     console.print(f"Growing {seed.describe()} on {data.name}: {_shape_of(data)}", highlight=False)
     console.print(
         f"up to {options.rounds} rounds, {options.epochs} epochs, {options.workers} workers; "
@@ -86,12 +81,59 @@ def run(given: dict[str, Any]) -> None:
     _summarise(results, options, experiment, console)
 
 
+def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
+    """The options with what follows from the data, where it was not given.
+
+    A batch is at most a 32nd of the training images, so that small data get enough steps; a round is a 40th of
+    the line, and a fork trains for two rounds. Raises UserError for what cannot be.
+    """
+    from structnet.topology import check_architecture, least_density
+    from structnet.training import Recipe, steps_per_epoch
+
+    batch_size = options.batch_size
+    if batch_size is None:
+        batch_size = min(LARGEST_BATCH, max(8, 2 ** int(math.log2(max(1, len(data.train) / 32)))))
+    Recipe(batch_size)
+    line = options.epochs * steps_per_epoch(len(data.train), batch_size)
+    round_steps = options.round_steps
+    if round_steps is None:
+        round_steps = min(LONGEST_ROUND, max(1, line // 40))
+    heat_steps = 2 * round_steps if options.heat_steps is None else options.heat_steps
+    shape = check_architecture(architecture_of(options, data))
+    density = options.density
+    if density is None:
+        # Where few inputs leave less than it takes to reach every unit, the default is a little above that.
+        density = min(1.0, max(DENSITY, 1.2 * least_density(shape)))
+    found = {
+        "batch_size": batch_size,
+        "round_steps": round_steps,
+        "heat_steps": heat_steps,
+        "density": density,
+    }
+    return options.model_copy(update=found)
+
+
+def architecture_of(options: GrowOptions, data: Dataset) -> list[int]:
+    """The sizes of the seed; raises UserError if their ends do not fit the data."""
+    text = options.architecture.replace("input", str(data.input_units)).replace("classes", str(data.classes))
+    shape = sizes(text)
+    if shape[0] != data.input_units or shape[-1] != data.classes:
+        raise UserError(
+            f"architecture is {text}, but {data.name} has {data.input_units} inputs and {data.classes} classes: "
+            f"begin with {data.input_units} and end with {data.classes}"
+        )
+    return shape
+
+
 def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
-    """The settings of one repetition; raises UserError for what cannot be."""
+    """The settings of one repetition, from options that are fitted to the data; raises UserError."""
     from structnet.training import Recipe
     from tournament.ledger import Economy
     from tournament.settings import Settings
 
+    assert (
+        options.round_steps is not None and options.heat_steps is not None and options.batch_size is not None
+    )
     return Settings(
         epochs=options.epochs,
         rounds=options.rounds,
@@ -120,22 +162,17 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
 
 
 def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNet:
-    """The sparse seed; raises UserError if the ends of its architecture do not fit the data."""
+    """The sparse seed of one repetition, from options that are fitted to the data."""
     from structnet.network import StructNet
-    from structnet.topology import check_architecture, least_density
 
-    text = options.architecture.replace("input", str(data.input_units)).replace("classes", str(data.classes))
-    shape = sizes(text)
-    if shape[0] != data.input_units or shape[-1] != data.classes:
-        raise UserError(
-            f"architecture is {text}, but {data.name} has {data.input_units} inputs and {data.classes} classes: "
-            f"begin with {data.input_units} and end with {data.classes}"
-        )
-    density = options.density
-    if density is None:
-        # Where few inputs leave less than it takes to reach every unit, the default is a little above that.
-        density = min(1.0, max(DENSITY, 1.2 * least_density(check_architecture(shape))))
-    return StructNet(shape, density, rng_seed=rng_seed, allocation=options.allocation, ensure_paths=True)
+    assert options.density is not None
+    return StructNet(
+        architecture_of(options, data),
+        options.density,
+        rng_seed=rng_seed,
+        allocation=options.allocation,
+        ensure_paths=True,
+    )
 
 
 def _load(options: GrowOptions) -> Dataset:
