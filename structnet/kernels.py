@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from structnet.link import SparseLink
 
 
-# Said once per process by torch; the users of this library can do nothing about it.
+# Said once per process by torch (the second by 2.11); the users of this library can do nothing about them, and
+# the tensors made here are valid by construction.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
 
 
 class Kernel(Protocol):
