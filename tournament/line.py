@@ -18,7 +18,7 @@ from tournament.pool import Job, Pool
 from tournament.progress import Progress
 from tournament.settings import Settings
 
-SIZE_SHARES = (1 / 8, 1 / 3, 1.0)
+SIZE_SHARES = (1 / 8, 1 / 4, 1 / 2)
 PLATEAU_STRETCHES = 10
 
 
