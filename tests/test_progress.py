@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from structnet import StructNet
 from structnet.data import Dataset, load_dataset
 from structnet.errors import UserError
 from structnet.train_state import TrainState
+from structnet.training import Recipe
+from tournament import Settings, Tournament
+from tournament.observer import Observer
 from tournament.progress import Checkpoint, Progress
 
 
@@ -69,3 +74,62 @@ def test_data_of_another_preprocessing_is_refused(checkpoint: Checkpoint, digits
     other = replace(digits, preprocessing={**digits.preprocessing, "scale": 255.0})
     with pytest.raises(UserError, match="preprocessing"):
         Checkpoint(checkpoint.folder, other).newest()
+
+
+class Stop(Observer):
+    """Interrupts at the n-th call of one of its methods."""
+
+    def __init__(self, where: str, count: int) -> None:
+        self.where, self.count = where, count
+
+    def _met(self, where: str) -> None:
+        self.count -= where == self.where
+        if where == self.where and self.count == 0:
+            raise KeyboardInterrupt
+
+    def fork_done(self) -> None:
+        self._met("fork_done")
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        self._met("round_done")
+
+    def final_progress(self, done: int, total: int) -> None:
+        self._met("final_progress")
+
+
+def tournament(data: Dataset, folder: Path, observer: Observer | None = None) -> Tournament:
+    settings = Settings(
+        epochs=8,
+        rounds=2,
+        round_steps=20,
+        heat_steps=20,
+        candidates=3,
+        growth_share=0.5,
+        recipe=Recipe(batch_size=32, input_dropout=0.1),
+    )
+    seed = StructNet([64, 8, 10], 0.2, ensure_paths=True)
+    return Tournament(
+        seed, data, settings=settings, checkpoint=Checkpoint(str(folder), data), observer=observer
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "count"), [("fork_done", 3), ("round_done", 2), ("final_progress", 1), ("final_progress", 3)]
+)
+def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(
+    digits: Dataset, tmp_path: Path, where: str, count: int
+) -> None:
+    whole = tournament(digits, tmp_path / "whole").run()
+    with pytest.raises(KeyboardInterrupt):
+        tournament(digits, tmp_path / "cut", Stop(where, count)).run()
+    resumed = tournament(digits, tmp_path / "cut").run(resume=True)
+    assert torch.equal(resumed.network.values, whole.network.values)
+    assert resumed.test.accuracy == whole.test.accuracy
+
+    def timeless(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in row.items() if name not in ("seconds", "snapshot")}
+
+    # A resumed run tells the rounds since the stop; the earlier ones are in the tables.
+    assert [timeless(row) for row in resumed.rounds] == [
+        timeless(row) for row in whole.rounds[-len(resumed.rounds) :]
+    ]
