@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import sys
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 ON_DIGITS = {"architecture": "input,32,classes", "density": 0.05, "epochs": 40}
 OTHERWISE = {"architecture": "input,100,classes", "epochs": 20}
 DENSITY = 0.01
-LARGEST_BATCH, LONGEST_ROUND = 128, 100
 
 
 class GrowOptions(CommonOptions):
@@ -82,23 +80,12 @@ def run(given: dict[str, Any]) -> None:
 
 
 def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
-    """The options with what follows from the data, where it was not given.
-
-    A batch is at most a 32nd of the training images, so that small data get enough steps; a round is a 40th of
-    the line, and a fork trains for two rounds. Raises UserError for what cannot be.
-    """
+    """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
     from structnet.topology import check_architecture, least_density
-    from structnet.training import Recipe, steps_per_epoch
+    from tournament.settings import fitted_lengths
 
-    batch_size = options.batch_size
-    if batch_size is None:
-        batch_size = min(LARGEST_BATCH, max(8, 2 ** int(math.log2(max(1, len(data.train) / 32)))))
-    Recipe(batch_size)
-    line = options.epochs * steps_per_epoch(len(data.train), batch_size)
-    round_steps = options.round_steps
-    if round_steps is None:
-        round_steps = min(LONGEST_ROUND, max(1, line // 40))
-    heat_steps = 2 * round_steps if options.heat_steps is None else options.heat_steps
+    given = options.batch_size, options.round_steps, options.heat_steps
+    batch_size, round_steps, heat_steps = fitted_lengths(len(data.train), options.epochs, *given)
     shape = check_architecture(architecture_of(options, data))
     density = options.density
     if density is None:

@@ -24,7 +24,7 @@ from tournament.pool import InlinePool, Pool
 from tournament.progress import Checkpoint, Clock, Progress
 from tournament.records import bits_of, round_row
 from tournament.rounds import Played, play_round
-from tournament.settings import Settings, check_limit
+from tournament.settings import Settings, check_limit, fitted_settings
 
 QUIET_ROUNDS = 3
 
@@ -52,7 +52,8 @@ class Result:
 class Tournament:
     """Grows a network on a dataset.
 
-    network: the seed. economy and options: fields of Settings, or `settings` as a whole. pool: where forks
+    network: the seed. economy and options: fields of Settings, with lengths that are not given fitted to the
+    data; or `settings` as a whole. pool: where forks
     run; None for this process. writer and checkpoint: where tables and snapshots go; None for nowhere.
     heartbeat: called with every row of the rounds table.
     """
@@ -73,7 +74,7 @@ class Tournament:
         **options: Any,
     ) -> None:
         self.network, self.data, self.pool = network, data, pool
-        self.settings = settings or Settings(economy=economy or Economy(), **options)
+        self.settings = settings or fitted_settings(len(data.train), economy=economy or Economy(), **options)
         check_limit(self.settings, data.classes)
         self.writer, self.checkpoint, self.trial = writer, checkpoint, trial
         self.observer = observer or Observer()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from structnet.errors import UserError
-from structnet.training import Recipe
+from structnet.training import Recipe, steps_per_epoch
 from tournament.ledger import Economy
 from tournament.policy import policy_named
 
 ACTIONS_OFFERED = ("patch", "widen", "insert_layer", "clone", "prune", "rewire_and_patch")
+GROWTH_L1 = 5e-5
+SMALLEST_BATCH, LARGEST_BATCH, LONGEST_ROUND = 8, 128, 100
 TRIGGERS = ("interval", "plateau")
 ESTIMATORS = ("decoder", "probe")
 
@@ -78,3 +82,37 @@ def check_limit(settings: Settings, classes: int) -> None:
             f"max_parameters is {limit}, but must be at least {least}: a bias for each of {classes} classes, and "
             "one connection"
         )
+
+
+def fitted_lengths(
+    images: int,
+    epochs: int,
+    batch_size: int | None = None,
+    round_steps: int | None = None,
+    heat_steps: int | None = None,
+) -> tuple[int, int, int]:
+    """Batch size, round_steps and heat_steps for so many training images, where they are not given.
+
+    A batch is at most a 32nd of the images, so that small data get enough steps; a round is a 40th of the line,
+    and a fork trains for two rounds.
+    """
+    if batch_size is None:
+        batch_size = min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** int(math.log2(max(1, images / 32)))))
+    Recipe(batch_size)
+    if round_steps is None:
+        round_steps = min(LONGEST_ROUND, max(1, epochs * steps_per_epoch(images, batch_size) // 40))
+    return batch_size, round_steps, 2 * round_steps if heat_steps is None else heat_steps
+
+
+def fitted_settings(images: int, **options: Any) -> Settings:
+    """Settings with these options, the others by default or fitted to so many training images."""
+    given: Recipe | None = options.get("recipe")
+    batch_size, round_steps, heat_steps = fitted_lengths(
+        images,
+        options.get("epochs", Settings.epochs),
+        given.batch_size if given else None,
+        options.get("round_steps"),
+        options.get("heat_steps"),
+    )
+    recipe = given or Recipe(batch_size=batch_size, l1=GROWTH_L1)
+    return Settings(**{**options, "recipe": recipe, "round_steps": round_steps, "heat_steps": heat_steps})

@@ -1,0 +1,68 @@
+"""Settings: what cannot be is refused by name, and lengths fit the size of the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structnet.errors import UserError
+from structnet.training import Recipe
+from tournament.settings import Settings, check_limit, fitted_lengths, fitted_settings
+
+
+def test_lengths_on_digits_mnist_and_a_small_file() -> None:
+    assert fitted_lengths(1078, 40) == (32, 33, 66)
+    assert fitted_lengths(54_000, 20) == (128, 100, 200)
+    assert fitted_lengths(360, 20) == (8, 22, 44)
+
+
+def test_what_is_given_stays() -> None:
+    assert fitted_lengths(1078, 40, 64, 5, 7) == (64, 5, 7)
+    settings = fitted_settings(1078, recipe=Recipe(batch_size=50, l1=0.0), heat_steps=9, rounds=3)
+    assert (settings.recipe.batch_size, settings.recipe.l1, settings.heat_steps, settings.rounds) == (
+        50,
+        0.0,
+        9,
+        3,
+    )
+
+
+@given(st.integers(1, 10**6), st.integers(1, 1000))
+def test_lengths_are_always_possible(images: int, epochs: int) -> None:
+    batch, round_steps, heat_steps = fitted_lengths(images, epochs)
+    assert 8 <= batch <= 128
+    assert 1 <= round_steps <= 100
+    assert heat_steps == 2 * round_steps
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"heat_steps": 0},
+        {"candidates": 0},
+        {"rounds": -1},
+        {"actions": ("teleport",)},
+        {"actions": ()},
+        {"policy": "luck"},
+        {"information": "binning"},
+        {"trigger": "mood"},
+        {"target_accuracy": 97.0},
+        {"learning_rate": 0.0},
+        {"growth_share": 0.0},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(UserError, match=name):
+        Settings(**wrong)
+
+
+def test_a_limit_below_the_classes_is_refused() -> None:
+    check_limit(Settings(max_parameters=11), classes=10)
+    with pytest.raises(UserError, match="max_parameters is 10, but must be at least 11"):
+        check_limit(Settings(max_parameters=10), classes=10)
