@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from typing import Any
 
@@ -126,6 +127,20 @@ def test_an_address_that_does_not_answer_is_refused_at_once(address: str, messag
     with pytest.raises(UserError, match=message):
         probe(address)
     assert time.monotonic() - started < 30
+
+
+def test_a_server_that_is_no_ray_is_refused_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        started = time.monotonic()
+        with pytest.raises(UserError, match="does not answer as a Ray cluster"):
+            probe(f"127.0.0.1:{server.getsockname()[1]}")
+        assert time.monotonic() - started < 30
+
+
+def test_a_ray_that_runs_passes_the_probe() -> None:
+    import ray
+
+    probe(ray.get_runtime_context().gcs_address)
 
 
 def test_ray_that_runs_already_is_used() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
+import sys
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +25,7 @@ from structnet.errors import UserError, one_line
 from tournament.contender import Contender, pack
 
 ADDRESS_TIMEOUT_SECONDS = 10.0
+HEALTH_TIMEOUT_SECONDS = 15.0
 TASK_RETRIES = 2
 
 
@@ -254,7 +257,7 @@ def start_ray(workers: int, cpus_per_worker: float, gpus_per_worker: float, addr
 
 
 def probe(address: str) -> None:
-    """Raises UserError unless something listens at host:port within seconds; `auto` and `local` pass."""
+    """Raises UserError unless a Ray cluster answers at host:port within seconds; `auto` and `local` pass."""
     plain = address.removeprefix("ray://")
     if plain in ("auto", "local"):
         return
@@ -268,3 +271,24 @@ def probe(address: str) -> None:
             f"no Ray cluster answers at '{address}' ({error}): start one with `ray start --head`, or leave out "
             "--address to run on this machine"
         ) from error
+    if not address.startswith("ray://"):
+        _check_health(address)
+
+
+def _check_health(address: str) -> None:
+    """Raises UserError unless what listens at host:port is a Ray that lets us in.
+
+    In a process of its own: where another server listens, Ray's client waits for minutes inside its own code.
+    """
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        answered = (
+            subprocess.run(command, capture_output=True, timeout=HEALTH_TIMEOUT_SECONDS).returncode == 0
+        )
+    except subprocess.TimeoutExpired:
+        answered = False
+    if not answered:
+        raise UserError(
+            f"what listens at '{address}' does not answer as a Ray cluster: check the address, and RAY_AUTH_MODE "
+            "and RAY_AUTH_TOKEN if the cluster uses tokens"
+        )
