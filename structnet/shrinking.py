@@ -6,9 +6,9 @@ of the others is moved to where the gradient is largest (Evci et al. 2020, RigL)
 is w²·√v, with v Adam's second moment: a free diagonal of the Fisher information. A unit that has lost its
 last way in or out may get a new one by a later move; when the moves end, those that did not are folded away.
 
-Connections that are bought only to be sold are exploration: on MNIST, 4,000 parameters shrunk from 16,000
-classify about one point better than 4,000 that were only moved, and placing them by gradient is no better
-than placing them at random.
+Connections that are bought only to be sold are exploration. MNIST, 20 epochs, validation, 5 rng_seeds: 4,000
+parameters shrunk from 16,000 reach 97.99 %, from as many placed by gradient 97.88 %, and 97.55 % where a seed of
+4,000 is only moved for as many steps - which costs fewer parameter-steps.
 """
 
 from __future__ import annotations
