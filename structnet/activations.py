@@ -12,7 +12,7 @@ from structnet.errors import UserError
 
 @dataclass(frozen=True)
 class Activation:
-    """apply: pre-activation -> activation. slope: activation -> derivative there.
+    """apply: pre-activation -> activation, in place. slope: activation -> derivative there.
 
     floor and ceiling bound the activation where it is bounded (None: unbounded). idempotent: applying it twice
     changes nothing, so an identity layer can be inserted after it (Chen et al. 2016, Net2Net).
@@ -27,9 +27,9 @@ class Activation:
 
 ACTIVATIONS = {
     # The sign of an activation that is never negative is 0 or 1, and costs a sixth of a comparison and a cast.
-    "relu": Activation(torch.relu, torch.sign, 0.0, None, idempotent=True),
-    "tanh": Activation(torch.tanh, lambda a: 1 - a * a, -1.0, 1.0),
-    "sigmoid": Activation(torch.sigmoid, lambda a: a * (1 - a), 0.0, 1.0),
+    "relu": Activation(torch.relu_, torch.sign, 0.0, None, idempotent=True),
+    "tanh": Activation(torch.tanh_, lambda a: 1 - a * a, -1.0, 1.0),
+    "sigmoid": Activation(torch.sigmoid_, lambda a: a * (1 - a), 0.0, 1.0),
 }
 
 

@@ -129,12 +129,12 @@ def diagnose(
     loss, error = _cross_entropy(activations[-1], labels)
     gradient, errors = backpropagate(network, values, activations, error)
     activation = activation_named(network.activation)
-    firing = np.concatenate([_firing_rate(group, activation) for group in activations])
+    firing = np.concatenate([firing_rate(group, activation) for group in activations])
     mean = np.concatenate([group.mean(dim=1).double().cpu().numpy() for group in activations])
     topology = network.topology
     hidden = np.arange(topology.offsets[1], topology.offsets[-2])
     saturated = [
-        np.flatnonzero(_saturated(activations[group], activation, saturated_above)) + topology.offsets[group]
+        np.flatnonzero(saturated_units(activations[group], activation, saturated_above)) + topology.offsets[group]
         for group in range(1, topology.groups - 1)
     ]
     norms = {pair: float(gradient[span].norm()) for pair, span in topology.links.items()}
@@ -182,7 +182,8 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, t
     return loss, error / len(labels)
 
 
-def _firing_rate(units: torch.Tensor, activation: Activation) -> np.ndarray:
+def firing_rate(units: torch.Tensor, activation: Activation) -> np.ndarray:
+    """(units,) share of the images, of activations (units, n), on which each unit fires."""
     fires = units > 0 if activation.ceiling is None else units.abs() > SILENT
     return fires.double().mean(dim=1).cpu().numpy()
 
@@ -193,8 +194,8 @@ def _spread(units: torch.Tensor) -> np.ndarray:
     return torch.where(is_real, spread, torch.zeros_like(spread)).double().cpu().numpy()
 
 
-def _saturated(units: torch.Tensor, activation: Activation, above: float) -> np.ndarray:
-    """(units,) booleans of one hidden group."""
+def saturated_units(units: torch.Tensor, activation: Activation, above: float) -> np.ndarray:
+    """(units,) booleans of one hidden group with activations (units, n); above: as in `diagnose`."""
     if activation.ceiling is not None:
         return ((units.abs() > AT_BOUND * activation.ceiling).double().mean(dim=1) > 0.5).cpu().numpy()
     mean = units.double().mean(dim=1).cpu().numpy()

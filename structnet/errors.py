@@ -1,10 +1,14 @@
-"""The one exception for a mistake of the user: its message is one line, and the command line prints only that."""
+"""What ends a command in one line, without a traceback: a mistake of the user, or work that could not be done."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
     """Names the value, the rule it broke and the way out, on one line. Commands exit with code 2."""
+
+
+class WorkFailed(RuntimeError):
+    """A piece of work failed, on retries too; what was done before is written. Commands exit with code 1."""
 
 
 def one_line(error: BaseException) -> str:

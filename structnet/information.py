@@ -64,8 +64,13 @@ def log2_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     """
     _check_rows("logits", logits, labels)
     _check_labels(labels, classes=logits.shape[1])
-    log_p = torch.log_softmax(logits.detach().to(torch.float64), dim=1)
-    return log_p.gather(1, labels[:, None]).squeeze(1) / math.log(2)
+    return log2_of_labels(logits.t(), labels)
+
+
+def log2_of_labels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """log2 p(label | image) for logits (..., classes, n), as networks compute them: float64 (..., n)."""
+    log_p = torch.log_softmax(logits.detach().to(torch.float64), dim=-2)
+    return log_p.gather(-2, labels.expand(*logits.shape[:-2], 1, -1)).squeeze(-2) / math.log(2)
 
 
 def decoder_information(logits: torch.Tensor, labels: torch.Tensor) -> Information:

@@ -32,8 +32,17 @@ class Adam:
         """Fresh state for a flat vector."""
         return cls(torch.zeros_like(values), torch.zeros_like(values))
 
-    def update(self, values: torch.Tensor, gradient: torch.Tensor, learning_rate: float) -> None:
-        """One step, in place."""
+    def update(
+        self,
+        values: torch.Tensor,
+        gradient: torch.Tensor,
+        learning_rate: float | torch.Tensor,
+        owner: torch.Tensor | None = None,
+    ) -> None:
+        """One step, in place.
+
+        learning_rate: one for all, or (owners,) float64 with owner, (parameters,), saying whose each parameter is.
+        """
         self.step += 1
         self.first.lerp_(gradient, 1 - self.beta1)
         self.second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
@@ -41,7 +50,11 @@ class Adam:
         correction = math.sqrt(1 - self.beta2**self.step)
         spread = self.second.sqrt().add_(self.epsilon * correction)
         rate = learning_rate * correction / (1 - self.beta1**self.step)
-        values.addcdiv_(self.first, spread, value=-rate)
+        if isinstance(rate, torch.Tensor):
+            # The same three roundings as below, so that a rate of one's own changes no bit.
+            values.sub_(rate.to(values.dtype)[owner].mul_(self.first).div_(spread))
+        else:
+            values.addcdiv_(self.first, spread, value=-rate)
 
     def carried(self, edit: Edit) -> Adam:
         """The state after an edit.

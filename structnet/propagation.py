@@ -32,7 +32,7 @@ def propagate(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) ->
         for link in incoming:
             state = link.kernel.forward(link, values[link.span], activations[link.pair[0]], state)
         if not incoming:
-            state = state.expand(-1, inputs.shape[1]).contiguous()
+            state = state.repeat(1, inputs.shape[1])
         activations.append(state if group == last else activation(state))
     return activations
 

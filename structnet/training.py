@@ -18,8 +18,9 @@ import torch
 
 from structnet.data import Split
 from structnet.errors import UserError
-from structnet.information import log2_likelihoods
+from structnet.information import log2_of_labels
 from structnet.network import StructNet, flatten
+from structnet.optimizer import Adam
 from structnet.propagation import backpropagate, propagate
 from structnet.rates import AgeRates, scaled_step
 from structnet.seeds import seed_sequence, torch_seed
@@ -120,13 +121,49 @@ def loss_and_gradient(
     network: StructNet, values: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean cross-entropy in nats, and its gradient by the flat vector. inputs: (features, batch)."""
+    losses, gradient = losses_and_gradient(network, values, inputs, labels, 1)
+    return losses[0], gradient
+
+
+def losses_and_gradient(
+    network: StructNet, values: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor, members: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `loss_and_gradient`, of so many networks that lie side by side in one: (members,) losses."""
     activations = propagate(network, values, inputs)
-    log_probability = torch.log_softmax(activations[-1], dim=0)
-    true_class = labels.unsqueeze(0)
-    loss = log_probability.gather(0, true_class).sum().div_(-len(labels))
+    logits = activations[-1]
+    log_probability = torch.log_softmax(logits.view(members, -1, len(labels)), dim=1)
+    true_class = labels.expand(members, 1, -1)
+    losses = log_probability.gather(1, true_class).sum(dim=(1, 2)).div_(-len(labels))
     error = log_probability.exp_()
-    error.scatter_add_(0, true_class, error.new_full(true_class.shape, -1.0))
-    return loss, backpropagate(network, values, activations, error.div_(len(labels)))[0]
+    error.scatter_add_(1, true_class, error.new_full((1, 1, 1), -1.0).expand(true_class.shape))
+    error = error.div_(len(labels)).view(logits.shape)
+    return losses, backpropagate(network, values, activations, error)[0]
+
+
+def update(
+    optimizer: Adam,
+    values: torch.Tensor,
+    gradient: torch.Tensor,
+    recipe: Recipe,
+    learning_rate: float | torch.Tensor,
+    *,
+    connections: int,
+    age: torch.Tensor | None = None,
+    owner: torch.Tensor | None = None,
+) -> None:
+    """One step of the optimizer on a flat vector that begins with so many connections, in place.
+
+    learning_rate, owner: as in Adam.update. age: (parameters,) steps since each came to be,
+    which recipe.rates needs.
+    """
+    if recipe.l1:
+        gradient[:connections].add_(values[:connections].sign(), alpha=recipe.l1)
+    if recipe.rates is None or age is None:
+        optimizer.update(values, gradient, learning_rate, owner)
+        return
+    before = values.clone()
+    optimizer.update(values, gradient, learning_rate, owner)
+    values.copy_(scaled_step(before, values, recipe.rates.scale(age)))
 
 
 def train_steps(
@@ -136,20 +173,16 @@ def train_steps(
 
     learning_rate: step along the line -> rate. Raises Diverged when a loss or a parameter is not finite.
     """
-    network, optimizer = state.network, state.optimizer
+    network, connections = state.network, state.network.connection_count
     values = network.values.detach()
-    connections = network.connection_count
-    born = torch.from_numpy(state.born).to(values.device) if recipe.rates else None
+    born = torch.from_numpy(state.born).to(values.device)
     losses = torch.empty(steps, device=values.device)
     for index in range(steps):
         inputs, labels = training_batch(split, recipe, state.step)
         losses[index], gradient = loss_and_gradient(network, values, inputs, labels)
-        if recipe.l1:
-            gradient[:connections].add_(values[:connections].sign(), alpha=recipe.l1)
-        before = values.clone() if born is not None else None
-        optimizer.update(values, gradient, learning_rate(state.step))
-        if recipe.rates is not None and born is not None and before is not None:
-            values.copy_(scaled_step(before, values, recipe.rates.scale(state.step - born)))
+        age = state.step - born if recipe.rates else None
+        rate = learning_rate(state.step)
+        update(state.optimizer, values, gradient, recipe, rate, connections=connections, age=age)
         state.step += 1
     if not (torch.isfinite(losses).all() and torch.isfinite(values).all()):
         raise Diverged(f"training diverged within {steps} steps of step {state.step}")
@@ -196,10 +229,10 @@ def evaluate(
     bits, right, features = [], 0, []
     for start in range(0, len(split), block):
         labels = split.labels[start : start + block]
-        activations = propagate(network, values, _columns(split, start, start + block))
-        logits = activations[-1].t()
-        bits.append(log2_likelihoods(logits, labels))
-        right += int((logits.argmax(dim=1) == labels).sum())
+        activations = propagate(network, values, columns(split, start, start + block))
+        logits = activations[-1]
+        bits.append(log2_of_labels(logits, labels))
+        right += int((logits.argmax(dim=0) == labels).sum())
         if with_features and feeding:
             features.append(torch.cat([activations[group] for group in feeding]).t())
     joined = torch.cat(bits).cpu().numpy()
@@ -214,7 +247,7 @@ def evaluate(
 _COLUMNS: dict[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor]] = {}
 
 
-def _columns(split: Split, start: int, stop: int) -> torch.Tensor:
+def columns(split: Split, start: int, stop: int) -> torch.Tensor:
     """Images start … stop as (features, block); kept for the last few splits.
 
     A tournament evaluates hundreds of networks on one validation set, and turning 6,000 images around costs

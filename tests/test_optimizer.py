@@ -73,7 +73,7 @@ def edit_with(origin: list[int], before: int) -> Edit:
 def test_any_ancestry_is_carried(data: st.DataObject) -> None:
     moments = st.floats(0, 1e6, width=32, allow_subnormal=False)
     second = data.draw(st.lists(moments, min_size=1, max_size=12))
-    first = [-value / 2 for value in second]
+    first = [-value for value in second]
     origin = data.draw(st.lists(st.integers(-1, len(second) - 1), min_size=1, max_size=15))
     adam = Adam(torch.tensor(first), torch.tensor(second), 3, 0.8, 0.95, 1e-6)
     carried = adam.carried(edit_with(origin, len(second)))

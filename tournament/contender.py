@@ -37,6 +37,20 @@ def pack(data: Dataset) -> dict[str, np.ndarray]:
     return packed
 
 
+def unpack(packed: dict[str, np.ndarray], device: str = "cpu") -> dict[str, Split]:
+    """The splits of a packed dataset, on a CPU without a copy."""
+    with warnings.catch_warnings():
+        # Arrays from the object store are read-only; nothing here writes to the images.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return {
+            split: Split(
+                torch.from_numpy(packed[f"{split}_images"]).to(device),
+                torch.from_numpy(packed[f"{split}_labels"]).to(device),
+            )
+            for split in SPLITS
+        }
+
+
 class Contender:
     """Does one piece of work at a time. Every method returns (report, state arrays or None)."""
 
@@ -45,16 +59,7 @@ class Contender:
         # thread gives the same sums on every machine and with any number of workers.
         torch.set_num_threads(1)
         self.name = name
-        with warnings.catch_warnings():
-            # Arrays from the object store are read-only; nothing here writes to the images.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            self.splits = {
-                split: Split(
-                    torch.from_numpy(packed[f"{split}_images"]).to(device),
-                    torch.from_numpy(packed[f"{split}_labels"]).to(device),
-                )
-                for split in SPLITS
-            }
+        self.splits = unpack(packed, device)
 
     def train_line(self, state: Arrays, recipe: Recipe, steps: int, rate: float, with_probe: bool) -> Result:
         """((measure, losses), state) after training on at a constant rate."""

@@ -85,7 +85,7 @@ class Tournament:
     def run(self, *, resume: bool = False) -> Result:
         """Grows to the end, from the seed or, with resume, from the last snapshot if there is one.
 
-        Raises tournament.line.WorkFailed if the winning line itself diverges or cannot be worked on.
+        Raises structnet.errors.WorkFailed if the winning line itself diverges or cannot be worked on.
         """
         workers = self.pool or InlinePool(self.data, str(self.network.values.device))
         try:

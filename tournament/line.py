@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from structnet.data import Dataset
+from structnet.errors import WorkFailed
 from structnet.information import label_entropy
 from structnet.network import StructNet
 from structnet.train_state import TrainState
@@ -20,10 +21,6 @@ from tournament.settings import Settings
 
 SIZE_SHARES = (1 / 8, 1 / 4, 1 / 2)
 PLATEAU_STRETCHES = 10
-
-
-class WorkFailed(RuntimeError):
-    """A piece of work along the winning line failed, on retries too."""
 
 
 class Line:

@@ -121,13 +121,14 @@ class _RayContender:
 class RayPool:
     """Contender actors on a Ray cluster that is already initialised (see `start_ray`).
 
-    The dataset goes into the object store once; on a CPU the actors of a machine read it from there without a
-    copy. An actor that dies is restarted and what it was doing is tried again, twice; then the job fails.
+    data: the dataset, or a handle to the packed one. It goes into the object store once; on a CPU the actors of a
+    machine read it from there without a copy. An actor that dies is restarted and what it was doing is tried
+    again, twice; then the job fails.
     """
 
     def __init__(
         self,
-        data: Dataset,
+        data: Any,
         workers: int = 2,
         *,
         cpus_per_worker: float = 1,
@@ -150,7 +151,7 @@ class RayPool:
                     f"{workers} workers need {wanted:g} {kind}s, but the cluster has {available.get(kind, 0):g}: "
                     f"lower --workers or --{kind.lower()}s-per-worker"
                 )
-        self._data = ray.put(pack(data))
+        self._data = data if isinstance(data, ray.ObjectRef) else ray.put(pack(data))
         namespace = f"structnet-{uuid.uuid4().hex[:8]}"
         actor = ray.remote(_RayContender)
         self._actors: list[Any] = [
