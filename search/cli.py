@@ -128,9 +128,7 @@ def grow(
         int | None,
         typer.Option(help="So many rng_seeds, with mean and spread. Default: 1.", rich_help_panel=opt.COMMON),
     ] = None,
-    standardise: Annotated[
-        bool | None, typer.Option("--standardise", help="Zero mean, unit spread.", rich_help_panel=opt.COMMON)
-    ] = None,
+    standardise: opt.Standardise = None,
     dataset: opt.Dataset = None,
     data_dir: opt.DataDir = None,
     teacher_seed: opt.TeacherSeed = None,
@@ -148,6 +146,223 @@ def grow(
     """The main job: grow a sparse network by a tournament of growth actions."""
     given = dict(locals())
     from search.grow import run
+
+    run(given)
+
+
+@app.command()
+def validate(
+    architecture: Annotated[
+        str | None,
+        opt.growth(
+            "The base network's groups, such as 784,100,10. Default: input,32,classes on digits, else "
+            "input,100,classes."
+        ),
+    ] = None,
+    density: Annotated[
+        float | None,
+        opt.growth("Share of connections that exist in it. Default: 0.05 on digits, else 0.01."),
+    ] = None,
+    allocation: Annotated[
+        str | None,
+        opt.growth("proportional or uniform. Default: proportional."),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        opt.training("Length of each short training. Default: 10 on digits, else 3."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        opt.training("Annealed; the dense version also tries a quarter of it. Default: 0.012."),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        opt.training("Images per step. Default: a 32nd of the training images, at most 128."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        opt.training("Part of the way from chance to 100 % that counts as learning. Default: 0.1."),
+    ] = None,
+    standardise: opt.Standardise = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    teacher_seed: opt.TeacherSeed = None,
+    results: opt.Results = None,
+    name: opt.Name = None,
+    resume: opt.Resume = None,
+    config: opt.Config = None,
+    rng_seed: opt.RngSeed = None,
+    workers: opt.Workers = None,
+    cpus_per_worker: opt.CpusPerWorker = None,
+    gpus_per_worker: opt.GpusPerWorker = None,
+    address: opt.Address = None,
+    device: opt.Device = None,
+) -> None:
+    """The base network and its data, checked before an experiment; exit code 1 if a check fails. Needs no Ray."""
+    given = dict(locals())
+    from search.validate import run
+
+    run(given)
+
+
+@app.command()
+def hunt(
+    architectures: Annotated[
+        str | None,
+        opt.of_grid(
+            "Such as 'input-64-classes input-64-32-classes'. Default: 28 of them; 6 small ones on digits."
+        ),
+    ] = None,
+    densities: Annotated[
+        str | None, opt.of_grid("Default: 0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2; 0.02 and more on digits.")
+    ] = None,
+    rng_seeds: Annotated[
+        int | None, opt.of_grid("So many, from --rng-seed on. Default: 10; 5 on digits.")
+    ] = None,
+    allocation: Annotated[str | None, opt.of_grid("proportional or uniform. Default: proportional.")] = None,
+    limit: Annotated[int | None, opt.of_grid("Refuse a larger grid. Default: 10000.")] = None,
+    cull: Annotated[
+        bool | None,
+        typer.Option(
+            "--cull",
+            help="Give up the worst at 40 and 60 % of the training (successive halving).",
+            rich_help_panel=opt.GRID,
+        ),
+    ] = None,
+    epochs: Annotated[int | None, opt.training("Default: 5; 20 on digits.")] = None,
+    learning_rate: Annotated[float | None, opt.training("Annealed along a cosine. Default: 0.002.")] = None,
+    batch_size: Annotated[
+        int | None, opt.training("Images per step. Default: a 32nd of the training images, at most 128.")
+    ] = None,
+    l1: Annotated[float | None, opt.training("L1 on connections. Default: 0.")] = None,
+    input_dropout: Annotated[float | None, opt.training("Share of inputs set to zero. Default: 0.")] = None,
+    shift: Annotated[int | None, opt.training("Augmentation: pixels each way. Default: 0.")] = None,
+    standardise: opt.Standardise = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    teacher_seed: opt.TeacherSeed = None,
+    results: opt.Results = None,
+    name: opt.Name = None,
+    resume: opt.Resume = None,
+    config: opt.Config = None,
+    rng_seed: opt.RngSeed = None,
+    workers: opt.Workers = None,
+    cpus_per_worker: opt.CpusPerWorker = None,
+    gpus_per_worker: opt.GpusPerWorker = None,
+    address: opt.Address = None,
+    device: opt.Device = None,
+) -> None:
+    """Seed hunting: train thousands of small sparse networks, and keep the ones worth growing."""
+    given = dict(locals())
+    from search.hunt import run
+
+    run(given)
+
+
+@app.command()
+def ladder(
+    architecture: Annotated[
+        str | None, opt.of_grid("Such as 784-256-10. Default: input-256-classes; 64 hidden units on digits.")
+    ] = None,
+    densities: Annotated[
+        str | None, opt.of_grid("The rungs. Default: 0.5 … 0.0001; 0.5 … 0.01 on digits.")
+    ] = None,
+    rng_seeds: Annotated[int | None, opt.of_grid("So many, from --rng-seed on. Default: 5.")] = None,
+    allocation: Annotated[str | None, opt.of_grid("proportional, uniform or both. Default: both.")] = None,
+    limit: Annotated[int | None, opt.of_grid("Refuse a larger grid. Default: 10000.")] = None,
+    epochs: Annotated[int | None, opt.training("Default: 5; 20 on digits.")] = None,
+    learning_rate: Annotated[float | None, opt.training("Annealed along a cosine. Default: 0.002.")] = None,
+    batch_size: Annotated[
+        int | None, opt.training("Images per step. Default: a 32nd of the training images, at most 128.")
+    ] = None,
+    l1: Annotated[float | None, opt.training("L1 on connections. Default: 0.")] = None,
+    input_dropout: Annotated[float | None, opt.training("Share of inputs set to zero. Default: 0.")] = None,
+    shift: Annotated[int | None, opt.training("Augmentation: pixels each way. Default: 0.")] = None,
+    standardise: opt.Standardise = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    teacher_seed: opt.TeacherSeed = None,
+    results: opt.Results = None,
+    name: opt.Name = None,
+    resume: opt.Resume = None,
+    config: opt.Config = None,
+    rng_seed: opt.RngSeed = None,
+    workers: opt.Workers = None,
+    cpus_per_worker: opt.CpusPerWorker = None,
+    gpus_per_worker: opt.GpusPerWorker = None,
+    address: opt.Address = None,
+    device: opt.Device = None,
+) -> None:
+    """The sparsity ladder: one architecture at falling densities, and the cliff where it stops to learn."""
+    given = dict(locals())
+    from search.ladder import run
+
+    run(given)
+
+
+@app.command()
+def bootstrap(
+    architectures: Annotated[
+        str | None,
+        opt.of_grid(
+            "Candidates, such as 'input-classes input-8-classes'. Default: 6 small ones; 5 on digits."
+        ),
+    ] = None,
+    densities: Annotated[
+        str | None, opt.of_grid("Default: 0.0005,0.001,0.002,0.005,0.01,0.02,0.05; 0.02 to 0.5 on digits.")
+    ] = None,
+    rng_seeds: Annotated[
+        int | None, opt.of_grid("So many, from --rng-seed on; a seed must learn with all. Default: 5.")
+    ] = None,
+    margin: Annotated[
+        float | None, opt.of_grid("Accuracy above chance that counts as learning. Default: 0.1.")
+    ] = None,
+    allocation: Annotated[str | None, opt.of_grid("proportional or uniform. Default: proportional.")] = None,
+    limit: Annotated[int | None, opt.of_grid("Refuse a larger grid. Default: 10000.")] = None,
+    larger: Annotated[
+        str | None,
+        opt.growth(
+            "The network to start from the seed. Default: input-64-classes; input-32-classes on digits."
+        ),
+    ] = None,
+    parameters: Annotated[
+        int | None,
+        opt.growth("Its size, exactly. Default: 1500, or half of all it has room for; 600 on digits."),
+    ] = None,
+    scales: Annotated[
+        int | None,
+        opt.growth("Scales of the images, each half as fine as the next; 1 for none. Default: 3 at most."),
+    ] = None,
+    epochs: Annotated[int | None, opt.training("Of a candidate. Default: 5; 20 on digits.")] = None,
+    larger_epochs: Annotated[
+        int | None, opt.training("Of the larger network. Default: 3; 20 on digits.")
+    ] = None,
+    scale_epochs: Annotated[int | None, opt.training("At each scale. Default: 1; 10 on digits.")] = None,
+    learning_rate: Annotated[float | None, opt.training("Annealed along a cosine. Default: 0.006.")] = None,
+    batch_size: Annotated[
+        int | None, opt.training("Images per step. Default: a 32nd of the training images, at most 128.")
+    ] = None,
+    l1: Annotated[float | None, opt.training("L1 on connections. Default: 0.")] = None,
+    input_dropout: Annotated[float | None, opt.training("Share of inputs set to zero. Default: 0.")] = None,
+    shift: Annotated[int | None, opt.training("Augmentation: pixels each way. Default: 0.")] = None,
+    standardise: opt.Standardise = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    teacher_seed: opt.TeacherSeed = None,
+    results: opt.Results = None,
+    name: opt.Name = None,
+    resume: opt.Resume = None,
+    config: opt.Config = None,
+    rng_seed: opt.RngSeed = None,
+    workers: opt.Workers = None,
+    cpus_per_worker: opt.CpusPerWorker = None,
+    gpus_per_worker: opt.GpusPerWorker = None,
+    address: opt.Address = None,
+    device: opt.Device = None,
+) -> None:
+    """The smallest seed that learns, a larger network started from it, and coarse-to-fine training."""
+    given = dict(locals())
+    from search.bootstrap import run
 
     run(given)
 
@@ -171,13 +386,24 @@ def predict(
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT over the tables experiments, rounds, candidates, …")],
+    sql: Annotated[
+        str | None, typer.Argument(help="One SELECT over the tables experiments, rounds, candidates, …")
+    ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="First merge the many small files of experiments that have ended."),
+    ] = False,
     results: opt.Results = None,
 ) -> None:
     """SQL over the tables of the results folder, read-only."""
-    from search.query import print_table, run_query
+    if sql is None and not compact:
+        raise UserError("there is no statement, but must be one SELECT in quotes, or --compact: give one")
+    from search.query import print_compaction, print_query
 
-    print_table(run_query(results or "results", sql))
+    if compact:
+        print_compaction(results or "results")
+    if sql is not None:
+        print_query(results or "results", sql)
 
 
 @bench_app.command("links")
@@ -208,6 +434,27 @@ def bench_tournament(
     from search.bench_tournament import run
 
     run(workers=workers, dataset=dataset, data_dir=data_dir, results=results)
+
+
+@bench_app.command("hunt")
+def bench_hunt(
+    case: Annotated[
+        str | None, typer.Option(help="cohort, tune or overhead. Default: cohort, then tune.")
+    ] = None,
+    data_dir: opt.DataDir = None,
+    dataset: Annotated[str, typer.Option(help="mnist, or any other dataset.")] = "mnist",
+    repeats: Annotated[
+        int | None, typer.Option(help="Timed pairs. Default: 7 of a cohort, 1 of whole hunts.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="About how long the hunt of overhead takes.")] = 10.0,
+    results: Annotated[
+        str | None, typer.Option(help="Also write rows to the benchmarks table there.")
+    ] = None,
+) -> None:
+    """Cohorts against networks one at a time; a hunt against a Tune trial per network; what a hunt costs beside."""
+    from search.bench_hunt import run
+
+    run(case=case, dataset=dataset, data_dir=data_dir, repeats=repeats, minutes=minutes, results=results)
 
 
 if __name__ == "__main__":

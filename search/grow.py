@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from rich.console import Console
 
 from search.experiment import Experiment
-from search.options import CommonOptions, merged, sizes
-from structnet.errors import UserError, one_line
+from search.options import CommonOptions, defaults_for, merged
+from search.running import architecture_of, check_shift, load_data, on_ray, print_outcome, recorded, shape_of
 
 if TYPE_CHECKING:
     from structnet.data import Dataset
     from structnet.network import StructNet
-    from tournament.coordinator import Result
+    from tournament.coordinator import Result, Tournament
+    from tournament.observer import Observer
     from tournament.pool import Pool
     from tournament.settings import Settings
 
@@ -61,15 +59,15 @@ def run(given: dict[str, Any]) -> None:
     """Runs the command with the options given on its line."""
     from tournament.settings import check_limit
 
-    dataset = given.get("dataset") or "digits"
-    options = merged(GrowOptions, given, ON_DIGITS if dataset == "digits" else OTHERWISE)
+    options = merged(GrowOptions, given, defaults_for(given, ON_DIGITS, OTHERWISE))
     console = Console()
-    data, seeds = _load(options), range(options.rng_seed, options.rng_seed + options.repeats)
+    data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
+    check_shift(options.shift, data)
     options = fitted_to(options, data)
     check_limit(settings_for(options, options.rng_seed), data.classes)
     seed = seed_network(options, data, options.rng_seed)
     experiment = Experiment("grow", options, options.model_dump(mode="json"))
-    console.print(f"Growing {seed.describe()} on {data.name}: {_shape_of(data)}", highlight=False)
+    console.print(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}", highlight=False)
     console.print(
         f"up to {options.rounds} rounds, {options.epochs} epochs, {options.workers} workers; "
         f"experiment {experiment.name}",
@@ -81,12 +79,12 @@ def run(given: dict[str, Any]) -> None:
 
 def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
-    from structnet.topology import check_architecture, least_density
+    from structnet.topology import least_density
     from tournament.settings import fitted_lengths
 
     given = options.batch_size, options.round_steps, options.heat_steps
     batch_size, round_steps, heat_steps = fitted_lengths(len(data.train), options.epochs, *given)
-    shape = check_architecture(architecture_of(options, data))
+    shape = architecture_of(options.architecture, data)
     density = options.density
     if density is None:
         # Where few inputs leave less than it takes to reach every unit, the default is a little above that.
@@ -98,18 +96,6 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
         "density": density,
     }
     return options.model_copy(update=found)
-
-
-def architecture_of(options: GrowOptions, data: Dataset) -> list[int]:
-    """The sizes of the seed; raises UserError if their ends do not fit the data."""
-    text = options.architecture.replace("input", str(data.input_units)).replace("classes", str(data.classes))
-    shape = sizes(text)
-    if shape[0] != data.input_units or shape[-1] != data.classes:
-        raise UserError(
-            f"architecture is {text}, but {data.name} has {data.input_units} inputs and {data.classes} classes: "
-            f"begin with {data.input_units} and end with {data.classes}"
-        )
-    return shape
 
 
 def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
@@ -154,7 +140,7 @@ def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNe
 
     assert options.density is not None
     return StructNet(
-        architecture_of(options, data),
+        architecture_of(options.architecture, data),
         options.density,
         rng_seed=rng_seed,
         allocation=options.allocation,
@@ -162,35 +148,13 @@ def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNe
     )
 
 
-def _load(options: GrowOptions) -> Dataset:
-    from structnet.data import load_dataset
-
-    data = load_dataset(
-        options.dataset,
-        data_dir=options.data_dir,
-        standardise=options.standardise,
-        teacher_seed=options.teacher_seed,
-    )
-    if options.shift and len(data.input_shape) < 2:
-        raise UserError(f"shift is {options.shift}, but {data.name} has no images to move: leave it at 0")
-    return data
-
-
-def _shape_of(data: Dataset) -> str:
-    counts = f"{len(data.train):,} / {len(data.validation):,} / {len(data.test):,}"
-    return f"{data.input_units} inputs, {data.classes} classes, {counts} images to train, validate, test"
-
-
 def _grow_all(
     options: GrowOptions, data: Dataset, experiment: Experiment, seeds: list[int], console: Console
 ) -> list[Result]:
     """One tournament per rng_seed, on one pool; finished ones are not run again on a resume."""
-    import ray
+    from tournament.pool import RayPool
 
-    from tournament.pool import RayPool, start_ray
-
-    started = start_ray(options.workers, options.cpus_per_worker, options.gpus_per_worker, options.address)
-    try:
+    with on_ray(options):
         pool = RayPool(
             data,
             options.workers,
@@ -209,9 +173,6 @@ def _grow_all(
             results.append(_grow_one(options, data, experiment, pool, seed, trial, console))
         pool.close()
         return results
-    finally:
-        if started:
-            ray.shutdown()
 
 
 def _grow_one(
@@ -224,42 +185,41 @@ def _grow_one(
     console: Console,
 ) -> Result:
     from search.live import watcher
-    from tournament.coordinator import Tournament
-    from tournament.line import WorkFailed
-    from tournament.progress import Checkpoint
 
     folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
-    experiment.start(trial, seed)
-    try:
-        with watcher(console) as observer:
-            tournament = Tournament(
-                seed_network(options, data, seed),
-                data,
-                settings=settings_for(options, seed),
-                pool=pool,
-                writer=experiment.writer,
-                checkpoint=Checkpoint(folder, data),
-                observer=observer,
-                heartbeat=lambda row: experiment.update(trial, **_progress_columns(row)),
-                trial=trial,
-            )
-            result = tournament.run(resume=options.resume)
-    except KeyboardInterrupt:
-        experiment.end(trial, "interrupted")
-        again = f"{_program()} grow … --name {experiment.name} --resume"
-        console.print(f"\ninterrupted; everything so far is written. Go on with: {again}", highlight=False)
-        sys.exit(130)
-    except WorkFailed as error:
-        experiment.end(trial, "failed", error=str(error)[:300])
-        hint = "lower --learning-rate" if "Diverged" in str(error) else "go on with --resume"
-        console.print(f"{error}; everything so far is written: {hint}", highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except Exception as error:
-        experiment.end(trial, "failed", error=one_line(error))
-        raise
-    experiment.end(trial, "finished", **_final_columns(result))
+    with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console) as observer:
+        tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, observer)
+        result = tournament.run(resume=options.resume)
+    experiment.end(trial, "finished", **final_columns(result))
     _print_result(result, console)
     return result
+
+
+def tournament_of(
+    options: GrowOptions,
+    data: Dataset,
+    experiment: Experiment,
+    pool: Pool,
+    seed: int,
+    trial: str,
+    folder: str,
+    observer: Observer | None = None,
+) -> Tournament:
+    """The tournament of one repetition: rows and heartbeats go to this trial, snapshots to the folder."""
+    from tournament.coordinator import Tournament
+    from tournament.progress import Checkpoint
+
+    return Tournament(
+        seed_network(options, data, seed),
+        data,
+        settings=settings_for(options, seed),
+        pool=pool,
+        writer=experiment.writer,
+        checkpoint=Checkpoint(folder, data),
+        observer=observer,
+        heartbeat=lambda row: experiment.update(trial, **_progress_columns(row)),
+        trial=trial,
+    )
 
 
 def _progress_columns(row: dict[str, Any]) -> dict[str, Any]:
@@ -275,7 +235,8 @@ def _progress_columns(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in (*names, "seconds")}
 
 
-def _final_columns(result: Result) -> dict[str, Any]:
+def final_columns(result: Result) -> dict[str, Any]:
+    """The columns of the experiments table for a tournament that has ended."""
     progress, network = result.progress, result.network
     return {
         "seconds": progress.seconds,
@@ -323,17 +284,7 @@ def _summarise(results: list[Result], options: GrowOptions, experiment: Experime
             text = f"{name}: mean {mean:{shown}}, spread {spread:{shown}} over {len(rows)} rng_seeds"
             console.print(text, highlight=False)
     snapshot = next((row["snapshot"] for row in rows if row.get("snapshot")), None)
-    console.print(
-        f"Tables: {options.results}/tables  Snapshot: {snapshot}.safetensors", highlight=False, soft_wrap=True
-    )
+    console.print(f"Snapshot: {snapshot}.safetensors", highlight=False, soft_wrap=True)
     columns = "round, action, site, parameters, accuracy, gain, balance"
     sql = f"select {columns} from rounds where experiment = '{experiment.name}' order by trial, round"
-    where = "" if options.results == "results" else f" --results {options.results}"
-    console.print(f'Look closer: {_program()} query "{sql}"{where}', highlight=False, soft_wrap=True)
-
-
-def _program() -> str:
-    """How to call this command from here: its name where that is found, else its path."""
-    if shutil.which("structnet") or not sys.argv[0].endswith("structnet"):
-        return "structnet"
-    return os.path.relpath(sys.argv[0])
+    print_outcome(experiment, sql, console)

@@ -11,10 +11,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
 
 from structnet.errors import UserError
 
-COMMON, GROWTH, TRAINING, RAY = "Experiment", "Growth", "Training", "Ray"
+COMMON, GROWTH, TRAINING, RAY, GRID = "Experiment", "Growth", "Training", "Ray", "Grid"
 
 
 def growth(text: str) -> Any:
@@ -25,6 +26,11 @@ def growth(text: str) -> Any:
 def training(text: str) -> Any:
     """An option of the help panel on training."""
     return typer.Option(help=text, rich_help_panel=TRAINING)
+
+
+def of_grid(text: str) -> Any:
+    """An option of the help panel on what is searched."""
+    return typer.Option(help=text, rich_help_panel=GRID)
 
 
 Dataset = Annotated[
@@ -61,6 +67,9 @@ RngSeed = Annotated[
 TeacherSeed = Annotated[
     int | None,
     typer.Option(help="Which teacher labels the dataset teacher. Default: 0.", rich_help_panel=COMMON),
+]
+Standardise = Annotated[
+    bool | None, typer.Option("--standardise", help="Zero mean, unit spread.", rich_help_panel=COMMON)
 ]
 Workers = Annotated[int | None, typer.Option(help="Ray workers. Default: 2.", rich_help_panel=RAY)]
 CpusPerWorker = Annotated[
@@ -109,6 +118,7 @@ WHERE_NOT_WHAT = frozenset(
         "gpus_per_worker",
         "address",
         "minutes",
+        "limit",
     }
 )
 
@@ -142,6 +152,15 @@ def merged(model: type[Options], given: dict[str, Any], defaults: dict[str, Any]
     return options
 
 
+def defaults_for(
+    given: dict[str, Any], on_digits: dict[str, Any], otherwise: dict[str, Any]
+) -> dict[str, Any]:
+    """The defaults of the dataset that the line, else the `config` file, names; without one it is digits."""
+    written = read_config(given["config"]) if given.get("config") else {}
+    dataset = given.get("dataset") or written.get("dataset") or "digits"
+    return on_digits if dataset == "digits" else otherwise
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The options in a YAML file; dashes and underscores in names mean the same."""
     import yaml
@@ -160,9 +179,22 @@ def read_config(path: Path) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in content.items()}
 
 
+def wide(console: Console) -> Console:
+    """As wide as the terminal; elsewhere wide enough for a table of results."""
+    return console if console.is_terminal else Console(width=140, highlight=False)
+
+
 def sizes(text: str) -> list[int]:
     """`784,100,10` as numbers; raises UserError for anything else."""
     try:
         return [int(part) for part in text.replace("-", ",").split(",")]
     except ValueError as error:
         raise UserError(f"architecture is '{text}', but must be sizes such as 784,100,10") from error
+
+
+def numbers(name: str, text: str) -> list[float]:
+    """`0.01,0.02` or `0.01 0.02` as numbers; raises UserError for anything else."""
+    try:
+        return [float(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise UserError(f"{name} is '{text}', but must be numbers such as 0.01,0.02") from error

@@ -1,0 +1,223 @@
+"""Ray Tune, as every search here uses it: a trial is one `Work`, a plain class free of Ray.
+
+A trial costs Tune 20 ms to more than a second, so one trial is a block of networks or a whole tournament, never
+one network. Trials of a kind share processes (`reuse_actors`), the dataset goes into the object store once, and
+results go into our own tables: Tune keeps only what it needs to go on after a crash, under RESULTS/ray/NAME.
+That state is a pickle of Tune's, so resume only from a results folder whose writers you trust.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from search.experiment import Experiment
+from search.options import CommonOptions
+from structnet.data import Dataset
+from structnet.tables import is_local, open_results
+
+# Read by Tune when it is imported or when it runs: our own tables replace its loggers, Ctrl-C is ours to handle,
+# and a state that is written after every trial of a short search is meant.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from tournament.contender import pack, unpack
+
+HEARTBEAT_SECONDS = 10.0
+RETRIES = 3
+
+
+class Work(Protocol):
+    """What a trial does, in stretches that can be saved in between."""
+
+    def step(self) -> dict[str, Any]:
+        """One stretch of up to about half a minute; numbers and texts for the display, and `done`, a bool."""
+
+    def save(self, folder: Path) -> None:
+        """Writes its state as plain files, without pickle."""
+
+    def load(self, folder: Path) -> None:
+        """Goes on exactly where `save` was."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a search share.
+
+    packed: the dataset as arrays (tournament.contender.pack), or in a list of one the handle under which they lie
+    in the object store, once for every machine. about: the rest of the dataset. options: plain values.
+    """
+
+    packed: dict[str, np.ndarray] | list[ray.ObjectRef]
+    about: dict[str, Any]
+    results: str
+    experiment: str
+    options: dict[str, Any]
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, data: Dataset, options: CommonOptions, experiment: Experiment) -> Shared:
+        names = ("name", "classes", "class_names", "preprocessing")
+        about = {name: getattr(data, name) for name in names}
+        where, plain = results_path(options), options.model_dump(mode="json")
+        return cls([ray.put(pack(data))], about, where, experiment.name, plain, options.device)
+
+    def dataset(self) -> Dataset:
+        """The dataset on the device; on a CPU without a copy."""
+        packed = self.packed if isinstance(self.packed, dict) else ray.get(self.packed[0])
+        splits: dict[str, Any] = unpack(packed, self.device)
+        return Dataset(**self.about, **splits)
+
+
+Factory = Callable[[dict[str, Any], Shared], Work]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial that Tune gave up on, after its retries."""
+
+    config: dict[str, Any]
+    error: str
+
+
+def results_path(options: CommonOptions) -> str:
+    """The results folder as any process finds it: workers have another working directory."""
+    fs, root = open_results(options.results)
+    return str(Path(root).absolute()) if is_local(fs) else options.results
+
+
+def run_trials(
+    command: str,
+    factory: Factory,
+    configs: Sequence[dict[str, Any]],
+    shared: Shared,
+    options: CommonOptions,
+    on_report: Callable[[dict[str, Any]], None],
+    *,
+    workers_inside: int = 0,
+    part: str = "",
+) -> list[Failed]:
+    """Runs `factory(config, shared)` for every config, `options.workers` at a time, and returns what failed.
+
+    command: names the processes in Ray's dashboard. on_report: told what every stretch reported. With
+    `options.resume` the trials that are finished stay so and the others go on from their last stretch.
+    workers_inside: actors that each trial starts itself; its placement group has a share for each of them.
+    part: of a command that runs trials more than once, a folder of its own for what Tune keeps of this run.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    share = {"CPU": options.cpus_per_worker, "GPU": options.gpus_per_worker}
+    bundle = {kind: amount for kind, amount in share.items() if amount}
+    # The trial itself, the first bundle, only waits for its workers, if it has some.
+    bundles = [{}, *[bundle] * workers_inside] if workers_inside else [bundle]
+    trainable = tune.with_parameters(
+        _block_class(command, bundles), factory=factory, configs=list(configs), shared=shared
+    )
+    trainable.__qualname__ = command
+    _Listener.current = on_report
+    try:
+        place = f"{shared.experiment}/{part}" if part else shared.experiment
+        results = _tuner(trainable, len(configs), options, place, max(1, workers_inside)).fit()
+    finally:
+        _Listener.current = None
+    return [
+        Failed(configs[(result.config or {})["index"]], str(result.error).strip().splitlines()[-1])
+        for result in (results[number] for number in range(len(results)))
+        if result.error is not None
+    ]
+
+
+def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, workers_each: int) -> tune.Tuner:
+    fs, root = open_results(options.results)
+    folder = f"{Path(root).absolute()}/ray" if is_local(fs) else f"{options.results.rstrip('/')}/ray"
+    home = f"{folder}/{place}"
+    storage, name = home.rsplit("/", 1)
+    if options.resume and tune.Tuner.can_restore(home):
+        return tune.Tuner.restore(home, trainable=trainable, resume_unfinished=True, resume_errored=True)
+    return tune.Tuner(
+        trainable,
+        param_space={"index": tune.grid_search(list(range(trials)))},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=max(1, options.workers // workers_each), reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=storage,
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1),
+            callbacks=[_Listener()],
+            verbose=0,
+        ),
+    )
+
+
+class _Listener(tune.Callback):
+    """Passes reports on. Tune stores its callbacks with its state, so this one has none of its own."""
+
+    current: Callable[[dict[str, Any]], None] | None = None
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if _Listener.current is not None and "report" in result:
+            _Listener.current(result["report"])
+
+
+class _Block(tune.Trainable):
+    """Tune's view of a Work. A process takes up one after the other."""
+
+    command: str
+
+    def setup(  # type: ignore[override]
+        self,
+        config: dict[str, Any],
+        factory: Factory,
+        configs: list[dict[str, Any]],
+        shared: Shared,
+    ) -> None:
+        torch.set_num_threads(1)
+        self.make, self.configs, self.shared = factory, configs, shared
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.chosen = self.configs[new_config["index"]]
+        self.work = self.make(self.chosen, self.shared)
+        # Ray makes the title of the process from the name of the class, so it says which block runs there; the
+        # name on the dashboard's page of actors stays that of the first block.
+        type(self).__name__ = type(self).__qualname__ = repr(self)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        report = self.work.step()
+        return {"report": report, "done": report["done"]}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        self.work.save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        self.work.load(Path(checkpoint))
+
+    def __repr__(self) -> str:
+        return f"{self.command}:{self.chosen.get('name', '')}"
+
+
+def _block_class(command: str, bundles: list[dict[str, float]]) -> type[_Block]:
+    """A class for one run: Tune and Ray's dashboard know it by its name, Tune asks it what a trial needs."""
+
+    def default_resource_request(cls: type[_Block], config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory(bundles)
+
+    own = {"command": command, "default_resource_request": classmethod(default_resource_request)}
+    return type(command, (_Block,), {"__module__": __name__, **own})
