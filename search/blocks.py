@@ -5,6 +5,7 @@ Blocks depend on the grid alone, never on the machine, so a hunt gives the same 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
@@ -35,10 +36,14 @@ class Member:
         return f"{shape}_d{self.density:g}{shared}_s{self.rng_seed}"
 
     @property
+    def possible(self) -> int:
+        """Connections of the dense network of this shape."""
+        return sum(a * b for a, b in pairwise(self.architecture))
+
+    @property
     def cost(self) -> float:
         """Of a training step, in connections."""
-        possible = sum(a * b for a, b in pairwise(self.architecture))
-        return self.density * possible + UNIT_COST * sum(self.architecture[1:])
+        return self.density * self.possible + UNIT_COST * sum(self.architecture[1:])
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,14 @@ class Block:
     @property
     def cost(self) -> float:
         return sum(member.cost for member in self.members)
+
+    @property
+    def bytes(self) -> int:
+        """What a worker holds while it trains the block; joining the members takes as much again for a moment."""
+        from structnet.cohort import cohort_bytes
+
+        connections = [(member, round(member.density * member.possible)) for member in self.members]
+        return 2 * sum(cohort_bytes(member.architecture, count) for member, count in connections)
 
     def to_config(self) -> dict[str, Any]:
         """As plain values."""
@@ -122,6 +135,21 @@ def blocks_of(members: Sequence[Member], block_cost: float = BLOCK_COST) -> list
         cut.append(here)
     cut.sort(key=lambda block: (-_cost(block), block[0].key))
     return [Block(f"block-{number:04d}", tuple(block)) for number, block in enumerate(cut)]
+
+
+def check_memory(blocks: Sequence[Block], workers: int) -> None:
+    """Raises UserError if the largest blocks, one for each worker, do not fit the free memory of this machine."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # not every system tells
+        return
+    needed = sum(sorted((block.bytes for block in blocks), reverse=True)[:workers])
+    if needed > free:
+        largest = max(blocks, key=lambda block: block.bytes)
+        raise UserError(
+            f"{workers} workers need about {needed / 2**30:.1f} GiB for the largest networks (such as "
+            f"{largest.members[0].key}), but {free / 2**30:.1f} GiB are free: lower --workers, densities or widths"
+        )
 
 
 def _pieces(members: list[Member], block_cost: float) -> list[list[Member]]:

@@ -33,8 +33,9 @@ SCALARS = ("activation", "kernel", "optimizer_step", "optimizer_options", "step"
 class CohortWork:
     """The networks of a block: trained, judged on validation after every epoch, their rows written.
 
-    shared.options, or config["options"] where it has others: epochs, batch_size, learning_rate, l1, input_dropout, shift, rng_seed (of the batches), cull,
-    keep_best (save the best networks of the block by each criterion).
+    shared.options, and over them those of config["options"]: epochs, batch_size, learning_rate, l1,
+    input_dropout, shift, rng_seed (of the batches), cull, keep_best (save the best networks of the block by each
+    criterion).
     """
 
     def __init__(self, config: dict[str, Any], shared: Shared) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 from rich.console import Console
 
-from search.blocks import Block, Member, blocks_of
+from search.blocks import Block, Member, blocks_of, check_memory
 from search.cohort_work import CohortWork
 from search.experiment import Experiment
 from search.grid_progress import GridProgress
@@ -60,6 +60,8 @@ def train_grid(
 ) -> list[dict[str, Any]]:
     """Trains all networks, on a Ray that is running, and returns their rows. Raises WorkFailed for a lost block."""
     blocks = blocks_of(members)
+    if not options.address:
+        check_memory(blocks, options.workers)
     shared = Shared.of(data, options, experiment)
     before = finished_rows(options.results, experiment.name, blocks) if options.resume else []
     with GridProgress(console, blocks, experiment, before) as progress:
