@@ -368,6 +368,72 @@ def bootstrap(
 
 
 @app.command()
+def sweep(
+    of: Annotated[str | None, opt.of_grid("The command to sweep: grow or hunt. Default: grow.")] = None,
+    vary: Annotated[
+        list[str] | None,
+        opt.of_grid(
+            "An option and its values, 'epochs=10,20'; with semicolons where values have commas. Once per option; "
+            "every combination is tried."
+        ),
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option for all trials, 'epochs=10'.", rich_help_panel=opt.GRID),
+    ] = None,
+    focus: Annotated[
+        str | None,
+        opt.of_grid(
+            "A generated plan: growth, architecture, optimisation or economy. Default, without --vary: the options "
+            "of all four, one at a time."
+        ),
+    ] = None,
+    lenient: Annotated[
+        str | None,
+        opt.of_grid(
+            "Make the thresholds of one mechanism of grow easy to meet, to see whether it fires: an action, economy "
+            "or plateau."
+        ),
+    ] = None,
+    rng_seeds: Annotated[
+        int | None, opt.of_grid("So many per setting, from --rng-seed on. Default: 3.")
+    ] = None,
+    preview: Annotated[
+        bool | None,
+        typer.Option("--preview", help="Print the plan and its cost, run nothing.", rich_help_panel=opt.GRID),
+    ] = None,
+    limit: Annotated[int | None, opt.of_grid("Refuse a plan of more trials. Default: 200.")] = None,
+    workers_each: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the workers, so many for each tournament; 0 for one without actors. Default: 1.",
+            rich_help_panel=opt.RAY,
+        ),
+    ] = None,
+    standardise: opt.Standardise = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    teacher_seed: opt.TeacherSeed = None,
+    results: opt.Results = None,
+    name: opt.Name = None,
+    resume: opt.Resume = None,
+    config: opt.Config = None,
+    rng_seed: opt.RngSeed = None,
+    workers: opt.Workers = None,
+    cpus_per_worker: opt.CpusPerWorker = None,
+    gpus_per_worker: opt.GpusPerWorker = None,
+    address: opt.Address = None,
+    device: opt.Device = None,
+) -> None:
+    """Parameter sweeps over any option of grow or hunt, listed or generated, over several rng_seeds."""
+    # A list that is not given is empty, and must not hide the one in the config file.
+    given = {option: None if value == [] else value for option, value in locals().items()}
+    from search.sweep import run
+
+    run(given)
+
+
+@app.command()
 def predict(
     snapshot: Annotated[str, typer.Argument(help="A snapshot, with or without its ending.")],
     inputs: Annotated[str, typer.Argument(help="A Parquet or CSV file, an image, or a folder of images.")],

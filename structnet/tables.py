@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,6 +32,9 @@ __all__ = ["KEYS", "SCHEMAS", "Part", "TableWriter", "check_name", "list_parts",
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 100
 _LONGEST_PART = 200
+_ROWS_IN_GROUP = 131_072
+# Of reading parts that change meanwhile, with pauses that add up to a few seconds.
+ATTEMPTS = 10
 
 
 def check_name(name: str) -> str:
@@ -66,28 +71,33 @@ class TableWriter:
         """
         if not _NAME.fullmatch(part) or len(part) > _LONGEST_PART:
             raise ValueError(f"part is {part!r}, but must be a plain name such as 'round-0003'")
-        sink = pa.BufferOutputStream()
-        pq.write_table(_to_arrow(table, rows), sink, compression="zstd")
-        data = sink.getvalue().to_pybytes()
         path = f"{self._root}/tables/{table}/experiment={self.experiment}/{part}.parquet"
-        try:
-            if is_local(self._fs):
-                _replace(Path(path), data)
-            else:
-                self._fs.pipe_file(path, data)  # an object store shows an object whole or not at all
-        except OSError as error:
-            raise UserError(
-                f"{path} cannot be written ({error}): free space or choose other results"
-            ) from error
+        store_part(self._fs, path, _to_arrow(table, rows))
         return path
 
 
+def store_part(fs: Any, path: str, rows: pa.Table) -> None:
+    """Writes a part whole or not at all, in the place of what is there; UserError when it cannot be stored."""
+    sink = pa.BufferOutputStream()
+    # zstd alone lets flipped bits through.
+    pq.write_table(rows, sink, compression="zstd", row_group_size=_ROWS_IN_GROUP, write_page_checksum=True)
+    data = sink.getvalue().to_pybytes()
+    try:
+        if is_local(fs):
+            _replace(Path(path), data)
+        else:
+            fs.pipe_file(path, data)  # an object store shows an object whole or not at all
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error}): free space or choose other results") from error
+
+
 class Part(NamedTuple):
-    """One file of a table; `name` is its file name without the ending."""
+    """One file of a table; `name` is its file name without the ending, `stamp` changes when the file does."""
 
     path: str
     experiment: str
     name: str
+    stamp: str
 
 
 def list_parts(results: str, table: str, experiment: str | None = None) -> list[Part]:
@@ -98,11 +108,12 @@ def list_parts(results: str, table: str, experiment: str | None = None) -> list[
     below = folder if experiment is None else f"{folder}/experiment={check_name(experiment)}"
     fs.invalidate_cache()
     parts = []
-    for path in fs.find(below):
+    for path, info in fs.find(below, detail=True).items():
         place, above, file = path.rsplit("/", 2)
         in_experiment = place == folder and above.startswith("experiment=")
         if in_experiment and file.endswith(".parquet") and not file.startswith("."):
-            parts.append(Part(path, above.removeprefix("experiment="), file.removesuffix(".parquet")))
+            name = file.removesuffix(".parquet")
+            parts.append(Part(path, above.removeprefix("experiment="), name, str(info)))
     return sorted(parts, key=lambda part: (part.experiment, part.name))
 
 
@@ -116,26 +127,38 @@ def read_table(
     table; with `skip_damaged` a warning names it and the rest is read.
     """
     fs, _ = open_results(results)
-    tables = []
-    for part in list_parts(results, table, experiment):
-        try:
-            tables.append(read_part(fs, table, part))
-        except UserError as error:
-            if not skip_damaged:
-                raise
-            warnings.warn(f"skipped: {error}", stacklevel=2)
+    for attempt in range(ATTEMPTS):
+        time.sleep(attempt * 0.1)
+        tables, bad = [], []
+        parts = list_parts(results, table, experiment)
+        for part in parts:
+            try:
+                tables.append(read_part(fs, table, part))
+            except UserError as error:
+                bad.append(error)
+        # A part that goes after it was listed was merged into another: read that.
+        gone = any(isinstance(error.__cause__, FileNotFoundError) for error in bad)
+        if not gone or list_parts(results, table, experiment) == parts:
+            break
+    for refused in bad:
+        if not skip_damaged:
+            raise refused
+        warnings.warn(f"skipped: {refused}", stacklevel=2)
     if not tables:
         return with_experiment(SCHEMAS[table]).empty_table()
-    return _unique(pa.concat_tables(tables), ["experiment", *KEYS[table]])
+    return unique(pa.concat_tables(tables), ["experiment", *KEYS[table]])
 
 
 def read_part(fs: Any, table: str, part: Part) -> pa.Table:
     """The rows of one part in the schema of its table, with the experiment; UserError naming a bad part."""
     try:
-        with fs.open(part.path, "rb") as handle, pq.ParquetFile(handle) as file:
+        with (
+            fs.open(part.path, "rb") as handle,
+            pq.ParquetFile(handle, page_checksum_verification=True) as file,
+        ):
             stored = file.read()
     except (OSError, pa.ArrowException) as error:
-        raise damaged(part, _first_line(error)) from error
+        raise damaged(part, first_line(error)) from error
     missing = missing_keys(table, stored.schema)
     if missing:
         raise damaged(part, f"it has no column {missing[0]!r}")
@@ -147,7 +170,7 @@ def read_part(fs: Any, table: str, part: Part) -> pa.Table:
         try:
             columns.append(stored[field.name].cast(field.type))
         except pa.ArrowException as error:
-            raise damaged(part, f"column {field.name!r}: {_first_line(error)}") from error
+            raise damaged(part, f"column {field.name!r}: {first_line(error)}") from error
     return pa.table(columns, schema=with_experiment(SCHEMAS[table]))
 
 
@@ -167,6 +190,13 @@ def with_experiment(schema: pa.Schema) -> pa.Schema:
     return pa.schema([("experiment", TEXT), *((field.name, field.type) for field in schema)])
 
 
+def unique(rows: pa.Table, key: list[str]) -> pa.Table:
+    """The rows sorted by key, each key once: of two rows the later one stays."""
+    numbered = rows.append_column("row number", pa.array(np.arange(rows.num_rows)))
+    last = numbered.group_by(key, use_threads=False).aggregate([("row number", "max")])
+    return rows.take(last.sort_by([(name, "ascending") for name in key])["row number_max"])
+
+
 def open_results(results: str) -> tuple[Any, str]:
     """The fsspec file system and the path on it of a results folder or URL."""
     import fsspec
@@ -176,9 +206,13 @@ def open_results(results: str) -> tuple[Any, str]:
     except (ValueError, ImportError, OSError) as error:
         raise UserError(
             f"results is {results!r}, but must be a folder or an fsspec URL such as s3://bucket/folder "
-            f"({_first_line(error)}): correct it or install what it needs"
+            f"({first_line(error)}): correct it or install what it needs"
         ) from error
     return fs, root.rstrip("/")
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def is_local(fs: Any) -> bool:
@@ -256,15 +290,5 @@ def _column(table: str, field: pa.Field, values: list[Any]) -> pa.Array:
         return pa.array(values, field.type)
     except (pa.ArrowException, OverflowError) as error:
         raise ValueError(
-            f"{field.name!r} of {table} must be of type {field.type}: {_first_line(error)}"
+            f"{field.name!r} of {table} must be of type {field.type}: {first_line(error)}"
         ) from error
-
-
-def _unique(rows: pa.Table, key: list[str]) -> pa.Table:
-    numbered = rows.append_column("row number", pa.array(range(rows.num_rows), INT))
-    last = numbered.group_by(key, use_threads=False).aggregate([("row number", "max")])
-    return rows.take(last["row number_max"]).sort_by([(name, "ascending") for name in key])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
