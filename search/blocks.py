@@ -16,6 +16,8 @@ from structnet.errors import UserError
 # What a training step of a block may cost, in connections: about half a minute of five epochs of MNIST on one
 # core, and about 100 MB. A unit costs about as much as eight connections (measured on 784-64-10).
 BLOCK_COST = 1_000_000
+# A small grid is cut finer, so that several workers have something to do, but not below about a tile of a cohort.
+LEAST_BLOCKS, LEAST_BLOCK_COST = 8, 80_000
 UNIT_COST = 8
 
 
@@ -115,11 +117,15 @@ def grid(
     return members
 
 
-def blocks_of(members: Sequence[Member], block_cost: float = BLOCK_COST) -> list[Block]:
+def blocks_of(members: Sequence[Member], block_cost: float | None = None) -> list[Block]:
     """The grid as blocks, dearest first, so that the workers end at about the same time.
 
+    block_cost: of a block at most, unless it holds a single network; by default it follows from the grid's.
     The networks of one rng_seed stay together where they fit in a block, so that culling compares them.
     """
+
+    if block_cost is None:
+        block_cost = min(BLOCK_COST, max(LEAST_BLOCK_COST, _cost(members) / LEAST_BLOCKS))
 
     def family(member: Member) -> tuple[int, float, str]:
         return len(member.architecture), member.density, member.allocation

@@ -301,6 +301,66 @@ def ladder(
 
 
 @app.command()
+def rescue(
+    mechanism: Annotated[
+        str | None,
+        opt.growth(
+            "patch, widen, insert_layer, clone or rewire_and_patch: the growth action that is tested. Default: patch."
+        ),
+    ] = None,
+    architecture: Annotated[
+        str | None, opt.growth("Such as 784-256-10. Default: input-256-classes; 64 hidden units on digits.")
+    ] = None,
+    density: Annotated[
+        float | None,
+        opt.growth("Of the start, below the cliff that ladder finds. Default: 0.001; 0.02 on digits."),
+    ] = None,
+    allocation: Annotated[str | None, opt.growth("proportional or uniform. Default: proportional.")] = None,
+    budget: Annotated[
+        int | None, opt.growth("Parameters to add. Default: as many as the start has connections.")
+    ] = None,
+    growths: Annotated[
+        int | None, opt.growth("Over so many moments in the first half of the training. Default: 5.")
+    ] = None,
+    plateau: Annotated[
+        float | None,
+        opt.growth("Accuracy of networks that are dense enough. Default: measured at density 0.5, 0.2, 0.1."),
+    ] = None,
+    rng_seeds: Annotated[int | None, opt.of_grid("So many, from --rng-seed on. Default: 5.")] = None,
+    limit: Annotated[
+        int | None, opt.of_grid("Refuse to train more networks for the plateau. Default: 10000.")
+    ] = None,
+    epochs: Annotated[int | None, opt.training("Default: 5; 20 on digits.")] = None,
+    learning_rate: Annotated[float | None, opt.training("Annealed along a cosine. Default: 0.002.")] = None,
+    batch_size: Annotated[
+        int | None, opt.training("Images per step. Default: a 32nd of the training images, at most 128.")
+    ] = None,
+    l1: Annotated[float | None, opt.training("L1 on connections. Default: 0.")] = None,
+    input_dropout: Annotated[float | None, opt.training("Share of inputs set to zero. Default: 0.")] = None,
+    shift: Annotated[int | None, opt.training("Augmentation: pixels each way. Default: 0.")] = None,
+    standardise: opt.Standardise = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    teacher_seed: opt.TeacherSeed = None,
+    results: opt.Results = None,
+    name: opt.Name = None,
+    resume: opt.Resume = None,
+    config: opt.Config = None,
+    rng_seed: opt.RngSeed = None,
+    workers: opt.Workers = None,
+    cpus_per_worker: opt.CpusPerWorker = None,
+    gpus_per_worker: opt.GpusPerWorker = None,
+    address: opt.Address = None,
+    device: opt.Device = None,
+) -> None:
+    """The cliff-rescue test: can a growth mechanism bring back a network that is too sparse to learn?"""
+    given = dict(locals())
+    from search.rescue import run
+
+    run(given)
+
+
+@app.command()
 def bootstrap(
     architectures: Annotated[
         str | None,
