@@ -325,7 +325,17 @@ def test_the_verdict_by_hand() -> None:
     assert not verdict.success
     assert verdict.reached == pytest.approx(0.7)
     assert verdict.edge == pytest.approx(0.5)
-    assert verdict.sentence.startswith("not rescued: over 3 rng_seeds growth reaches 0.7000, where 0.5000")
+    assert verdict.beats_moving is False
+    rescued, moving = verdict.sentences
+    assert rescued.startswith(
+        "rescued: no; over 3 rng_seeds growth reaches 0.7000, where 0.5000 is back over"
+    )
+    assert "static by +0.4667" in rescued and "random by +0.1333" in rescued and "rewire" not in rescued
+    # Differences 0, .1, -.1: 0 ± 4.302653 · .1 / √3.
+    assert (
+        moving
+        == "more than moving does: no; growth leads rewire by +0.0000 (95 % interval -0.2484 to +0.2484)"
+    )
     assert list(verdict.leads) == ["static", "random", "rewire"]
 
 
@@ -338,9 +348,7 @@ CLEAR: dict[str, list[float]] = {
 
 def test_success_needs_both_leads_the_edge_and_several_seeds() -> None:
     assert judge(CLEAR, 0.9, 0.1).success
-    assert judge(CLEAR, 0.9, 0.1).sentence.startswith("rescued: ")
-    # Rewiring is told, but does not decide.
-    assert judge(CLEAR | {"rewire": [0.9, 0.9, 0.9]}, 0.9, 0.1).success
+    assert judge(CLEAR, 0.9, 0.1).sentences[0].startswith("rescued: yes; ")
     # .71 is not half way from .5 to .95.
     assert not judge(CLEAR, 0.95, 0.5).success
     assert not judge(CLEAR | {"random": [0.7, 0.72, 0.71]}, 0.9, 0.1).success
@@ -349,6 +357,26 @@ def test_success_needs_both_leads_the_edge_and_several_seeds() -> None:
     one = judge({arm: found[:1] for arm, found in CLEAR.items()}, 0.9, 0.1)
     assert not one.success
     assert (one.leads["random"].low, one.leads["random"].high) == (-np.inf, np.inf)
+
+
+def test_what_static_reaches_by_itself_is_no_rescue() -> None:
+    # Half way from .1 to .3 is .2, and static is at .2033; half way to .31 is .205.
+    verdict = judge(CLEAR, 0.3, 0.1)
+    assert not verdict.success
+    assert verdict.sentences[0].endswith("there was nothing to rescue, as static reaches 0.2033")
+    assert judge(CLEAR, 0.31, 0.1).success
+
+
+def test_whether_growth_does_more_than_moving_is_told_apart() -> None:
+    assert judge(CLEAR, 0.9, 0.1).beats_moving is None
+    assert len(judge(CLEAR, 0.9, 0.1).sentences) == 1
+    # Moving decides nothing about the rescue, nor the rescue about moving.
+    above = judge(CLEAR | {"rewire": [0.9, 0.9, 0.9]}, 0.9, 0.1)
+    assert (above.success, above.beats_moving) == (True, False)
+    under = judge(CLEAR | {"random": [0.7, 0.72, 0.71], "rewire": [0.5, 0.5, 0.5]}, 0.9, 0.1)
+    assert (under.success, under.beats_moving) == (False, True)
+    assert under.sentences[1].startswith("more than moving does: yes; growth leads rewire by +0.2100")
+    assert not judge(CLEAR | {"rewire": [0.5, 0.5, 0.5]}, 0.9, 0.1, margin=0.2).beats_moving
 
 
 def test_incomplete_results_are_refused() -> None:
