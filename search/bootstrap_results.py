@@ -12,7 +12,7 @@ from rich.table import Table
 from search.seed_finder import Candidate, around, smallest_by_shape
 from search.start_work import COMPARISONS, SMALL
 from structnet.training import mean_and_spread
-from structnet.verdict import Lead, _lead
+from structnet.verdict import Lead, paired_lead
 
 NUMBERS = ("parameters", "learned", "least", "mean", "spread")
 
@@ -85,7 +85,7 @@ def leads(rows: Sequence[dict[str, Any]], method: str, column: str) -> dict[str,
     for arm, theirs in values.items():
         both = sorted(mine.keys() & theirs.keys())
         if arm != method and both:
-            found[arm] = _lead(np.array([mine[seed] - theirs[seed] for seed in both]))
+            found[arm] = paired_lead(np.array([mine[seed] - theirs[seed] for seed in both]))
     return found
 
 

@@ -62,11 +62,13 @@ class CohortWork:
 
     def step(self) -> dict[str, Any]:
         """As many epochs as fit in a stretch, at least one."""
-        if self.cohort is None and self.epoch == 0:
+        if self.cohort is None and not self.rows:
             self._start()
         started = time.perf_counter()
-        while self.alive and time.perf_counter() - started < STRETCH_SECONDS:
+        while self.alive:
             self._train_epoch()
+            if time.perf_counter() - started >= STRETCH_SECONDS:
+                break
         cost = self.epoch if self.alive else self.epochs
         return {
             "done": not self.alive,

@@ -56,7 +56,9 @@ def judge(
     if missing or len(counts) != 1 or 0 in counts:
         raise ValueError(f"arms {sorted(accuracies)} with {sorted(counts)} rng_seeds cannot be judged")
     growth = np.asarray(accuracies["growth"], dtype=np.float64)
-    leads = {arm: paired_lead(growth - np.asarray(found)) for arm, found in accuracies.items() if arm != "growth"}
+    leads = {
+        arm: paired_lead(growth - np.asarray(found)) for arm, found in accuracies.items() if arm != "growth"
+    }
     reached, edge = float(growth.mean()), halfway(plateau_accuracy, chance)
     alone = float(np.mean(accuracies["static"]))
     success = alone < edge <= reached and all(leads[arm].low > margin for arm in BEATEN)
