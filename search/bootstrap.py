@@ -23,12 +23,12 @@ from search.running import architecture_of, load_data, on_ray, print_outcome, re
 from search.seed_finder import Candidate, candidates, smallest
 from search.start_work import COMPARISONS, SMALL, StartWork, configs_of
 from search.train_grid import fitted, train_grid
-from search.tuning import Shared, run_trials
+from search.trials import train_trials, trial_rows
+from search.tuning import Shared
 from structnet.data import Dataset
-from structnet.errors import UserError, WorkFailed
+from structnet.errors import UserError
 from structnet.hierarchy import LEAST_PER_UNIT
 from structnet.scales import pooled_images
-from structnet.tables import read_table
 from structnet.topology import parameters_dense
 from structnet.training import chance_accuracy
 
@@ -219,27 +219,16 @@ def train_starts(
     # Networks of a few thousand parameters, one at a time: on the CPU, whatever the grid was trained on.
     shared = replace(Shared.of(data, options, experiment), device="cpu")
     names = {config["name"] for config in configs}
-    done = {row["trial"] for row in start_rows(options, experiment, names)} if options.resume else set()
+    done: set[str] = set()
+    if options.resume:
+        done = {row["trial"] for row in trial_rows(options.results, experiment.name, names)}
 
     def report(told: dict[str, Any]) -> None:
         done.add(told["name"])
         experiment.update("")
         say(f"{told['name']} is trained: {len(done)} of {len(configs)}", console)
 
-    failed = run_trials(experiment.command, StartWork, configs, shared, options, report, part="larger")
-    if failed:
-        lost = ", ".join(failure.config["name"] for failure in failed)
-        raise WorkFailed(f"{len(failed)} of {len(configs)} trials failed ({lost}): {failed[0].error}")
-    rows = start_rows(options, experiment, names)
-    if missing := names - {row["trial"] for row in rows}:
-        raise WorkFailed(f"no rows of {', '.join(sorted(missing))} in experiment {experiment.name}")
-    return rows
-
-
-def start_rows(options: BootstrapOptions, experiment: Experiment, names: set[str]) -> list[dict[str, Any]]:
-    """The rows of these trials that are there."""
-    rows = read_table(options.results, "networks", experiment.name).to_pylist()
-    return [row for row in rows if row["trial"] in names]
+    return train_trials(StartWork, configs, shared, options, experiment, report, part="larger")
 
 
 def summary_columns(chosen: Candidate | None, started: Sequence[dict[str, Any]]) -> dict[str, Any]:

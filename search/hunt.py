@@ -89,8 +89,8 @@ def judge_champions(
 ) -> list[dict[str, Any]]:
     """Reads the test set once for the champions alone, and gives up the snapshots of all others.
 
-    Every block saved its best networks, so the champions are among them. The parts of the table are written
-    again before a snapshot goes, so a run that dies in between ends the same when it is resumed.
+    Every block saved its best networks, so the champions are among them. A snapshot goes before its row is written
+    again, so a run that dies in between finds what is left to give up when it is resumed.
     """
     chosen = {row["network"] for row in champions([row for row in rows if row["snapshot"]]).values()}
     given_up = [row["snapshot"] for row in rows if row["snapshot"] and row["network"] not in chosen]
@@ -101,11 +101,11 @@ def judge_champions(
                 row["test_accuracy"] = evaluate(network, data.test).accuracy
             else:
                 row["snapshot"] = None
+    for path in given_up:
+        remove_snapshot(path)
     writer = TableWriter(options.results, experiment.name)
     for block, members in _by_block(rows).items():
         writer.write("networks", block, members)
-    for path in given_up:
-        remove_snapshot(path)
     return rows
 
 

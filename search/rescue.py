@@ -23,13 +23,13 @@ from search.options import defaults_for, merged, sizes, wide
 from search.rescue_work import RescueWork, finds_a_site, plan_of
 from search.running import architecture_of, load_data, on_ray, print_outcome, recorded
 from search.train_grid import GridOptions, fitted, train_grid
-from search.tuning import Shared, run_trials
+from search.trials import train_trials, trial_rows
+from search.tuning import Shared
 from structnet.cliff import LEARNS, halfway
 from structnet.data import Dataset
-from structnet.errors import UserError, WorkFailed
+from structnet.errors import UserError
 from structnet.network import StructNet
 from structnet.rescue import ARMS, Rescue
-from structnet.tables import read_table
 from structnet.training import chance_accuracy, mean_and_spread
 from structnet.verdict import Lead, Verdict, judge
 
@@ -195,7 +195,9 @@ def train_arms(
     """Trains all arms of all rng_seeds, on a Ray that is running; their rows. Raises WorkFailed for a lost trial."""
     configs = [{"name": f"seed-{rng_seed:04d}", "rng_seed": rng_seed} for rng_seed in seeds_of(options)]
     names = {str(config["name"]) for config in configs}
-    done = {row["trial"] for row in arm_rows(options, experiment, names)} if options.resume else set()
+    done: set[str] = set()
+    if options.resume:
+        done = {row["trial"] for row in trial_rows(options.results, experiment.name, names)}
     seen: set[tuple[str, str]] = set()
 
     def report(told: dict[str, Any]) -> None:
@@ -211,20 +213,7 @@ def train_arms(
 
     # Networks of a few hundred parameters, one at a time: on the CPU, whatever the plateau was trained on.
     shared = replace(Shared.of(data, options, experiment), device="cpu")
-    failed = run_trials(experiment.command, RescueWork, configs, shared, options, report, part="arms")
-    if failed:
-        lost = ", ".join(failure.config["name"] for failure in failed)
-        raise WorkFailed(f"{len(failed)} of {len(configs)} trials failed ({lost}): {failed[0].error}")
-    rows = arm_rows(options, experiment, names)
-    if missing := names - {row["trial"] for row in rows}:
-        raise WorkFailed(f"no rows of {', '.join(sorted(missing))} in experiment {experiment.name}")
-    return rows
-
-
-def arm_rows(options: RescueOptions, experiment: Experiment, names: set[str]) -> list[dict[str, Any]]:
-    """The rows of these trials that are there."""
-    rows = read_table(options.results, "networks", experiment.name).to_pylist()
-    return [row for row in rows if row["trial"] in names]
+    return train_trials(RescueWork, configs, shared, options, experiment, report, part="arms")
 
 
 def finished_arms(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from search.experiment import Experiment
 from search.options import CommonOptions, sizes
 from structnet.errors import UserError, WorkFailed, one_line
+from structnet.tables import open_results
 
 if TYPE_CHECKING:
     from structnet.data import Dataset
@@ -96,6 +97,16 @@ def recorded(
     except Exception as error:
         experiment.end(trial, "failed", error=one_line(error))
         raise
+    if not trial and experiment.finished(trial):
+        _forget_tune(experiment)
+
+
+def _forget_tune(experiment: Experiment) -> None:
+    """Removes what Tune kept to go on after a crash, often a hundred times the tables: all is in them now."""
+    fs, root = open_results(experiment.options.results)
+    folder = f"{root}/ray/{experiment.name}"
+    if fs.exists(folder):
+        fs.rm(folder, recursive=True)
 
 
 def print_outcome(experiment: Experiment, sql: str, console: Console) -> None:

@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 from pydantic import Field
 from rich.console import Console
 
-from search.blocks import Block, Member, blocks_of, check_memory
+from search.blocks import Member, blocks_of, check_memory
 from search.cohort_work import CohortWork
 from search.experiment import Experiment
 from search.grid_progress import GridProgress
 from search.options import CommonOptions
 from search.running import check_shift
-from search.tuning import Shared, run_trials
+from search.trials import train_trials, trial_rows
+from search.tuning import Shared
 from structnet.data import Dataset
 from structnet.errors import UserError, WorkFailed
-from structnet.tables import read_table
 from structnet.topology import ALLOCATIONS
 from structnet.training import Recipe
 from tournament.settings import fitted_lengths
@@ -62,32 +62,13 @@ def train_grid(
     blocks = blocks_of(members)
     if not options.address:
         check_memory(blocks, options.workers)
-    shared = Shared.of(data, options, experiment)
-    before = finished_rows(options.results, experiment.name, blocks) if options.resume else []
+    configs = [block.to_config() for block in blocks]
+    before = []
+    if options.resume:
+        before = trial_rows(options.results, experiment.name, {block.name for block in blocks})
     with GridProgress(console, blocks, experiment, before) as progress:
-        failed = run_trials(
-            experiment.command,
-            CohortWork,
-            [block.to_config() for block in blocks],
-            shared,
-            options,
-            progress.report,
-        )
-    if failed:
-        names = ", ".join(failure.config["name"] for failure in failed)
-        raise WorkFailed(f"{len(failed)} of {len(blocks)} blocks failed ({names}): {failed[0].error}")
-    rows = finished_rows(options.results, experiment.name, blocks)
+        shared = Shared.of(data, options, experiment)
+        rows = train_trials(CohortWork, configs, shared, options, experiment, progress.report)
     if len(rows) != len(members):
         raise WorkFailed(f"{len(rows)} rows for {len(members)} networks in experiment {experiment.name}")
     return rows
-
-
-def finished_rows(results: str, experiment: str, blocks: Sequence[Block]) -> list[dict[str, Any]]:
-    """The rows of the networks of these blocks that are done."""
-    names = {block.name for block in blocks}
-    rows = read_table(results, "networks", experiment).to_pylist()
-    return [
-        {name: value for name, value in row.items() if name != "experiment"}
-        for row in rows
-        if row["trial"] in names
-    ]

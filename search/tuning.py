@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -117,7 +117,8 @@ def run_trials(
     workers_inside: actors that each trial starts itself; its placement group has a share for each of them.
     part: of a command that runs trials more than once, a folder of its own for what Tune keeps of this run.
     """
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # Of a trial that fails there is one line, from whoever asked for it, and a traceback in Tune's folder.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     share = {"CPU": options.cpus_per_worker, "GPU": options.gpus_per_worker}
     bundle = {kind: amount for kind, amount in share.items() if amount}
     # The trial itself, the first bundle, only waits for its workers, if it has some.
@@ -133,7 +134,7 @@ def run_trials(
     finally:
         _Listener.current = None
     return [
-        Failed(configs[(result.config or {})["index"]], str(result.error).strip().splitlines()[-1])
+        Failed(configs[_Listener.indices[result.path]], str(result.error).strip().splitlines()[-1])
         for result in (results[number] for number in range(len(results)))
         if result.error is not None
     ]
@@ -164,9 +165,14 @@ def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, work
 
 
 class _Listener(tune.Callback):
-    """Passes reports on. Tune stores its callbacks with its state, so this one has none of its own."""
+    """Passes reports on. Tune stores its callbacks with its state, so this one has none of its own.
+
+    indices: after a run, of the config of each trial, by the folder of the trial. A result of Tune has the config
+    of another trial, or none, if its trial never reported.
+    """
 
     current: Callable[[dict[str, Any]], None] | None = None
+    indices: ClassVar[dict[str | None, int]] = {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -174,11 +180,15 @@ class _Listener(tune.Callback):
         if _Listener.current is not None and "report" in result:
             _Listener.current(result["report"])
 
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        _Listener.indices = {trial.path: trial.config["index"] for trial in trials}
+
 
 class _Block(tune.Trainable):
     """Tune's view of a Work. A process takes up one after the other."""
 
     command: str
+    name = ""  # of the block; there before `setup`, as Ray asks for the representation of one that fails there too
 
     def setup(  # type: ignore[override]
         self,
@@ -192,8 +202,9 @@ class _Block(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.chosen = self.configs[new_config["index"]]
-        self.work = self.make(self.chosen, self.shared)
+        chosen = self.configs[new_config["index"]]
+        self.name = chosen.get("name", "")
+        self.work = self.make(chosen, self.shared)
         # Ray makes the title of the process from the name of the class, so it says which block runs there; the
         # name on the dashboard's page of actors stays that of the first block.
         type(self).__name__ = type(self).__qualname__ = repr(self)
@@ -210,7 +221,7 @@ class _Block(tune.Trainable):
         self.work.load(Path(checkpoint))
 
     def __repr__(self) -> str:
-        return f"{self.command}:{self.chosen.get('name', '')}"
+        return f"{self.command}:{self.name}"
 
 
 def _block_class(command: str, bundles: list[dict[str, float]]) -> type[_Block]:
