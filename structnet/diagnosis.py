@@ -134,7 +134,8 @@ def diagnose(
     topology = network.topology
     hidden = np.arange(topology.offsets[1], topology.offsets[-2])
     saturated = [
-        np.flatnonzero(saturated_units(activations[group], activation, saturated_above)) + topology.offsets[group]
+        np.flatnonzero(saturated_units(activations[group], activation, saturated_above))
+        + topology.offsets[group]
         for group in range(1, topology.groups - 1)
     ]
     norms = {pair: float(gradient[span].norm()) for pair, span in topology.links.items()}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_cases import flat, image_split, skip_network
 
 from structnet import StructNet
 from structnet.data import Split
@@ -23,7 +24,6 @@ from structnet.placement import Placement, decisiveness, top, wrong_images
 from structnet.topology import Topology
 from structnet.train_state import TrainState
 from structnet.training import Recipe, constant, loss_and_gradient, train_steps
-from tests.training_cases import flat, image_split, skip_network
 
 torch.set_num_threads(1)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from training_cases import flat, small_data
 
 from structnet import StructNet
 from structnet.data import Dataset, Split
@@ -22,7 +23,6 @@ from structnet.placement import Placement
 from structnet.shrinking import shrink_steps
 from structnet.train_state import TrainState
 from structnet.training import Recipe, constant, evaluate, train_steps
-from tests.training_cases import flat, small_data
 
 torch.set_num_threads(1)
 

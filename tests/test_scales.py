@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_cases import flat, image_split, skip_network
 
 from structnet import load_dataset
 from structnet.actions.prune import freed_by
@@ -20,7 +21,6 @@ from structnet.shrinking import worth
 from structnet.topology import Topology
 from structnet.train_state import TrainState
 from structnet.training import Recipe, constant, loss_and_gradient, train_steps
-from tests.training_cases import flat, image_split, skip_network
 
 torch.set_num_threads(1)
 

@@ -247,7 +247,9 @@ def start_ray(workers: int, cpus_per_worker: float, gpus_per_worker: float, addr
                 "RAY_AUTH_TOKEN if the cluster uses tokens"
             ) from error
         return True
+    # Without "local" it would join, and refuse, a Ray that somebody else started on this machine.
     ray.init(
+        address="local",
         num_cpus=max(1, -(-int(workers * cpus_per_worker * 100) // 100)),
         num_gpus=-(-int(workers * gpus_per_worker * 100) // 100) or None,
         include_dashboard=False,

@@ -1,0 +1,80 @@
+"""What the tests of grids share: a block trained without Ray, tables without times, the command in a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from search.blocks import Block
+from search.cohort_work import CohortWork
+from search.tuning import Shared
+from structnet.data import Dataset
+from structnet.tables import read_table
+from tournament.contender import pack
+
+MEASURED_ON_THE_WAY = ("seconds",)
+OPTIONS = {
+    "epochs": 6,
+    "batch_size": 64,
+    "learning_rate": 0.01,
+    "l1": 0.0,
+    "input_dropout": 0.0,
+    "shift": 0,
+    "rng_seed": 7,
+    "cull": False,
+    "keep_best": True,
+}
+
+
+def shared_for(data: Dataset, results: Path, experiment: str = "test", **changed: Any) -> Shared:
+    """What a trial gets, without Ray; options as in OPTIONS but for those that are changed."""
+    about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
+    options = {**OPTIONS, **changed, "results": str(results)}
+    return Shared(pack(data), about, str(results), experiment, options)
+
+
+def train_block(
+    block: Block, shared: Shared, *, stop_after: Iterable[int] = (), folder: Path | None = None
+) -> int:
+    """Trains a block to its end; after these stretches it is saved, and another object goes on. Stretches."""
+    work, stretches, stops = CohortWork(block.to_config(), shared), 0, set(stop_after)
+    while True:
+        report = work.step()
+        stretches += 1
+        if stretches in stops:
+            assert folder is not None
+            place = folder / f"stretch-{stretches}"
+            place.mkdir()
+            work.save(place)
+            work = CohortWork(block.to_config(), shared)
+            work.load(place)
+        if report["done"]:
+            return stretches
+
+
+def timeless(results: Path, table: str, experiment: str = "test") -> list[dict[str, Any]]:
+    """All rows but their times, and where snapshots lie only below the results."""
+    rows = read_table(str(results), table, experiment).to_pylist()
+    for row in rows:
+        for name in MEASURED_ON_THE_WAY:
+            row.pop(name)
+        if row.get("snapshot"):
+            row["snapshot"] = row["snapshot"].removeprefix(f"{results}/")
+    return rows
+
+
+def process(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """The command `structnet` in a process of its own."""
+    here = str(Path(__file__).parent.parent)
+    return subprocess.Popen(
+        [sys.executable, "-m", "search.cli", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": here, "COLUMNS": "200", **environment},
+    )
