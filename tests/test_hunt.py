@@ -309,11 +309,13 @@ def test_a_damaged_part_is_named(refused: Any, copied: Path) -> None:
     assert str(part) in message and "move it away" in message
 
 
-def test_moved_away_it_can_be_gone_on_with(copied: Path, rows: list[dict[str, Any]]) -> None:
+def test_a_hunt_that_lacks_only_its_end_is_ended(copied: Path, rows: list[dict[str, Any]]) -> None:
     unfinished(copied)
     assert "finished already" not in run(copied, resume=True)
     found = timeless(copied, "networks", "first")
-    assert [row["network"] for row in found] == [row["network"] for row in rows]
+    assert found == [{**row, "snapshot": one["snapshot"]} for row, one in zip(rows, found, strict=True)]
+    (experiment,) = read_table(str(copied), "experiments", "first").to_pylist()
+    assert experiment["status"] == "finished"
 
 
 def test_in_a_process_of_its_own_too(copied: Path, tmp_path: Path) -> None:

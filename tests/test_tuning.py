@@ -14,9 +14,10 @@ import pytest
 import torch
 from ray import cloudpickle
 
+from search import tuning
 from search.experiment import Experiment
 from search.options import CommonOptions
-from search.tuning import RETRIES, Failed, Shared, results_path, run_trials
+from search.tuning import Failed, Shared, results_path, run_trials
 from structnet.data import Dataset, load_dataset
 from tournament.contender import pack
 
@@ -68,11 +69,13 @@ def digits() -> Dataset:
     return load_dataset("digits")
 
 
-@pytest.fixture(scope="module")
-def by_value() -> Iterator[None]:
-    """Workers cannot import the modules of tests."""
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """One retry, as each starts a process; and workers cannot import the modules of tests."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "RETRIES", 1)
+        yield
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
@@ -110,9 +113,7 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def first(
-    digits: Dataset, tmp_path_factory: pytest.TempPathFactory, by_value: None, ray_session: None
-) -> Ran:
+def first(digits: Dataset, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Ran:
     """All of them, two at a time."""
     folder = tmp_path_factory.mktemp("first")
     return Ran(folder, *run(digits, folder, CONFIGS))
@@ -166,8 +167,8 @@ def test_those_that_fail_are_named_with_their_reason(first: Ran) -> None:
 
 
 def test_what_fails_is_tried_again(first: Ran) -> None:
-    assert notes(first.folder, "bad", starts=True).count("made") >= 1 + RETRIES
-    assert notes(first.folder, "bad") == ["step-1", *["loaded-1"] * RETRIES]
+    assert notes(first.folder, "bad", starts=True).count("made") >= 2
+    assert notes(first.folder, "bad") == ["step-1", "loaded-1"]
 
 
 def test_a_resume_does_what_is_left(resumed: Ran) -> None:
@@ -179,7 +180,7 @@ def test_a_resume_does_what_is_left(resumed: Ran) -> None:
 
 
 def test_where_nothing_was_started_a_resume_starts(
-    digits: Dataset, tmp_path: Path, by_value: None, ray_session: None
+    digits: Dataset, tmp_path: Path, ray_session: None
 ) -> None:
     failed, told = run(digits, tmp_path, [{"name": "new"}], resume=True)
     assert failed == [] and counts(told, "new") == list(range(1, STRETCHES + 1))
