@@ -210,7 +210,7 @@ def hunt(
     architectures: Annotated[
         str | None,
         opt.of_grid(
-            "Such as 'input-64-classes input-64-32-classes'. Default: 28 of them; 6 small ones on digits."
+            "Such as 'input-64-classes input-64-32-classes'. Default: 28 of them; 5 small ones on digits."
         ),
     ] = None,
     densities: Annotated[

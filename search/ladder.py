@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,6 +62,7 @@ def run(given: dict[str, Any]) -> None:
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train_grid(members, data, options, experiment, console)
         ladders = {share: rungs_of(rows, members, share) for share in shares}
+        check_rungs(ladders, members)
         cliffs = {share: locate_cliff(rungs, chance) for share, rungs in ladders.items()}
         shape = "-".join(map(str, members[0].architecture))
         plot_ladder(plot, ladders, cliffs, chance, title=f"{shape} on {data.name}, {options.epochs} epochs")
@@ -84,7 +86,26 @@ def members_of(options: LadderOptions, data: Dataset, shares: Sequence[str]) -> 
         )
     shape = architecture_of(options.architecture, data)
     seeds = range(options.rng_seed, options.rng_seed + options.rng_seeds)
-    return grid([shape], densities, seeds, shares, limit=options.limit)
+    members = grid([shape], densities, seeds, shares, limit=options.limit)
+    rungs: dict[int, float] = {}
+    for member in members:
+        connections = max(1, round(member.density * member.possible))
+        if rungs.setdefault(connections, member.density) != member.density:
+            raise UserError(
+                f"densities {rungs[connections]:g} and {member.density:g} are the same rung, as both give "
+                f"{options.architecture} {connections} connections: leave one out"
+            )
+    return members
+
+
+def check_rungs(ladders: dict[str, list[Rung]], members: Sequence[Member]) -> None:
+    """Raises UserError where networks that failed leave some rng_seed too few rungs for a cliff."""
+    left = Counter((share, rung.rng_seed) for share, rungs in ladders.items() for rung in rungs)
+    if any(left[member.allocation, member.rng_seed] < LEAST_RUNGS for member in members):
+        raise UserError(
+            f"{len(members) - left.total()} of {len(members)} networks failed, but a ladder needs at least "
+            f"{LEAST_RUNGS} rungs of every rng_seed: lower --learning-rate and choose another --name"
+        )
 
 
 def rungs_of(rows: Sequence[dict[str, Any]], members: Sequence[Member], share: str) -> list[Rung]:

@@ -33,6 +33,7 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from tournament.contender import pack, unpack
 
@@ -128,9 +129,15 @@ def run_trials(
     )
     trainable.__qualname__ = command
     _Listener.current = on_report
+    before = _placement_groups()
     try:
         place = f"{shared.experiment}/{part}" if part else shared.experiment
         results = _tuner(trainable, len(configs), options, place, max(1, workers_inside)).fit()
+    except BaseException:
+        # Tune leaves its actors and what they hold where they are, and in a notebook Ray lives on.
+        for group in _placement_groups() - before:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+        raise
     finally:
         _Listener.current = None
     return [
@@ -138,6 +145,13 @@ def run_trials(
         for result in (results[number] for number in range(len(results)))
         if result.error is not None
     ]
+
+
+def _placement_groups() -> set[str]:
+    """Those of this driver that hold or wait for something: their ids end in that of its job."""
+    job = ray.get_runtime_context().get_job_id()
+    table = placement_group_table()
+    return {group for group in table if group.endswith(job) and table[group]["state"] != "REMOVED"}
 
 
 def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, workers_each: int) -> tune.Tuner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -228,6 +229,26 @@ def test_judging_that_was_stopped_ends_the_same_when_done_again(
     assert files - {None} == best
 
 
+@pytest.fixture
+def interrupted(tmp_path: Path, ray_session: None) -> Path:
+    """The results of a hunt that was stopped when its blocks were trained."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="130"):
+        patch.setattr(hunt, "judge_champions", lambda *_: signal.raise_signal(signal.SIGINT))
+        run(tmp_path)
+    return tmp_path
+
+
+def test_an_interrupted_hunt_is_ended_without_training_again(
+    interrupted: Path, rows: list[dict[str, Any]]
+) -> None:
+    (experiment,) = read_table(str(interrupted), "experiments", "first").to_pylist()
+    assert experiment["status"] == "interrupted"
+    before = {part.path: part.stamp for part in list_parts(str(interrupted), "epochs")}
+    assert f"{NETWORKS} finished" in run(interrupted, resume=True)
+    assert {part.path: part.stamp for part in list_parts(str(interrupted), "epochs")} == before
+    assert timeless(interrupted, "networks", "first") == rows
+
+
 # Mistakes
 
 
@@ -307,15 +328,6 @@ def test_a_damaged_part_is_named(refused: Any, copied: Path) -> None:
     part.write_bytes(part.read_bytes()[:100])
     message = refused("--name", "first", "--resume", "--results", str(copied))
     assert str(part) in message and "move it away" in message
-
-
-def test_a_hunt_that_lacks_only_its_end_is_ended(copied: Path, rows: list[dict[str, Any]]) -> None:
-    unfinished(copied)
-    assert "finished already" not in run(copied, resume=True)
-    found = timeless(copied, "networks", "first")
-    assert found == [{**row, "snapshot": one["snapshot"]} for row, one in zip(rows, found, strict=True)]
-    (experiment,) = read_table(str(copied), "experiments", "first").to_pylist()
-    assert experiment["status"] == "finished"
 
 
 def test_in_a_process_of_its_own_too(copied: Path, tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import torch
 from grid_cases import timeless
 
 from search import ladder
+from search.blocks import grid
 from search.cli import main
 from structnet.cliff import Rung, locate_cliff
 from structnet.data import Dataset, load_dataset
+from structnet.errors import UserError
 from structnet.tables import read_table
 from structnet.training import chance_accuracy
 
@@ -122,12 +124,31 @@ def test_a_finished_ladder_is_not_run_again(climbed: tuple[Path, str]) -> None:
     assert "first is finished already" in run(climbed[0], resume=True)
 
 
+def test_too_few_that_did_not_diverge_are_no_ladder(tmp_path: Path, ray_session: None) -> None:
+    with pytest.raises(UserError, match=r"20 of 20 networks failed.*lower --learning-rate"):
+        run(tmp_path, learning_rate=3e38, epochs=1)
+    (experiment,) = read_table(str(tmp_path), "experiments", "first").to_pylist()
+    assert experiment["status"] == "failed" and "20 of 20 networks failed" in experiment["error"]
+
+
+def test_one_rng_seed_with_too_few_rungs_is_enough_to_refuse() -> None:
+    members = grid([(4, 3)], [0.2, 0.4, 0.6, 0.8], [0, 1], limit=10)
+    rungs = [Rung(member.density, member.rng_seed, 0.5) for member in members]
+    ladder.check_rungs({"proportional": rungs}, members)
+    with pytest.raises(UserError, match="1 of 8 networks failed"):
+        ladder.check_rungs({"proportional": rungs[:-1]}, members)
+
+
 BAD = [
     (["--densities", "0.5,0.1,0.05"], "densities are 0.5,0.1,0.05, but a ladder needs at least 4 rungs"),
     (["--densities", "0.5,0.1,0.05,0.5"], "needs at least 4 rungs"),
     (["--densities", ","], "the grid is empty, as there are no densities"),
     (["--densities", "0.5,0.1,0.05,0"], "density is 0.0, but must be in (0, 1]"),
     (["--densities", "0.5,0.1,0.05,0.01,0.5"], "64-12-10_d0.5_s0 is twice in the grid"),
+    (
+        ["--densities", "0.5,0.1,0.0012,0.001"],
+        "0.0012 and 0.001 are the same rung, as both give input-12-classes 1",
+    ),
     (["--rng-seeds", "0"], "the grid is empty, as there are no rng_seeds"),
     (["--architecture", "input-12-9"], "begin with 64 and end with 10"),
     (["--allocation", "neither"], "allocation is 'neither'"),

@@ -190,6 +190,24 @@ def test_where_nothing_was_started_a_resume_starts(
 # What trials share
 
 
+def test_a_run_that_is_interrupted_leaves_no_processes(
+    digits: Dataset, tmp_path: Path, ray_session: None
+) -> None:
+    """In a notebook Ray lives on, and its next command needs the CPUs."""
+    options = CommonOptions(results=str(tmp_path), name="counted")
+    experiment = Experiment("count", options, {})
+    experiment.start("", 0)
+    before = tuning._placement_groups()
+
+    def interrupt(report: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shared = Shared.of(digits, options, experiment)
+        run_trials("count", Counting, CONFIGS[1:], shared, options, interrupt)
+    assert tuning._placement_groups() == before
+
+
 def test_the_dataset_goes_through_the_object_store_whole(
     digits: Dataset, tmp_path: Path, ray_session: None
 ) -> None:
