@@ -355,7 +355,7 @@ def rescue(
 ) -> None:
     """The cliff-rescue test: can a growth mechanism bring back a network that is too sparse to learn?"""
     given = dict(locals())
-    from search.rescue import run
+    from search.rescue.command import run
 
     run(given)
 
@@ -422,7 +422,7 @@ def bootstrap(
 ) -> None:
     """The smallest seed that learns, a larger network started from it, and coarse-to-fine training."""
     given = dict(locals())
-    from search.bootstrap import run
+    from search.bootstrap.command import run
 
     run(given)
 
@@ -488,7 +488,7 @@ def sweep(
     """Parameter sweeps over any option of grow or hunt, listed or generated, over several rng_seeds."""
     # A list that is not given is empty, and must not hide the one in the config file.
     given = {option: None if value == [] else value for option, value in locals().items()}
-    from search.sweep import run
+    from search.sweep.command import run
 
     run(given)
 
@@ -542,7 +542,7 @@ def bench_links(
     rule: Annotated[bool, typer.Option("--rule", help="Measure what the kernel rule rests on.")] = False,
 ) -> None:
     """A whole training step: sparse links against dense × mask."""
-    from search.bench_links import run
+    from search.bench.links import run
 
     run(repeats=repeats, device=device, results=results, rule=rule)
 
@@ -557,7 +557,7 @@ def bench_tournament(
     ] = None,
 ) -> None:
     """What a heat costs beside its training, and a fork to a worker and back."""
-    from search.bench_tournament import run
+    from search.bench.tournament import run
 
     run(workers=workers, dataset=dataset, data_dir=data_dir, results=results)
 
@@ -578,7 +578,7 @@ def bench_hunt(
     ] = None,
 ) -> None:
     """Cohorts against networks one at a time; a hunt against a Tune trial per network; what a hunt costs beside."""
-    from search.bench_hunt import run
+    from search.bench.hunt import run
 
     run(case=case, dataset=dataset, data_dir=data_dir, repeats=repeats, minutes=minutes, results=results)
 

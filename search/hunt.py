@@ -10,13 +10,13 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from search.benchmark import one_thread
-from search.blocks import Member, blocks_of, grid
-from search.criteria import champions
+from search.bench.command import one_thread
 from search.experiment import Experiment
+from search.grids.blocks import Member, blocks_of, grid
+from search.grids.criteria import champions
+from search.grids.train_grid import GridOptions, fitted, train_grid
 from search.options import defaults_for, merged, numbers, wide
 from search.running import architecture_of, load_data, on_ray, print_outcome, recorded
-from search.train_grid import GridOptions, fitted, train_grid
 from structnet.data import Dataset
 from structnet.snapshot import load_snapshot, remove_snapshot
 from structnet.tables import TableWriter

@@ -10,12 +10,12 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from search.blocks import Member, grid
 from search.experiment import Experiment
+from search.grids.blocks import Member, grid
+from search.grids.train_grid import GridOptions, fitted, train_grid
 from search.options import defaults_for, merged, numbers, wide
 from search.plots import plot_ladder
 from search.running import architecture_of, load_data, on_ray, print_outcome, recorded
-from search.train_grid import GridOptions, fitted, train_grid
 from structnet.cliff import Cliff, Rung, ladder_rows, locate_cliff
 from structnet.data import Dataset
 from structnet.errors import UserError

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from search.blocks import Block
-from search.cohort_work import CohortWork
+from search.grids.blocks import Block
+from search.grids.cohort_work import CohortWork
 from search.tuning import Shared
 from structnet.data import Dataset
 from structnet.tables import read_table

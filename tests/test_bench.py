@@ -9,7 +9,10 @@ from time import sleep
 import pytest
 import torch
 
-from search import bench_kernels, bench_links, bench_tournament, benchmark
+from search.bench import command as benchmark
+from search.bench import kernels as bench_kernels
+from search.bench import links as bench_links
+from search.bench import tournament as bench_tournament
 from structnet import StructNet
 from structnet.errors import UserError
 from structnet.tables import read_table

@@ -8,7 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from search import bench_hunt, bench_trials, benchmark
+from search.bench import command as benchmark
+from search.bench import hunt as bench_hunt
+from search.bench import trials as bench_trials
 from structnet.data import load_dataset
 from structnet.errors import UserError
 from structnet.schemas import SCHEMAS

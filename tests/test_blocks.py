@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.blocks import BLOCK_COST, UNIT_COST, Block, Member, blocks_of, grid
+from search.grids.blocks import BLOCK_COST, UNIT_COST, Block, Member, blocks_of, grid
 from search.hunt import OTHERWISE, HuntOptions, members_of
 from structnet.data import Dataset, Split, load_dataset
 from structnet.errors import UserError

@@ -13,11 +13,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from search import bootstrap
-from search.bootstrap_results import leads, print_comparison, verdict
+from search.bootstrap import command as bootstrap
+from search.bootstrap.results import leads, print_comparison, verdict
+from search.bootstrap.seed_finder import Candidate, around, candidates, smallest, smallest_by_shape
+from search.bootstrap.start_work import COMPARISONS, StartWork, configs_of
 from search.cli import main
-from search.seed_finder import Candidate, around, candidates, smallest, smallest_by_shape
-from search.start_work import COMPARISONS, StartWork, configs_of
 from search.tuning import Shared
 from structnet.data import Dataset, Split, load_dataset
 from structnet.snapshot import load_snapshot

@@ -10,12 +10,12 @@ import pytest
 import torch
 from grid_cases import OPTIONS, shared_for, timeless, train_block
 
-from search import cohort_work
-from search.blocks import Block, Member, blocks_of, grid
-from search.cohort_work import CohortWork
-from search.criteria import CRITERIA, best, champions
+from search.grids import cohort_work
+from search.grids.blocks import Block, Member, blocks_of, grid
+from search.grids.cohort_work import CohortWork
+from search.grids.criteria import CRITERIA, best, champions
+from search.grids.train_grid import fitted
 from search.hunt import ON_DIGITS, HuntOptions, members_of
-from search.train_grid import fitted
 from structnet import StructNet
 from structnet.data import Dataset, load_dataset
 from structnet.diagnosis import diagnose

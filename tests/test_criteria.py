@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.criteria import (
+from search.grids.criteria import (
     CRITERIA,
     best,
     champions,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search import grid_progress
-from search.blocks import Block, Member
-from search.grid_progress import GridProgress
+from search.grids import progress as grid_progress
+from search.grids.blocks import Block, Member
+from search.grids.progress import GridProgress
 
 # Costs 20 and 30 a network: blocks of 60 and 40.
 DEAR = Block("block-0000", tuple(Member((4, 3), 0.5, rng_seed) for rng_seed in (0, 1)))

@@ -16,14 +16,14 @@ import torch
 from grid_cases import process, shared_for, timeless, train_block
 
 from search import hunt
-from search.blocks import blocks_of
 from search.cli import main
-from search.criteria import champions
 from search.experiment import Experiment
+from search.grids.blocks import blocks_of
+from search.grids.criteria import champions
+from search.grids.train_grid import fitted
+from search.grids.trials import trial_rows
 from search.hunt import HuntOptions, judge_champions, members_of
 from search.query import print_query
-from search.train_grid import fitted
-from search.trials import trial_rows
 from structnet.data import Dataset, load_dataset
 from structnet.snapshot import load_snapshot
 from structnet.tables import TableWriter, list_parts, read_table

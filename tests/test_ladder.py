@@ -13,8 +13,8 @@ import torch
 from grid_cases import timeless
 
 from search import ladder
-from search.blocks import grid
 from search.cli import main
+from search.grids.blocks import grid
 from structnet.cliff import Rung, locate_cliff
 from structnet.data import Dataset, load_dataset
 from structnet.errors import UserError

@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 from training_cases import Untouchable
 
-from search import rescue as command
 from search.cli import main
-from search.rescue_work import RescueWork, finds_a_site, plan_of
+from search.rescue import command
+from search.rescue.work import RescueWork, finds_a_site, plan_of
 from search.tuning import Shared
 from structnet.data import load_dataset
 from structnet.errors import UserError
@@ -209,7 +209,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 def test_a_trial_that_is_saved_goes_on_where_it_was(
     stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.rescue_work.STRETCH_SECONDS", 0.0)
+    monkeypatch.setattr("search.rescue.work.STRETCH_SECONDS", 0.0)
     whole, half = RescueWork(CONFIG, shared_with(tmp_path)), RescueWork(CONFIG, shared_with(tmp_path))
     while not whole.step()["done"]:
         pass

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from search import grow, hunt, sweep
-from search.blocks import Block, Member
+from search import grow, hunt
 from search.experiment import Experiment
+from search.grids.blocks import Block, Member
 from search.options import merged
-from search.sweep_cost import block_cost, tournament_cost
-from search.sweep_plans import PLANS, Axis, factorial, fixed_of, lenient, lists_of, scaled, star
-from search.sweep_report import (
+from search.sweep import command as sweep
+from search.sweep.cost import block_cost, tournament_cost
+from search.sweep.plans import PLANS, Axis, factorial, fixed_of, lenient, lists_of, scaled, star
+from search.sweep.report import (
     Outcome,
     compared,
     mechanism_counts,
@@ -25,8 +26,8 @@ from search.sweep_report import (
     plateaus,
     tournament_outcomes,
 )
-from search.sweep_settings import Plan, SweepOptions, plan_for
-from search.tournament_work import TournamentWork
+from search.sweep.settings import Plan, SweepOptions, plan_for
+from search.sweep.tournament_work import TournamentWork
 from search.tuning import Shared
 from structnet.actions import ACTIONS
 from structnet.data import Dataset, load_dataset

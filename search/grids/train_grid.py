@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 from pydantic import Field
 from rich.console import Console
 
-from search.blocks import Member, blocks_of, check_memory
-from search.cohort_work import CohortWork
 from search.experiment import Experiment
-from search.grid_progress import GridProgress
+from search.grids.blocks import Member, blocks_of, check_memory
+from search.grids.cohort_work import CohortWork
+from search.grids.progress import GridProgress
+from search.grids.trials import train_trials, trial_rows
 from search.options import CommonOptions
 from search.running import check_shift
-from search.trials import train_trials, trial_rows
 from search.tuning import Shared
 from structnet.data import Dataset
 from structnet.errors import UserError, WorkFailed

@@ -2,7 +2,7 @@
 
 cohort: a step of a cohort against the same step of the same networks one at a time as weights × mask. tune: a
 whole hunt against one Ray Tune trial per network. overhead: the share of a real hunt in which its workers do not
-train or evaluate. The other side of the first two is in `search.bench_trials`; it sees the same batches.
+train or evaluate. The other side of the first two is in `search.bench.trials`; it sees the same batches.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from search.bench_links import ADAMS, LEARNING_RATE
-from search.bench_trials import WAYS, Plain, fastest_adam, masked_steps, run_plain
-from search.benchmark import (
+from search.bench.command import (
     Pairs,
     benchmark_row,
     check_repeats,
@@ -34,12 +32,14 @@ from search.benchmark import (
     time_pairs,
     write_rows,
 )
-from search.blocks import Member, grid
+from search.bench.links import ADAMS, LEARNING_RATE
+from search.bench.trials import WAYS, Plain, fastest_adam, masked_steps, run_plain
 from search.experiment import Experiment
+from search.grids.blocks import Member, grid
+from search.grids.train_grid import GridOptions, fitted, train_grid
 from search.hunt import ON_DIGITS, OTHERWISE, HuntOptions, members_of
 from search.hunt import run as run_hunt
 from search.options import merged
-from search.train_grid import GridOptions, fitted, train_grid
 from structnet.cohort import Cohort
 from structnet.data import Dataset, load_dataset
 from structnet.errors import UserError

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from search.benchmark import Pairs, benchmark_row, time_pairs
+from search.bench.command import Pairs, benchmark_row, time_pairs
 from structnet.kernels import pick_kernel
 from structnet.link import SparseLink
 from structnet.seeds import stream

@@ -13,9 +13,9 @@ from rich.table import Table
 from scipy.special import stdtrit
 
 from search.options import wide
-from search.sweep_cost import SPEED, Cost
-from search.sweep_plans import describe
-from search.sweep_settings import Plan
+from search.sweep.cost import SPEED, Cost
+from search.sweep.plans import describe
+from search.sweep.settings import Plan
 from structnet.tables import read_table
 from structnet.training import mean_and_spread, steps_per_epoch
 from tournament.line import PLATEAU_STRETCHES

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from search.benchmark import benchmark_row, console_for_tables, write_rows
+from search.bench.command import benchmark_row, console_for_tables, write_rows
 from structnet.data import TORCHVISION, Dataset, load_dataset
 from structnet.errors import UserError
 from structnet.network import StructNet

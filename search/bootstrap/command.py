@@ -1,7 +1,7 @@
 """`structnet bootstrap`: the smallest seed that learns, a larger network from it, and coarse-to-fine training.
 
 The second and the third step are comparisons with the controls of structnet.initialisation, paired by rng_seed.
-Which arm is compared with which is stated beforehand (search.start_work.COMPARISONS).
+Which arm is compared with which is stated beforehand (search.bootstrap.start_work.COMPARISONS).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from pydantic import Field
 from rich.console import Console
 
-from search.blocks import Member, blocks_of
-from search.bootstrap_results import print_comparison, print_ladder, say
+from search.bootstrap.results import print_comparison, print_ladder, say
+from search.bootstrap.seed_finder import Candidate, candidates, smallest
+from search.bootstrap.start_work import COMPARISONS, SMALL, StartWork, configs_of
 from search.experiment import Experiment
+from search.grids.blocks import Member, blocks_of
+from search.grids.train_grid import fitted, train_grid
+from search.grids.trials import train_trials, trial_rows
 from search.hunt import HuntOptions, members_of
 from search.options import merged, sizes
 from search.running import architecture_of, load_data, on_ray, print_outcome, recorded
-from search.seed_finder import Candidate, candidates, smallest
-from search.start_work import COMPARISONS, SMALL, StartWork, configs_of
-from search.train_grid import fitted, train_grid
-from search.trials import train_trials, trial_rows
 from search.tuning import Shared
 from structnet.data import Dataset
 from structnet.errors import UserError

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from search.benchmark import (
+from search.bench.command import (
     Pairs,
     benchmark_row,
     check_repeats,
@@ -57,7 +57,7 @@ def run(*, repeats: int = 7, device: str = "cpu", results: str | None = None, ru
     console = console_for_tables()
     with one_thread():
         if rule:
-            from search.bench_kernels import measure_rule
+            from search.bench.kernels import measure_rule
 
             rows = measure_rule(console, repeats, place)
         else:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.blocks import Member
-from search.cohort_work import build
-from search.criteria import efficiency
+from search.grids.blocks import Member
+from search.grids.cohort_work import build
+from search.grids.criteria import efficiency
 from search.options import sizes
 from search.tuning import Shared
 from structnet.cohort import Cohort
@@ -78,7 +78,7 @@ class StartWork:
     """One comparison for one rng_seed, in one stretch.
 
     config: name, comparison (a key of COMPARISONS), rng_seed; for `hierarchical` the small network as well, as
-    member (search.blocks.Member). shared.options: those of `bootstrap`, fitted to the data. An rng_seed of
+    member (search.grids.blocks.Member). shared.options: those of `bootstrap`, fitted to the data. An rng_seed of
     which an arm diverges has failed rows instead.
     """
 

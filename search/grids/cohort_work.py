@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from search.blocks import Block, Member
-from search.criteria import CRITERIA, best, efficiency, is_rung, openness, patchability, survivors
+from search.grids.blocks import Block, Member
+from search.grids.criteria import CRITERIA, best, efficiency, is_rung, openness, patchability, survivors
 from search.tuning import Shared
 from structnet.cohort import Cohort
 from structnet.errors import one_line

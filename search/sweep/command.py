@@ -8,15 +8,16 @@ from typing import Any
 
 from rich.console import Console
 
-from search.blocks import check_memory
-from search.cohort_work import CohortWork
 from search.experiment import Experiment
-from search.grid_progress import GridProgress
+from search.grids.blocks import check_memory
+from search.grids.cohort_work import CohortWork
+from search.grids.progress import GridProgress
+from search.grids.trials import trial_rows
 from search.options import merged
 from search.running import load_data, on_ray, print_outcome, recorded
-from search.sweep_plans import describe
-from search.sweep_progress import SweepProgress
-from search.sweep_report import (
+from search.sweep.plans import describe
+from search.sweep.progress import SweepProgress
+from search.sweep.report import (
     Outcome,
     compared,
     network_outcomes,
@@ -25,9 +26,8 @@ from search.sweep_report import (
     print_plan,
     tournament_outcomes,
 )
-from search.sweep_settings import Plan, SweepOptions, Trial, plan_for
-from search.tournament_work import TournamentWork
-from search.trials import trial_rows
+from search.sweep.settings import Plan, SweepOptions, Trial, plan_for
+from search.sweep.tournament_work import TournamentWork
 from search.tuning import Failed, Shared, run_trials
 from structnet.data import Dataset
 from structnet.errors import UserError, WorkFailed

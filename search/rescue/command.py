@@ -16,14 +16,14 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from search.blocks import Member, grid
-from search.bootstrap_results import say
+from search.bootstrap.results import say
 from search.experiment import Experiment
+from search.grids.blocks import Member, grid
+from search.grids.train_grid import GridOptions, fitted, train_grid
+from search.grids.trials import train_trials, trial_rows
 from search.options import defaults_for, merged, sizes, wide
-from search.rescue_work import RescueWork, finds_a_site, plan_of
+from search.rescue.work import RescueWork, finds_a_site, plan_of
 from search.running import architecture_of, load_data, on_ray, print_outcome, recorded
-from search.train_grid import GridOptions, fitted, train_grid
-from search.trials import train_trials, trial_rows
 from search.tuning import Shared
 from structnet.cliff import LEARNS, halfway
 from structnet.data import Dataset

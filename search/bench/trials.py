@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from search.bench_links import ADAMS, LEARNING_RATE, Batch, MaskedStep
-from search.benchmark import seconds_of
+from search.bench.command import seconds_of
+from search.bench.links import ADAMS, LEARNING_RATE, Batch, MaskedStep
 from search.tuning import tune
 from structnet.data import Split
 from structnet.network import StructNet

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from search.blocks import Block
+from search.grids.blocks import Block
+from search.grids.train_grid import GridOptions
 from search.grow import GrowOptions
-from search.train_grid import GridOptions
 from structnet.network import StructNet
 from structnet.training import steps_per_epoch
 from tournament.bracket import plan_heats

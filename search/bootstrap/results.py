@@ -9,8 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from search.seed_finder import Candidate, around, smallest_by_shape
-from search.start_work import COMPARISONS, SMALL
+from search.bootstrap.seed_finder import Candidate, around, smallest_by_shape
+from search.bootstrap.start_work import COMPARISONS, SMALL
 from structnet.training import mean_and_spread
 from structnet.verdict import Lead, paired_lead
 

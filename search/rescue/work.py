@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from search.criteria import efficiency
+from search.bootstrap.start_work import described
+from search.grids.criteria import efficiency
 from search.options import sizes
-from search.start_work import described
 from search.tuning import Shared
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from search import grow, hunt
-from search.blocks import Block, blocks_of
+from search.grids.blocks import Block, blocks_of
+from search.grids.train_grid import fitted
 from search.options import CommonOptions
 from search.running import check_shift
-from search.sweep_cost import Cost, block_cost, tournament_cost
-from search.sweep_plans import describe, factorial, fixed_of, lenient, lists_of, plan_of, star
-from search.train_grid import fitted
+from search.sweep.cost import Cost, block_cost, tournament_cost
+from search.sweep.plans import describe, factorial, fixed_of, lenient, lists_of, plan_of, star
 from structnet.actions import ACTIONS
 from structnet.data import Dataset
 from structnet.errors import UserError

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from search.blocks import Block
-from search.criteria import CRITERIA, best
 from search.experiment import Experiment
+from search.grids.blocks import Block
+from search.grids.criteria import CRITERIA, best
 
 LINE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 10.0

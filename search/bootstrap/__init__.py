@@ -1,0 +1,1 @@
+"""From the smallest seed that learns to larger networks."""

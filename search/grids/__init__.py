@@ -1,0 +1,1 @@
+"""Grids of networks trained in blocks, a cohort each: what hunt, ladder, rescue and bootstrap share."""

@@ -1,0 +1,1 @@
+"""The cliff-rescue test of a growth mechanism."""

@@ -1,0 +1,1 @@
+"""Sweeps: any option of grow or hunt, over several rng_seeds."""
