@@ -1,0 +1,1 @@
+"""What `--help` shows of every command: names, options and their texts. The code is imported when it runs."""

@@ -1,0 +1,57 @@
+"""`bench …`, on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from search import options as opt
+
+
+def bench_links(
+    repeats: Annotated[int, typer.Option(help="Timed repeats of each case.")] = 7,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    results: Annotated[
+        str | None, typer.Option(help="Also write rows to the benchmarks table there.")
+    ] = None,
+    rule: Annotated[bool, typer.Option("--rule", help="Measure what the kernel rule rests on.")] = False,
+) -> None:
+    """A whole training step: sparse links against dense × mask."""
+    from search.bench.links import run
+
+    run(repeats=repeats, device=device, results=results, rule=rule)
+
+
+def bench_tournament(
+    workers: Annotated[int, typer.Option(help="Ray workers.")] = 2,
+    data_dir: opt.DataDir = None,
+    dataset: Annotated[str, typer.Option(help="mnist, or any other dataset.")] = "mnist",
+    results: Annotated[
+        str | None, typer.Option(help="Also write rows to the benchmarks table there.")
+    ] = None,
+) -> None:
+    """What a heat costs beside its training, and a fork to a worker and back."""
+    from search.bench.tournament import run
+
+    run(workers=workers, dataset=dataset, data_dir=data_dir, results=results)
+
+
+def bench_hunt(
+    case: Annotated[
+        str | None, typer.Option(help="cohort, tune or overhead. Default: cohort, then tune.")
+    ] = None,
+    data_dir: opt.DataDir = None,
+    dataset: Annotated[str, typer.Option(help="mnist, or any other dataset.")] = "mnist",
+    repeats: Annotated[
+        int | None, typer.Option(help="Timed pairs. Default: 7 of a cohort, 1 of whole hunts.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="About how long the hunt of overhead takes.")] = 10.0,
+    results: Annotated[
+        str | None, typer.Option(help="Also write rows to the benchmarks table there.")
+    ] = None,
+) -> None:
+    """Cohorts against networks one at a time; a hunt against a Tune trial per network; what a hunt costs beside."""
+    from search.bench.hunt import run
+
+    run(case=case, dataset=dataset, data_dir=data_dir, repeats=repeats, minutes=minutes, results=results)
