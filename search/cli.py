@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from search.commands import benches, checks, growing, results, searches
+from search.commands import benches, checks, growing, results, rivals, searches, studies
 from structnet.errors import UserError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ for command in (
     checks.rescue,
     searches.bootstrap,
     searches.sweep,
+    rivals.evolve,
+    studies.study,
     results.predict,
     results.query,
 ):

@@ -68,6 +68,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         seconds=REAL,
         test_accuracy=REAL,
         snapshot=TEXT,
+        method=TEXT,
+        max_parameters=INT,
+        steps=INT,
+        parameter_steps=INT,
     ),
     "epochs": _schema(
         trial=TEXT,
@@ -113,6 +117,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         seconds=REAL,
         status=TEXT,
         error=TEXT,
+        maturity=REAL,
+        estimator=TEXT,
+        audit=BOOL,
     ),
     "rounds": _schema(
         trial=TEXT,
@@ -141,6 +148,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         seconds=REAL,
         snapshot=TEXT,
         decision=TEXT,
+        price=REAL,
     ),
     "connectivity": _schema(
         trial=TEXT,
@@ -161,6 +169,14 @@ SCHEMAS: dict[str, pa.Schema] = {
         value=REAL,
         removed=BOOL,
         regrown=BOOL,
+    ),
+    "measurements": _schema(
+        trial=TEXT,
+        quantity=TEXT,
+        item=INT,
+        arm=TEXT,
+        rng_seed=INT,
+        value=REAL,
     ),
     "benchmarks": _schema(
         benchmark=TEXT,
@@ -183,5 +199,6 @@ KEYS: dict[str, tuple[str, ...]] = {
     "rounds": ("trial", "round"),
     "connectivity": ("trial", "network", "epoch", "link", "unit"),
     "decisions": ("trial", "network", "step", "layer", "index"),
+    "measurements": ("trial", "quantity", "item"),
     "benchmarks": ("benchmark", "case", "theirs"),
 }

@@ -133,6 +133,14 @@ def parameters_dense(architecture: Sequence[int]) -> int:
     return sum(a * b + b for a, b in pairwise(architecture))
 
 
+def dense_opponent(architecture: Sequence[int], parameters: int) -> tuple[int, ...]:
+    """The dense network with one hidden layer whose size is nearest to so many parameters."""
+    inputs, classes = architecture[0], architecture[-1]
+    units = max(1, round((parameters - classes) / (inputs + classes + 1)))
+    options = [(inputs, width, classes) for width in (max(1, units - 1), units, units + 1)]
+    return min(options, key=lambda sizes: abs(parameters_dense(sizes) - parameters))
+
+
 def check_architecture(architecture: Sequence[int]) -> tuple[int, ...]:
     """The architecture as a tuple; raises UserError unless it is at least two sizes of 1 or more."""
     sizes = tuple(int(size) for size in architecture)

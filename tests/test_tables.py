@@ -35,21 +35,22 @@ def example_row(table: str) -> dict[str, Any]:
 # Schemas
 
 
-def test_the_eight_tables_have_their_columns_in_order() -> None:
+def test_the_tables_have_their_columns_in_order() -> None:
     counts = {name: len(schema) for name, schema in SCHEMAS.items()}
     assert counts == {
         "experiments": 24,
-        "networks": 23,
+        "networks": 27,
         "epochs": 9,
         "candidates": 32,
-        "rounds": 26,
+        "rounds": 27,
         "connectivity": 7,
         "decisions": 9,
+        "measurements": 6,
         "benchmarks": 8,
     }
     expected = "trial network epoch parameters learning_rate train_loss loss accuracy seconds"
     assert " ".join(SCHEMAS["epochs"].names) == expected
-    assert SCHEMAS["rounds"].names[-3:] == ["seconds", "snapshot", "decision"]
+    assert SCHEMAS["rounds"].names[-4:] == ["seconds", "snapshot", "decision", "price"]
     for table, key in KEYS.items():
         assert set(key) <= set(SCHEMAS[table].names)
         assert "experiment" not in SCHEMAS[table].names

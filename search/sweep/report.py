@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.special import stdtrit
 
 from search.options import wide
 from search.sweep.cost import SPEED, Cost
@@ -18,9 +18,8 @@ from search.sweep.plans import describe
 from search.sweep.settings import Plan
 from structnet.tables import read_table
 from structnet.training import mean_and_spread, steps_per_epoch
-from tournament.line import PLATEAU_STRETCHES
-
-LEVEL = 0.95
+from structnet.verdict import LEVEL, paired_lead
+from tournament.line import LONGEST_WAIT
 
 
 @dataclass(frozen=True)
@@ -117,20 +116,19 @@ def compared(outcomes: Sequence[Outcome], base: str) -> list[Compared]:
                 parameters=mean_and_spread([found.parameters for found in whole])[0],
                 parameter_steps=mean_and_spread([found.parameter_steps for found in whole])[0],
                 difference=mean_and_spread(differences)[0] if differences and setting != base else None,
-                interval=mean_interval(differences) if setting != base else None,
+                interval=_interval(differences) if setting != base else None,
                 test=mean_and_spread(test) if test else None,
             )
         )
     return sorted(rows, key=lambda row: (-row.accuracy, row.parameters, row.setting))
 
 
-def mean_interval(numbers: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % t interval (Student 1908) of a mean; None for fewer than two numbers."""
-    if len(numbers) < 2:
+def _interval(differences: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of their mean; None for fewer than two."""
+    if len(differences) < 2:
         return None
-    mean, spread = mean_and_spread(numbers)
-    reach = float(stdtrit(len(numbers) - 1, (1 + LEVEL) / 2)) * spread / len(numbers) ** 0.5
-    return mean - reach, mean + reach
+    lead = paired_lead(np.array(differences))
+    return lead.low, lead.high
 
 
 def print_plan(plan: Plan, cores: int, console: Console) -> None:
@@ -212,7 +210,7 @@ def mechanism_counts(candidates: Iterable[Mapping[str, Any]]) -> dict[str, Count
     Ahead: of the better control, by two standard errors. candidates: rows of the table; of sites that are too dear
     a round has only the best of each action.
     """
-    rows = [row for row in candidates if not row["control"]]
+    rows = [row for row in candidates if not row["control"] and not row.get("audit")]
     last: dict[tuple[str, int], int] = defaultdict(int)
     for row in rows:
         place = row["trial"], row["round"]
@@ -235,14 +233,14 @@ def mechanism_counts(candidates: Iterable[Mapping[str, Any]]) -> dict[str, Count
 def plateaus(rounds: Sequence[Mapping[str, Any]], round_steps: int, heat_steps: int) -> tuple[int, int]:
     """In how many rounds of one tournament the plateau trigger fired, and of how many.
 
-    Without it the line trains on for its longest stretch. rounds: the rows from round 0 on, without the final one.
+    Without it the line waits for its longest. rounds: the rows from round 0 on, in which it is not asked, without
+    the final one.
     """
-    fired, before = 0, -heat_steps
-    for row in rounds:
-        trained = row["steps"] - before - heat_steps
-        fired += trained < PLATEAU_STRETCHES * round_steps
-        before = row["steps"]
-    return fired, len(rounds)
+    fired = 0
+    for before, row in pairwise(rounds):
+        trained = row["steps"] - before["steps"] - heat_steps
+        fired += trained < LONGEST_WAIT * round_steps
+    return fired, max(0, len(rounds) - 1)
 
 
 def print_mechanisms(
