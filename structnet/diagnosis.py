@@ -22,6 +22,7 @@ SMALLEST_NORM = 1e-6
 LARGEST_NORM = 10.0  # times the median of all links
 SILENT = 0.01  # a bounded activation within this of 0 does not fire
 AT_BOUND = 0.95
+EXTREMA_SHARE = 0.3
 
 
 @dataclass
@@ -171,6 +172,15 @@ def largest(matrix: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.nd
     value = matrix.reshape(-1)[cells].double().cpu().numpy()
     place = cells.cpu().numpy()
     return place // matrix.shape[1], place % matrix.shape[1], value
+
+
+def bottlenecks(diagnosis: Diagnosis, above: float = EXTREMA_SHARE) -> list[int]:
+    """The hidden groups of which more than this share of the units is saturated or dead, the worst first."""
+    topology = diagnosis.topology
+    extrema = topology.group_of(np.union1d(diagnosis.saturated, diagnosis.dead))
+    share = np.bincount(extrema, minlength=topology.groups) / topology.architecture
+    order = np.argsort(-share, kind="stable")
+    return order[share[order] > above].tolist()
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:

@@ -49,8 +49,10 @@ class Edit:
 
     @property
     def freed(self) -> int:
-        """Parameters of the network before that are gone."""
-        return self.before - int(np.count_nonzero(self.origin >= 0))
+        """Parameters of the network before that are gone; one that has become several is not."""
+        survives = np.zeros(self.before, dtype=bool)
+        survives[self.origin[self.origin >= 0]] = True
+        return self.before - int(np.count_nonzero(survives))
 
     @property
     def added(self) -> int:

@@ -87,6 +87,16 @@ def make(
     return Case(state, torch.from_numpy(images).to(dtype), labels)
 
 
+def eventful(activation: str = "relu") -> Case:
+    """Inputs 0 … 11; hidden 12 … 19, of which 13 is saturated and 17 never fires, and 20 … 25, of which 23 is
+    saturated and 22 and 25 never fire; outputs 26 … 29. With a bounded activation none of them is silent."""
+    case = make([12, 8, 6, 4], density=0.5, seed=3, activation=activation, bias=1.0)
+    with torch.no_grad():
+        for unit, bias in ((13, 25.0), (17, -50.0), (22, -2000.0)):
+            case.network.values[case.network.connection_count + unit - 12] = bias
+    return case
+
+
 @st.composite
 def cases(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)) -> Case:
     hidden = draw(st.lists(st.integers(1, 7), max_size=3))
@@ -97,7 +107,7 @@ def cases(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = (torch.float32, tor
         activation=draw(st.sampled_from(["relu", "tanh", "sigmoid"])),
         dtype=draw(st.sampled_from(dtypes)),
         skips=draw(st.booleans()),
-        bias=draw(st.sampled_from([-0.5, 0.0, 1.0])),
+        bias=draw(st.sampled_from([-1.5, -0.5, 0.0, 1.0])),
     )
 
 

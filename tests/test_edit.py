@@ -20,6 +20,7 @@ from structnet.edit import (
     unchanged,
 )
 from structnet.network import StructNet
+from structnet.scales import refine_input
 from structnet.topology import Topology
 
 torch.set_num_threads(1)
@@ -47,6 +48,14 @@ def test_unchanged() -> None:
     edit = unchanged(network)
     assert edit.network is network
     assert (edit.added, edit.freed, len(edit.new), len(edit.new_units)) == (0, 0, 0, 0)
+
+
+def test_what_becomes_several_is_not_freed() -> None:
+    edit = refine_input(small(), 1, 1, 2)
+    assert edit.network.architecture == [8, 2, 1]
+    assert (edit.added, edit.freed) == (6, 0)
+    both = edit.then(disconnect(edit.network, np.flatnonzero(edit.origin == 0)))
+    assert (both.added, both.freed) == (2, 1)
 
 
 def test_connect_puts_new_connections_in_their_place() -> None:

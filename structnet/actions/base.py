@@ -41,13 +41,17 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Context:
-    """What `propose` knows. sizes: parameter counts to aim at, small to large. rate: the learning rate."""
+    """What `propose` knows. sizes: parameter counts to aim at, small to large. rate: the learning rate.
+
+    directions: what structnet.actions.units has found so far, by groups.
+    """
 
     state: TrainState
     diagnosis: Diagnosis
     sizes: tuple[int, ...]
     rate: float
     rng: np.random.Generator
+    directions: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def topology(self) -> Topology:
@@ -71,6 +75,13 @@ class Action:
 def linked_pairs(topology: Topology) -> list[tuple[int, int]]:
     """The pairs of groups that connections may join without a new kind of link: neighbours always may."""
     return sorted(set(topology.links) | {(group, group + 1) for group in range(topology.groups - 1)})
+
+
+def unlinked_pairs(topology: Topology) -> list[tuple[int, int]]:
+    """The pairs of groups that only a new link would join: forward skips that are not there yet."""
+    linked = set(linked_pairs(topology))
+    every = ((source, target) for target in range(topology.groups) for source in range(target))
+    return [pair for pair in every if pair not in linked]
 
 
 def feeding(topology: Topology, group: int) -> list[int]:

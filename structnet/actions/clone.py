@@ -31,7 +31,7 @@ def propose(context: Context) -> list[Proposal]:
     """Per hidden group: each of up to five units alone, and as many of them together as the largest size holds."""
     proposals = []
     for group in range(1, context.topology.groups - 1):
-        kind, units = _candidates(context, group)
+        kind, units = units_to_copy(context, group)
         single = [plan for unit in units.tolist() if (plan := _copy(context, group, unit)) is not None]
         proposals += [
             _proposal(context, f"{kind} unit {plan.unit} of group {group}", [plan]) for plan in single
@@ -70,6 +70,24 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
 
 
 ACTION = Action("clone", propose, apply, preserves_output=True)
+
+
+def units_to_copy(context: Context, group: int) -> tuple[str, np.ndarray]:
+    """What kind of units to copy and which, the most promising first: they fire, and something hears them.
+
+    The saturated ones of the group; where none is, those that contribute most.
+    """
+    topology, diagnosis = context.topology, context.diagnosis
+    units = np.arange(topology.offsets[group], topology.offsets[group + 1])
+    weight = np.abs(flat_values(context.state.network)[: topology.connections])
+    heard = np.bincount(topology.source, weights=weight, minlength=int(topology.offsets[-1]))
+    contribution = (heard * np.abs(diagnosis.mean_activation))[units]
+    saturated = np.isin(units, diagnosis.saturated)
+    kind = "saturated" if saturated.any() else "strongest"
+    eligible = (diagnosis.firing_rate[units] > 0) & (topology.fan_out()[units] > 0)
+    eligible &= saturated if saturated.any() else True
+    order = np.argsort(-contribution, kind="stable")
+    return kind, units[order[eligible[order]]][:UNITS_PER_GROUP]
 
 
 @dataclass(frozen=True)
@@ -115,18 +133,3 @@ def _proposal(context: Context, site: str, copies: list[_Copy]) -> Proposal:
             "own_by_copy": np.concatenate([np.arange(len(source)) == 0 for source in sources]),
         },
     )
-
-
-def _candidates(context: Context, group: int) -> tuple[str, np.ndarray]:
-    """What kind of units to copy and which, the most promising first: they fire, and something hears them."""
-    topology, diagnosis = context.topology, context.diagnosis
-    units = np.arange(topology.offsets[group], topology.offsets[group + 1])
-    weight = np.abs(flat_values(context.state.network)[: topology.connections])
-    heard = np.bincount(topology.source, weights=weight, minlength=int(topology.offsets[-1]))
-    contribution = (heard * np.abs(diagnosis.mean_activation))[units]
-    saturated = np.isin(units, diagnosis.saturated)
-    kind = "saturated" if saturated.any() else "strongest"
-    eligible = (diagnosis.firing_rate[units] > 0) & (topology.fan_out()[units] > 0)
-    eligible &= saturated if saturated.any() else True
-    order = np.argsort(-contribution, kind="stable")
-    return kind, units[order[eligible[order]]][:UNITS_PER_GROUP]

@@ -5,31 +5,75 @@ outgoing connections over to it (Chen et al. 2016, Net2Net); new connections of 
 groups are what the layer can learn with. Units that are not passed on keep their connections, which then
 skip the new group, so a layer may cost as little as there is to spend. For any activation, the new group can
 instead lie on a path beside the old links that ends in zeros.
+
+A group of which a large share is saturated or dead is a bottleneck (structnet.diagnosis): a layer is proposed
+there first.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from structnet.actions.base import Action, Context, Proposal, fed_by
-from structnet.actions.units import RULES, connect_units, plan_units
+from structnet.actions.units import connect_units, plan_units
 from structnet.actions.widen import unit_shape
 from structnet.activations import activation_named
-from structnet.diagnosis import largest
+from structnet.diagnosis import bottlenecks, largest
 from structnet.edit import Edit, add_group, connect, redirect
 from structnet.network import StructNet
+
+RULES = ("random", "gradient")  # of the fan-in
 
 
 def propose(context: Context) -> list[Proposal]:
     """For every hidden group and size: a path beside it by each rule, and the identity where that is possible.
 
+    Groups that are bottlenecks come first: the others have to wait until a layer can be added at none of them.
     Without a hidden group, a path beside the link from input to output.
     """
-    topology = context.topology
+    groups = list(range(1, context.topology.groups - 1)) or [0]
+    crowded = bottlenecks(context.diagnosis)
+    at_bottlenecks = [
+        replace(proposal, site=f"bottleneck, {proposal.site}") for proposal in _after(context, crowded)
+    ]
+    return at_bottlenecks or _after(context, [group for group in groups if group not in crowded])
+
+
+def apply(network: StructNet, proposal: Proposal) -> Edit:
+    plan = proposal.plan
+    position = plan["after"] + 1
+    if "units" not in plan:
+        return connect_units(add_group(network, position, plan["biases"]), plan)
+    edit = passed_on(network, position, plan["units"])
+    source, target = edit.number_now(plan["source"]), edit.new_units[plan["source_unit"]]
+    return edit.then(connect(edit.network, source, target))
+
+
+ACTION = Action("insert_layer", propose, apply, preserves_output=True)
+
+
+def passed_on(network: StructNet, position: int, units: np.ndarray) -> Edit:
+    """A new group before group `position`: the identity of these units, which hand it their outgoing connections.
+
+    units: of one earlier hidden group, ascending. The output stays as it is where the activation is idempotent.
+    """
+    edit = add_group(network, position, np.zeros(len(units)))
+    before, copies = edit.number_now(units), edit.new_units
+    topology = edit.network.topology
+    copy_of = np.full(int(topology.offsets[-1]), -1, dtype=np.int64)
+    copy_of[before] = copies
+    leaving = np.flatnonzero(copy_of[topology.source] >= 0)
+    edit = edit.then(redirect(edit.network, leaving, copy_of[topology.source[leaving]]))
+    return edit.then(connect(edit.network, before, copies, 1.0))
+
+
+def _after(context: Context, groups: list[int]) -> list[Proposal]:
     idempotent = activation_named(context.state.network.activation).idempotent
     proposals: dict[tuple[str, int], Proposal] = {}
-    for group in range(1, topology.groups - 1) if topology.groups > 2 else [0]:
+    for group in groups:
         for size in context.sizes:
             found = [_path(context, group, rule, size) for rule in RULES]
             if idempotent and group > 0:
@@ -38,28 +82,6 @@ def propose(context: Context) -> list[Proposal]:
                 if proposal is not None:
                     proposals.setdefault((proposal.site, proposal.parameters_added), proposal)
     return list(proposals.values())
-
-
-def apply(network: StructNet, proposal: Proposal) -> Edit:
-    plan = proposal.plan
-    position = plan["after"] + 1
-    if "units" not in plan:
-        return connect_units(add_group(network, position, plan["biases"]), plan)
-    units = plan["units"]
-    edit = add_group(network, position, np.zeros(len(units)))
-    before, copies = edit.number_now(units), edit.new_units
-    topology = edit.network.topology
-    copy_of = np.full(int(topology.offsets[-1]), -1, dtype=np.int64)
-    copy_of[before] = copies
-    leaving = np.flatnonzero(copy_of[topology.source] >= 0)
-    edit = edit.then(redirect(edit.network, leaving, copy_of[topology.source[leaving]]))
-    source = np.concatenate([before, edit.number_now(plan["source"])])
-    target = np.concatenate([copies, copies[plan["source_unit"]]])
-    value = np.concatenate([np.ones(len(units)), np.zeros(len(plan["source"]))])
-    return edit.then(connect(edit.network, source, target, value))
-
-
-ACTION = Action("insert_layer", propose, apply, preserves_output=True)
 
 
 def _path(context: Context, group: int, rule: str, size: int) -> Proposal | None:

@@ -1,25 +1,28 @@
 """Prune: the connections of least worth go, and with them the units that lose their way in or out.
 
 The one action that gives parameters back. Worth is w²·√v, v being Adam's second moment - a free diagonal of
-the Fisher information - or the magnitude. Both are proposed.
+the Fisher information -, the magnitude, or what the exact optimal brain surgeon says, who also moves what stays to
+make up for what goes (structnet.brain_surgeon). All are proposed.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal, flat_gradient, flat_values
-from structnet.edit import Edit, disconnect, fold
+from structnet.actions.base import Action, Context, Proposal, assigned, flat_gradient, flat_values
+from structnet.brain_surgeon import MOST_PARAMETERS, Surgeon, surgeon
+from structnet.edit import Edit, disconnect, fold, unchanged
 from structnet.network import StructNet
 from structnet.shrinking import worth
 from structnet.topology import Topology
 
 NEWBORN_STEPS = 200  # a connection grown less than so many steps ago has not had its chance yet
 RULES = ("w²·√v", "magnitude")
+SURGEON = "brain surgeon"
 
 
 def propose(context: Context) -> list[Proposal]:
-    """At every size and by both rules: as many of the least worth as free no more parameters than that."""
+    """At every size and by every rule: as many of the least worth as free no more parameters than that."""
     topology = context.topology
     idle = freed_by(topology, np.empty(0, dtype=np.int64))
     proposals = []
@@ -27,28 +30,34 @@ def propose(context: Context) -> list[Proposal]:
         proposals.append(
             _proposal(context, "units without a way in or out", np.empty(0, dtype=np.int64), idle)
         )
-    for rule in RULES:
-        order = weakest(context, rule)[: topology.connections // 2]
+    operates = context.state.optimizer.step > 0 and topology.parameters <= MOST_PARAMETERS
+    expert = surgeon(context.state.network, context.diagnosis) if operates else None
+    for rule in (*RULES, SURGEON) if expert else RULES:
+        of_rule = expert if rule == SURGEON else None
+        order = weakest(context, rule, of_rule)[: topology.connections // 2]
         taken = set()
         for size in context.sizes:
             count, freed = _count_for(topology, order, size)
             if count and freed not in taken:
                 taken.add(freed)
                 site = f"all links: {count} connections by {rule}"
-                proposals.append(_proposal(context, site, order[:count], freed))
+                proposals.append(_proposal(context, site, order[:count], freed, of_rule))
     return proposals
 
 
 def apply(network: StructNet, proposal: Proposal) -> Edit:
-    edit = disconnect(network, proposal.plan["connections"])
+    edit = unchanged(network)
+    if "values" in proposal.plan:
+        edit = assigned(edit, np.arange(network.parameter_count), proposal.plan["values"])
+    edit = edit.then(disconnect(edit.network, proposal.plan["connections"]))
     return edit.then(fold(edit.network))
 
 
 ACTION = Action("prune", propose, apply, preserves_output=False)
 
 
-def weakest(context: Context, rule: str = RULES[0]) -> np.ndarray:
-    """Connections by their index, those of least worth first; newborns are left out.
+def weakest(context: Context, rule: str = RULES[0], expert: Surgeon | None = None) -> np.ndarray:
+    """Connections by their index, those of least worth first; newborns are left out. expert: for its own rule.
 
     Connections of the seed are never newborn. The magnitude decides among equals, so before the first
     optimizer step, when w²·√v is 0 everywhere, it decides alone.
@@ -56,7 +65,7 @@ def weakest(context: Context, rule: str = RULES[0]) -> np.ndarray:
     state = context.state
     connections = context.topology.connections
     magnitude = np.abs(flat_values(state.network)[:connections])
-    score = worth(state) if rule == RULES[0] else magnitude
+    score = expert.worth() if expert else worth(state) if rule == RULES[0] else magnitude
     born = state.born[:connections]
     newborn = (born > 0) & (state.step - born < NEWBORN_STEPS)
     order = np.lexsort((magnitude, score))
@@ -101,6 +110,11 @@ def _count_for(topology: Topology, order: np.ndarray, size: int) -> tuple[int, i
     return fits, freed_by(topology, order[:fits])
 
 
-def _proposal(context: Context, site: str, connections: np.ndarray, freed: int) -> Proposal:
-    plan = {"connections": np.sort(connections)}
-    return Proposal("prune", site, -freed, lost_gain(context, connections), plan=plan)
+def _proposal(
+    context: Context, site: str, connections: np.ndarray, freed: int, expert: Surgeon | None = None
+) -> Proposal:
+    gone = np.sort(connections)
+    if expert is None:
+        return Proposal("prune", site, -freed, lost_gain(context, connections), plan={"connections": gone})
+    plan = {"connections": gone, "values": expert.without(gone)}
+    return Proposal("prune", site, -freed, -expert.loss_without(gone) / np.log(2), plan=plan)

@@ -58,10 +58,8 @@ def plan_reopening(context: Context, unit: int, count: int) -> Reopening | None:
         return None
     gain = gain_of(context.state.network.activation)
     value = -score[best] / np.linalg.norm(score[best]) * np.sqrt(gain)
-    weights = np.zeros((1, len(units)))
-    weights[0, best] = value
-    weights[0, np.searchsorted(units, topology.source[arriving])] = values[arriving]
-    state = weighted(diagnosis, groups, weights)
+    column = np.concatenate([best, np.searchsorted(units, topology.source[arriving])])
+    state = weighted(diagnosis, groups, column[None], np.concatenate([value, values[arriving]])[None])
     bias = -threshold(state)
     fires = activation_named(context.state.network.activation).apply(state + bias[:, None])
     gradient = (errors @ fires[0]).double().cpu().numpy()

@@ -1,7 +1,9 @@
 """Rewire: the weakest connections move to where the gradient of an absent one is largest, at value 0.
 
 As many go as come (Evci et al. 2020, RigL), so it is free, and what growth has to beat: the second control.
-No unit loses its last way in or out, so none has to be folded away and the count is exact.
+No output loses its last way in and no hidden unit its last way out. A hidden unit of little worth may lose its last
+way in, or nothing could move where most units have only one: it is then a constant, and folded away later, unless
+a connection moves there.
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ from structnet.actions.base import Action, Context, Proposal, linked_pairs, stro
 from structnet.actions.prune import lost_gain, weakest
 from structnet.edit import Edit, connect, disconnect
 from structnet.network import StructNet
-from structnet.topology import Topology
+from structnet.shrinking import worth
 
 SHARES = (0.10, 0.05, 0.20)  # of the connections; the first is the control's
+WEAK_SHARE = 0.2  # of the hidden units, which may lose their last way in
 
 
 def propose(context: Context) -> list[Proposal]:
     """One proposal per share, the control first; none where nothing can move."""
-    connections = context.topology.connections
-    proposals = [moved(context, "rewire", round(share * connections), 0) for share in SHARES]
+    connections, expendable = context.topology.connections, movable(context)
+    counts = [round(share * connections) for share in SHARES]
+    proposals = [moved(context, "rewire", expendable, count, 0) for count in counts]
     return [proposal for proposal in proposals if proposal is not None]
 
 
@@ -33,15 +37,13 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
 ACTION = Action("rewire", propose, apply, preserves_output=False)
 
 
-def moved(context: Context, action: str, count: int, added: int) -> Proposal | None:
-    """Moves the `count` weakest connections and adds `added` more; fewer are moved if there is no room.
+def moved(context: Context, action: str, expendable: np.ndarray, count: int, added: int) -> Proposal | None:
+    """Moves the first `count` of the expendable connections and adds `added` more; fewer are moved without room.
 
     None if nothing can be moved, or not all can be added.
     """
     pairs = linked_pairs(context.topology)
     source, target, gradient = strongest_absent(context.diagnosis, pairs, max(1, count) + added)
-    expendable = weakest(context)
-    expendable = expendable[~_last_ways(context.topology, expendable)[expendable]]
     count = min(max(1, count), len(source) - added, len(expendable))
     if count < 1:
         return None
@@ -57,16 +59,37 @@ def moved(context: Context, action: str, count: int, added: int) -> Proposal | N
     )
 
 
-def _last_ways(topology: Topology, expendable: np.ndarray) -> np.ndarray:
-    """(connections,) booleans: a way in for every unit and one out for every hidden unit, to be kept.
+def movable(context: Context) -> np.ndarray:
+    """The connections that may go, those of least worth first."""
+    order = weakest(context)
+    return order[~_last_ways(context, order)[order]]
 
-    For each unit it is the connection of greatest worth, or a newborn, which stays anyway.
+
+def weak_units(context: Context) -> np.ndarray:
+    """(units,) booleans: the hidden units that are worth least, which is what the connections out of them are."""
+    topology = context.topology
+    units = int(topology.offsets[-1])
+    of_connections = worth(context.state).astype(np.float64)
+    score = np.bincount(topology.source, weights=of_connections, minlength=units)
+    hidden = np.arange(topology.offsets[1], topology.offsets[-2])
+    weakest_first = hidden[np.argsort(score[hidden], kind="stable")]
+    weak = np.zeros(units, dtype=bool)
+    weak[weakest_first[: round(WEAK_SHARE * len(hidden))]] = True
+    return weak
+
+
+def _last_ways(context: Context, order: np.ndarray) -> np.ndarray:
+    """(connections,) booleans: a way in for every unit that is not weak, and one out for every hidden unit.
+
+    For each it is the connection of greatest worth, or one that is not in the order, which stays anyway.
     """
+    topology = context.topology
     rank = np.full(topology.connections, topology.connections)
-    rank[expendable] = np.arange(len(expendable))
+    rank[order] = np.arange(len(order))
     kept = np.zeros(topology.connections, dtype=bool)
-    for ends in (topology.target, topology.source):
+    inputs = np.arange(int(topology.offsets[-1])) < topology.offsets[1]
+    for ends, excepted in ((topology.target, weak_units(context)), (topology.source, inputs)):
         best = np.lexsort((rank, ends))
-        last = np.flatnonzero(np.diff(ends[best], append=-1))
-        kept[best[last]] = True
+        last = best[np.flatnonzero(np.diff(ends[best], append=-1))]
+        kept[last[~excepted[ends[last]]]] = True
     return kept

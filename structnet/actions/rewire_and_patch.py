@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from structnet.actions.base import Action, Context, Proposal
-from structnet.actions.rewire import SHARES, apply, moved
+from structnet.actions.rewire import SHARES, apply, movable, moved
 
 
 def propose(context: Context) -> list[Proposal]:
     """At every size, with a tenth of the connections moved, and with as many moved as are added."""
+    expendable = movable(context)
     proposals: dict[tuple[int, int], Proposal] = {}
     for size in context.sizes:
         for count in (round(SHARES[0] * context.topology.connections), size):
-            proposal = moved(context, "rewire_and_patch", count, size)
+            proposal = moved(context, "rewire_and_patch", expendable, count, size)
             if proposal is not None:
                 proposals.setdefault((proposal.connections_moved, size), proposal)
     return list(proposals.values())

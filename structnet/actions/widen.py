@@ -1,7 +1,8 @@
 """Widen: new units in a hidden group.
 
-Their fan-in is sparse, at random or by gradient (structnet.actions.units), and their fan-out has value 0 at
-the targets where it gets the largest gradient, so the output stays as it is.
+Their fan-in is sparse, by one of three rules (structnet.actions.units): at random, by gradient, or such that
+the gradient of the fan-out is as large as it can be. The fan-out has value 0 at the targets where it gets the
+largest gradient, so the output stays as it is.
 """
 
 from __future__ import annotations

@@ -1,0 +1,79 @@
+"""Proportional growth with forward skips: every group may feed every later one, each pair by its share.
+
+Connections of value 0 are added to all links, and to the forward skips that are not links yet, in proportion to
+n_in + n_out of the two groups (Mocanu et al. 2018), each where the gradient of an absent connection is largest.
+At growing density as many are added as there are to spend. At constant density as many as the new links call for:
+the share of possible connections that exist stays what it was while more become possible.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from structnet.actions.base import Action, Context, Proposal, linked_pairs, unlinked_pairs
+from structnet.edit import Edit, connect
+from structnet.network import StructNet
+
+Pairs = list[tuple[int, int]]
+
+
+def propose(context: Context) -> list[Proposal]:
+    """At growing density every size; at constant density one, if the largest size holds a new link at all."""
+    topology = context.topology
+    linked, unlinked = linked_pairs(topology), unlinked_pairs(topology)
+    proposals: dict[int, Proposal] = {}
+    skips, count = _affordable_skips(context, unlinked)
+    for pairs, total, how in [
+        (linked + skips, count, "constant"),
+        *((linked + unlinked, size, "growing") for size in context.sizes),
+    ]:
+        proposal = _grown(context, pairs, total, how)
+        if proposal is not None:
+            proposals.setdefault(proposal.parameters_added, proposal)
+    return list(proposals.values())
+
+
+def apply(network: StructNet, proposal: Proposal) -> Edit:
+    return connect(network, proposal.plan["source"], proposal.plan["target"])
+
+
+ACTION = Action("proportional", propose, apply, preserves_output=True)
+
+
+def shares(total: int, weight: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Whole numbers in proportion to weight, none above its room; they add up to total, or to all the room."""
+    counts = np.zeros(len(weight), dtype=np.int64)
+    while (left := total - int(counts.sum())) > 0 and (counts < room).any():
+        part = weight * (counts < room)
+        edges = np.round(left * np.cumsum(part) / part.sum()).astype(np.int64)
+        counts = np.minimum(counts + np.diff(edges, prepend=0), room)
+    return counts
+
+
+def _affordable_skips(context: Context, unlinked: Pairs) -> tuple[Pairs, int]:
+    """As many new links as the largest size holds at the network's density, the smallest first, and its count."""
+    architecture, density = context.topology.architecture, context.topology.density
+    ordered = sorted(unlinked, key=lambda pair: architecture[pair[0]] * architecture[pair[1]])
+    possible = np.cumsum([architecture[source] * architecture[target] for source, target in ordered])
+    counts = np.round(density * possible).astype(np.int64)
+    fitting = int(np.searchsorted(counts, context.sizes[-1], side="right"))
+    return ordered[:fitting], int(counts[fitting - 1]) if fitting else 0
+
+
+def _grown(context: Context, pairs: Pairs, total: int, how: str) -> Proposal | None:
+    topology = context.topology
+    sizes = np.array([[topology.architecture[group] for group in pair] for pair in pairs])
+    spans = [topology.links.get(pair, slice(0, 0)) for pair in pairs]
+    room = sizes.prod(axis=1) - [span.stop - span.start for span in spans]
+    counts = shares(total, sizes.sum(axis=1), room)
+    found = [context.diagnosis.absent(*pair, count) for pair, count in zip(pairs, counts.tolist())]
+    source, target, gradient = (np.concatenate(part) for part in zip(*found))
+    if not len(source):
+        return None
+    return Proposal(
+        "proportional",
+        f"{sum(len(part[0]) > 0 for part in found)} links at {how} density: {len(source)} by gradient",
+        len(source),
+        context.gain(gradient),
+        plan={"source": source, "target": target},
+    )
