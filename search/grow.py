@@ -35,22 +35,33 @@ class GrowOptions(CommonOptions):
     round_steps: int | None = None
     heat_steps: int | None = None
     candidates: int = 16
-    actions: str = "patch,widen,insert_layer,clone,prune,rewire_and_patch"
+    actions: str = (
+        "patch,widen,insert_layer,clone,clone_vertical,highway,skip,proportional,residual_block,"
+        "prune,rewire_and_patch"
+    )
     trigger: str = "interval"
     policy: str = "score"
     target_accuracy: float | None = None
     max_parameters: int | None = None
+    overshoot: int | None = None
     income: float = 0.05
     opening_credits: float | None = None
     refund: float = 0.5
     price: float = 0.005
     score_floor: int = 32
     information: str = "decoder"
+    screening: str = "promise"
+    audits: int = 0
+    audit_factor: float = 4.0
     learning_rate: float = 0.012
     batch_size: int | None = None
     l1: float = 5e-5
     input_dropout: float = 0.0
     shift: int = 0
+    weight_decay: float = 0.0
+    rates: str = "none"
+    matures_after: int | None = None
+    freezes_after: int | None = None
     minutes: float | None = Field(default=None, gt=0)
     repeats: int = Field(default=1, ge=1)
 
@@ -79,7 +90,9 @@ def run(given: dict[str, Any]) -> None:
 
 def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
+    from structnet.rates import rates_named
     from structnet.topology import least_density
+    from structnet.training import steps_per_epoch
     from tournament.settings import fitted_lengths
 
     given = options.batch_size, options.round_steps, options.heat_steps
@@ -89,17 +102,27 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
     if density is None:
         # Where few inputs leave less than it takes to reach every unit, the default is a little above that.
         density = min(1.0, max(DENSITY, 1.2 * least_density(shape)))
+    rates = rates_named(
+        options.rates,
+        cycle=round_steps + heat_steps,
+        line=options.epochs * steps_per_epoch(len(data.train), batch_size),
+        matures_after=options.matures_after,
+        freezes_after=options.freezes_after,
+    )
     found = {
         "batch_size": batch_size,
         "round_steps": round_steps,
         "heat_steps": heat_steps,
         "density": density,
+        "matures_after": rates.matures_after if rates else None,
+        "freezes_after": rates.freezes_after if rates else None,
     }
     return options.model_copy(update=found)
 
 
 def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     """The settings of one repetition, from options that are fitted to the data; raises UserError."""
+    from structnet.rates import AgeRates
     from structnet.training import Recipe
     from tournament.ledger import Economy
     from tournament.settings import Settings
@@ -107,6 +130,9 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     assert (
         options.round_steps is not None and options.heat_steps is not None and options.batch_size is not None
     )
+    rates = None
+    if options.matures_after is not None:
+        rates = AgeRates(matures_after=options.matures_after, freezes_after=options.freezes_after)
     return Settings(
         epochs=options.epochs,
         rounds=options.rounds,
@@ -118,9 +144,13 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         policy=options.policy,
         target_accuracy=options.target_accuracy,
         max_parameters=options.max_parameters,
+        overshoot=options.overshoot,
         price=options.price,
         score_floor=options.score_floor,
         information=options.information,
+        screening=options.screening,
+        audits=options.audits,
+        audit_factor=options.audit_factor,
         learning_rate=options.learning_rate,
         minutes=options.minutes,
         recipe=Recipe(
@@ -128,7 +158,9 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
             l1=options.l1,
             input_dropout=options.input_dropout,
             shift=options.shift,
+            rates=rates,
             rng_seed=rng_seed,
+            weight_decay=options.weight_decay,
         ),
         economy=Economy(options.income, options.opening_credits, options.refund),
     )

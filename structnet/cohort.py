@@ -340,26 +340,28 @@ def _tile_bounds(states: Sequence[TrainState]) -> list[int]:
     return [*bounds, len(states)]
 
 
+def shared_by_members(state: TrainState) -> tuple[tuple[str, Any], ...]:
+    """(name, value) of all that the members of a cohort must agree in."""
+    sizes, adam = state.network.topology.architecture, state.optimizer
+    return (
+        ("groups", len(sizes)),
+        ("inputs", sizes[0]),
+        ("classes", sizes[-1]),
+        ("activation", state.network.activation),
+        ("kernel", state.network.kernel),
+        ("number type", state.network.values.dtype),
+        ("device", state.network.values.device),
+        ("step", state.step),
+        ("optimizer", (adam.step, adam.beta1, adam.beta2, adam.epsilon)),
+    )
+
+
 def _check_members(states: Sequence[TrainState], rates: Sequence[float] | np.ndarray) -> None:
     if not states or len(states) != len(rates):
         raise ValueError(f"{len(states)} networks and {len(rates)} learning rates, but one each is needed")
 
-    def shared(state: TrainState) -> tuple[Any, ...]:
-        sizes, adam = state.network.topology.architecture, state.optimizer
-        return (
-            ("groups", len(sizes)),
-            ("inputs", sizes[0]),
-            ("classes", sizes[-1]),
-            ("activation", state.network.activation),
-            ("kernel", state.network.kernel),
-            ("number type", state.network.values.dtype),
-            ("device", state.network.values.device),
-            ("step", state.step),
-            ("optimizer", (adam.step, adam.beta1, adam.beta2, adam.epsilon)),
-        )
-
     for state in states[1:]:
-        for (name, mine), (_, other) in zip(shared(states[0]), shared(state)):
+        for (name, mine), (_, other) in zip(shared_by_members(states[0]), shared_by_members(state)):
             if mine != other:
                 raise ValueError(
                     f"members of a cohort must have the same {name}, but have {mine} and {other}"

@@ -36,6 +36,7 @@ def fit(
     input_dropout: float = 0.0,
     shift: int = 0,
     rates: AgeRates | None = None,
+    weight_decay: float = 0.0,
     patience: int | None = None,
     max_parameters: int | None = None,
     rng_seed: int = 0,
@@ -44,6 +45,7 @@ def fit(
 ) -> History:
     """Trains a network in place on data.train and restores the epoch of least validation loss.
 
+    batch_size … weight_decay, rng_seed: as in structnet.training.Recipe.
     patience: stops after so many epochs without a new best; None trains them all, and ends with the last
     epoch as it is. max_parameters: connections are sold by w²·√v on a cubic schedule until 70 % of the
     training (structnet.shrinking), and only epochs within the limit can be best. state: to go on from a
@@ -51,7 +53,7 @@ def fit(
     """
     if schedule not in SCHEDULES:
         raise UserError(f"schedule is '{schedule}', but must be one of {', '.join(SCHEDULES)}")
-    recipe = Recipe(batch_size, l1, input_dropout, shift, rates, rng_seed)
+    recipe = Recipe(batch_size, l1, input_dropout, shift, rates, rng_seed, weight_decay)
     state = state or TrainState.fresh(network)
     per_epoch = steps_per_epoch(len(data.train), batch_size)
     start, stop = state.step, state.step + epochs * per_epoch

@@ -14,7 +14,10 @@ the gain is that of buying and selling, and in cross-entropy the second is as go
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
+from math import prod
 
 import numpy as np
 import torch
@@ -43,6 +46,35 @@ def pooled_images(images: torch.Tensor, factor: int = 2) -> torch.Tensor:
             "choose another one, or fewer scales"
         )
     return images if factor == 1 else torch.nn.functional.avg_pool2d(images, factor)
+
+
+def check_scales(sides: Sequence[int], shape: Sequence[int]) -> None:
+    """Raises UserError for sides that inputs of this shape, (channels, height, width), cannot be seen at in turn."""
+    if len(shape) != 3 or shape[1] != shape[2]:
+        given = "×".join(map(str, shape[1:])) + " images" if len(shape) == 3 else "plain columns"
+        raise UserError(f"scales are for square images, but this dataset has {given}: leave them out")
+    named, full = ",".join(map(str, sides)), shape[1]
+    if not sides or sides[0] < 1 or sides[-1] != full:
+        raise UserError(f"scales are '{named}', but must be sides of at least 1 that end in {full}, that of the images")
+    if any(before >= after or after % before for before, after in pairwise(sides)):
+        raise UserError(
+            f"scales are '{named}', but must rise, and each must divide the next: choose among the divisors of {full}"
+        )
+
+
+def zoom(shape: Sequence[int], inputs: int) -> int:
+    """By how much a network of so many inputs sees inputs of this shape, (channels, height, width), pooled.
+
+    1 where it sees them as they are. Raises UserError if no square of pixels brings them to that number.
+    """
+    factor = max(1, round((prod(shape) / inputs) ** 0.5))
+    if factor == 1 and prod(shape) == inputs:
+        return 1
+    if len(shape) != 3 or shape[1] % factor or shape[2] % factor or prod(shape) != inputs * factor**2:
+        raise UserError(
+            f"a network of {inputs} inputs does not fit inputs of {'×'.join(map(str, shape))}: give one of {prod(shape)}"
+        )
+    return factor
 
 
 def pooled_split(split: Split, factor: int = 2) -> Split:

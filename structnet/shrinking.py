@@ -40,7 +40,8 @@ class Shrinking:
     size: at the start. peak: what it grows to by `bought_until`, a share of the phase. limit: what it has
     shrunk to by `sold_until`; a limit above size and peak changes nothing. move_share: share of connections
     moved in `interval` steps at the beginning, falling along a cosine to 0 at sold_until. interval: most steps
-    between two changes. images: training images that the gradient of absent connections is taken from.
+    between two changes. images: training images that the gradient of absent connections is taken from. bought:
+    where connections are bought on the way to the peak, at `random` places or by `gradient`.
     """
 
     start: int
@@ -53,6 +54,7 @@ class Shrinking:
     move_share: float = 0.3
     interval: int = 50
     images: int = 1024
+    bought: str = "random"
 
     @property
     def every(self) -> int:
@@ -80,7 +82,11 @@ class Shrinking:
 
     def buys(self, step: int) -> bool:
         """Whether connections are still bought on the way to the peak."""
-        return self.peak > self.size and self._progress(step) < self.bought_until
+        return self.peak > self.size and self.may_buy(step)
+
+    def may_buy(self, step: int) -> bool:
+        """Whether the time for buying has not passed yet."""
+        return self._progress(step) < self.bought_until
 
     def folds(self, step: int) -> bool:
         """Whether units without a way in or out have no move to wait for any more."""
@@ -140,7 +146,7 @@ def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinkin
     moved = round(shrinking.moves(state.step) * network.connection_count) if state.optimizer.step else 0
     wanted = moved + max(0, target - network.parameter_count)
     edit = unchanged(network)
-    if wanted and shrinking.buys(state.step):
+    if wanted and shrinking.buys(state.step) and shrinking.bought == "random":
         rng = stream(recipe.rng_seed, "explore", state.step)
         edit = connect(network, *random_absent_everywhere(network.topology, wanted, rng))
     elif wanted:

@@ -37,7 +37,9 @@ class Recipe:
 
     l1: weight of the sum of absolute connection values in the loss (biases are free). input_dropout: share of
     inputs set to zero, the others scaled up. shift: images are moved by up to this many pixels each way.
-    rates: learning rates by age of a parameter; None for one rate.
+    rates: learning rates by age of a parameter; None for one rate. weight_decay: share of its value that a
+    connection loses in a step, per unit of learning rate (decoupled, so not a part of the gradient; biases are
+    free).
     """
 
     batch_size: int = 128
@@ -46,6 +48,7 @@ class Recipe:
     shift: int = 0
     rates: AgeRates | None = None
     rng_seed: int = 0
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -54,6 +57,11 @@ class Recipe:
             raise UserError(f"input_dropout is {self.input_dropout}, but must be in [0, 1): it is a share")
         if self.l1 < 0 or self.shift < 0:
             raise UserError(f"l1 is {self.l1} and shift {self.shift}, but neither may be negative")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(
+                f"weight_decay is {self.weight_decay}, but must be at least 0: it is the shrinkage of a connection "
+                "per step and unit of learning rate"
+            )
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -154,24 +162,50 @@ def update(
     """One step of the optimizer on a flat vector that begins with so many connections, in place.
 
     learning_rate, owner: as in Adam.update. age: (parameters,) steps since each came to be,
-    which recipe.rates needs.
+    which recipe.rates needs: they scale the whole step, what decays included.
     """
     if recipe.l1:
         gradient[:connections].add_(values[:connections].sign(), alpha=recipe.l1)
-    if recipe.rates is None or age is None:
-        optimizer.update(values, gradient, learning_rate, owner)
-        return
-    before = values.clone()
+    scale = recipe.rates.scale(age) if recipe.rates is not None and age is not None else None
+    before = values if scale is None else values.clone()
+    if recipe.weight_decay:
+        _decay(values[:connections], recipe.weight_decay, learning_rate, owner)
     optimizer.update(values, gradient, learning_rate, owner)
-    values.copy_(scaled_step(before, values, recipe.rates.scale(age)))
+    if scale is not None:
+        values.copy_(scaled_step(before, values, scale))
+
+
+def _decay(
+    connections: torch.Tensor,
+    weight_decay: float,
+    learning_rate: float | torch.Tensor,
+    owner: torch.Tensor | None,
+) -> None:
+    """Decoupled weight decay (Loshchilov & Hutter 2019), in place, of the values of the connections.
+
+    What does not exist has no value to decay, so nothing else is needed for sparse links.
+    """
+    kept = 1 - learning_rate * weight_decay
+    if isinstance(kept, torch.Tensor):
+        assert owner is not None
+        # Rounded before the product, as torch rounds a plain number: a rate of one's own changes no bit.
+        kept = kept.to(connections.dtype)[owner[: len(connections)]]
+    connections.mul_(kept)
 
 
 def train_steps(
-    state: TrainState, split: Split, recipe: Recipe, steps: int, learning_rate: Callable[[int], float]
+    state: TrainState,
+    split: Split,
+    recipe: Recipe,
+    steps: int,
+    learning_rate: Callable[[int], float],
+    *,
+    norms: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Trains in place for so many steps and returns their losses, (steps,), in nats, before L1.
 
-    learning_rate: step along the line -> rate. Raises Diverged when a loss or a parameter is not finite.
+    learning_rate: step along the line -> rate. norms: (steps,) is filled with the Euclidean norm of the gradient
+    of every step, before L1. Raises Diverged when a loss or a parameter is not finite.
     """
     network, connections = state.network, state.network.connection_count
     values = network.values.detach()
@@ -180,6 +214,8 @@ def train_steps(
     for index in range(steps):
         inputs, labels = training_batch(split, recipe, state.step)
         losses[index], gradient = loss_and_gradient(network, values, inputs, labels)
+        if norms is not None:
+            norms[index] = torch.linalg.vector_norm(gradient)
         age = state.step - born if recipe.rates else None
         rate = learning_rate(state.step)
         update(state.optimizer, values, gradient, recipe, rate, connections=connections, age=age)
@@ -211,28 +247,36 @@ SCHEDULES = {"cosine": cosine, "constant": lambda rate, start, stop: constant(ra
 class Evaluation:
     """loss: mean cross-entropy in nats. accuracy: share in [0, 1]. log2_likelihood: (images,) float64.
 
-    features: (images, units) of the groups that feed the output, if asked for.
+    features: (images, units) of the groups that feed the output, and logits: (classes, images), if asked for.
     """
 
     loss: float
     accuracy: float
     log2_likelihood: np.ndarray
     features: np.ndarray | None = None
+    logits: torch.Tensor | None = None
 
 
 def evaluate(
-    network: StructNet, split: Split, *, block: int = 2000, with_features: bool = False
+    network: StructNet,
+    split: Split,
+    *,
+    block: int = 2000,
+    with_features: bool = False,
+    with_logits: bool = False,
 ) -> Evaluation:
     """The network on every image of a split, without gradient, in blocks of so many images."""
     values = network.values.detach()
     feeding = sorted(link.pair[0] for link in network.incoming[-1] if link.pair[0] > 0)
-    bits, right, features = [], 0, []
+    bits, right, features, kept = [], 0, [], []
     for start in range(0, len(split), block):
         labels = split.labels[start : start + block]
         activations = propagate(network, values, columns(split, start, start + block))
         logits = activations[-1]
         bits.append(log2_of_labels(logits, labels))
         right += int((logits.argmax(dim=0) == labels).sum())
+        if with_logits:
+            kept.append(logits)
         if with_features and feeding:
             features.append(torch.cat([activations[group] for group in feeding]).t())
     joined = torch.cat(bits).cpu().numpy()
@@ -241,6 +285,7 @@ def evaluate(
         accuracy=right / len(split),
         log2_likelihood=joined,
         features=torch.cat(features).cpu().numpy() if features else None,
+        logits=torch.cat(kept, dim=1) if kept else None,
     )
 
 

@@ -27,7 +27,14 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_links, "NETWORKS", ([20, 12, 4], [20, 12, 8, 4]))
     monkeypatch.setattr(bench_links, "DENSITY", 0.3)
     monkeypatch.setattr(bench_kernels, "SIZES", ((20, 10), (30, 40)))
-    for name, value in {"FORKS": 4, "STEPS": 4, "HEATS": 1, "ROUNDS": 1, "ROUND_TRIPS": 1}.items():
+    for name, value in {
+        "FORKS": 4,
+        "STEPS": 4,
+        "HEATS": 1,
+        "ROUNDS": 1,
+        "ROUND_TRIPS": 1,
+        "GROWTH_ROUNDS": 1,
+    }.items():
         monkeypatch.setattr(bench_tournament, name, value)
 
 
@@ -122,6 +129,10 @@ def test_mistakes_of_the_user(tmp_path: Path) -> None:
         bench_tournament.run(data_dir=str(tmp_path))
     with pytest.raises(UserError, match="workers is 0"):
         bench_tournament.run(workers=0, dataset="digits")
+    with pytest.raises(UserError, match="case is 'heat'"):
+        bench_tournament.run(case="heat", dataset="digits")
+    with pytest.raises(UserError, match="repeats is 0"):
+        bench_tournament.run(case="heats", repeats=0, dataset="digits")
 
 
 def test_the_time_between_heats_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +152,19 @@ def test_the_time_between_heats_is_serial(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_tournament(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
-    bench_tournament.run(workers=2, dataset="digits", results=str(tmp_path))
-    rows = rows_of(tmp_path, "bench-tournament")
+    bench_tournament.run(case="overhead", workers=2, dataset="digits", results=str(tmp_path))
+    rows = rows_of(tmp_path, "bench-tournament-overhead")
     assert [row["benchmark"] for row in rows] == ["tournament"] * 4
     share = next(row for row in rows if row["case"].startswith("round"))
     assert 0 < share["ratio"] < 1
     assert "100,000 parameters there and back" in capsys.readouterr().out
+
+
+def test_heats(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
+    bench_tournament.run(case="heats", workers=2, dataset="digits", repeats=1, results=str(tmp_path))
+    rows = rows_of(tmp_path, "bench-tournament-heats")
+    assert [row["case"].rpartition(": ")[2] for row in rows] == ["rounds", "their heats"]
+    for row in rows:
+        assert row["ratio"] == pytest.approx(row["theirs_seconds"] / row["ours_seconds"])
+    assert rows[1]["ours_seconds"] < rows[0]["ours_seconds"]
+    assert "are the same, to the bit" in capsys.readouterr().out

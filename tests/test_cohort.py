@@ -42,7 +42,8 @@ CASES = {
     "l1": (4, "relu", torch.float32, Recipe(37, l1=1e-3, rng_seed=1)),
     "dropout and shift": (3, "tanh", torch.float32, Recipe(16, input_dropout=0.3, shift=1, rng_seed=2)),
     "age rates": (4, "sigmoid", torch.float32, Recipe(37, rates=AGES)),
-    "everything": (3, "sigmoid", torch.float64, Recipe(5, 1e-3, 0.2, 1, AGES, rng_seed=3)),
+    "weight decay": (3, "relu", torch.float32, Recipe(37, weight_decay=0.7)),
+    "everything": (3, "sigmoid", torch.float64, Recipe(5, 1e-3, 0.2, 1, AGES, 3, weight_decay=0.7)),
     "double": (4, "tanh", torch.float64, Recipe(37)),
     "single image": (3, "relu", torch.float32, Recipe(1)),
 }

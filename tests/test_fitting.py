@@ -168,3 +168,12 @@ def test_going_on_from_a_state_is_going_on() -> None:
 def test_an_unknown_schedule_is_refused() -> None:
     with pytest.raises(UserError, match="schedule is 'linear', but must be one of cosine, constant"):
         fit(StructNet([16, 3]), small_data(), schedule="linear")
+
+
+def test_fit_takes_weight_decay() -> None:
+    norms = {}
+    for decay in (0.0, 10.0):
+        network = StructNet([16, 5, 3], density=1.0, rng_seed=0)
+        fit(network, small_data(), epochs=3, learning_rate=0.01, batch_size=20, weight_decay=decay)
+        norms[decay] = float(flat(network)[: network.connection_count].norm())
+    assert norms[10.0] < 0.8 * norms[0.0]

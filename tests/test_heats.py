@@ -10,11 +10,12 @@ import pytest
 from structnet.actions.base import Proposal
 from structnet.training import Recipe
 from tournament.bracket import Heat
-from tournament.fork import Measured, Report, screen
-from tournament.heats import Entrant, Terms, judge, run_heats
+from tournament.fork import Measured, Report
+from tournament.heats import Entrant, Terms, deal, judge, run_heats
 from tournament.policy import POLICIES
 from tournament.pool import Job, Outcome
 from tournament.score import bar_for
+from tournament.screening import screen
 
 ENTROPY = 3.32
 IMAGES = 400
@@ -58,13 +59,14 @@ def test_sales_are_always_affordable() -> None:
 class Script:
     """A pool whose forks come out as told: the mean log2-likelihood by name, or None for a failure."""
 
-    workers = 1
+    device, together = "cpu", True
 
-    def __init__(self, outcomes: dict[str, float | None]) -> None:
-        self.outcomes = outcomes
+    def __init__(self, outcomes: dict[str, float | None], workers: int = 1, killers: str = "") -> None:
+        self.outcomes, self.workers, self.killers = outcomes, workers, killers
         self.noise = np.random.default_rng(0).normal(0, 0.3, IMAGES)
         self.rng = np.random.default_rng(1)
         self.ran: list[list[str]] = []
+        self.jobs: list[list[Job]] = []
 
     def put(self, value: Any) -> Any:
         return value
@@ -75,15 +77,25 @@ class Script:
         return None
 
     def run(self, jobs: Any, on_done: Any = None) -> list[Outcome]:
-        self.ran.append([job.name.split(":")[0] for job in jobs])
-        return [self._outcome(job) for job in jobs]
+        names = [[name.split(":")[0] for name in job.name.split(", ")] for job in jobs]
+        self.ran.append([name for batch in names for name in batch])
+        self.jobs.append(list(jobs))
+        for index in range(len(jobs)):
+            if on_done:
+                on_done(index)
+        return [self._outcome(batch) for batch in names]
 
-    def _outcome(self, job: Job) -> Outcome:
-        level = self.outcomes[job.name.split(":")[0]]
+    def _outcome(self, batch: list[str]) -> Outcome:
+        if set(batch) & set(self.killers):
+            return Outcome(None, [None] * len(batch), "worker lost: ActorDiedError")
+        return Outcome([self._report(name) for name in batch], [f"{name} trained" for name in batch])
+
+    def _report(self, name: str) -> Report:
+        level = self.outcomes[name]
         if level is None:
-            return Outcome(Report(None, 0.1, "worker", "Diverged: nan"), None)
+            return Report(None, 0.1, "worker", "Diverged: nan")
         bits = level + self.noise + self.rng.normal(0, 0.05, IMAGES)
-        return Outcome(Report(Measured(0.5, 1.0, bits), 0.1, "worker"), job.arguments[0])
+        return Report(Measured(0.5, 1.0, bits), 0.1, "worker")
 
 
 def play(
@@ -194,3 +206,75 @@ def test_a_fork_that_knows_nothing_is_not_adopted_however_much_better_than_the_c
 def test_every_policy_ranks(policy: str) -> None:
     verdict, _, _ = play(CONTROLS | {"a": -0.5, "b": -0.6}, {"a": 100, "b": 200}, policy=policy)
     assert verdict.control is not None
+
+
+def test_the_largest_are_dealt_first_in_turns_forwards_and_backwards() -> None:
+    assert deal([10, 50, 20, 40, 30], 2) == [[0, 1, 2], [3, 4]]  # 50, 20 and 10, then 40 and 30
+    assert deal([0, 0, 5], 3) == [[2], [0], [1]]
+    assert deal([7, 7, 7], 1) == [[0, 1, 2]]
+
+
+LEVELS: dict[str, float | None] = {"train": -1.2, "a": -0.5, "b": -0.6, "c": -0.7, "d": -0.8}
+
+
+def two_heats(pool: Script) -> list[Entrant]:
+    """Forks a, b, c and d of 100 parameters that start from one state; returns the field of the first heat."""
+    field = [Entrant(0, "train", "", None, "line", control=True, stays=True)]
+    field += [
+        Entrant(1 + index, name, "", proposal(name, 100, 0.1), "line") for index, name in enumerate("abcd")
+    ]
+    done: list[int] = []
+    entered: list[int] = []
+    run_heats(
+        pool,
+        field,
+        [Heat(10, 2), Heat(30, 2)],
+        Terms(Recipe(), 1e-3, bar_for(IMAGES, 1, 3), POLICIES["score"], "decoder", 0.01, 32),
+        lambda number, forks: entered.append(forks),
+        lambda: done.append(1),
+        lambda *_: None,
+    )
+    assert len(done) == sum(entered), "every fork is told of once, whatever became of its batch"
+    return field
+
+
+def test_a_batch_for_every_worker_and_a_state_sent_once() -> None:
+    pool = Script(LEVELS, workers=2)
+    two_heats(pool)
+    assert [len(jobs) for jobs in pool.jobs] == [2, 2]
+    for job in pool.jobs[0]:
+        assert job.states == len(job.arguments[0])
+        assert job.arguments[5:] == ("line",)
+        assert {which for which, _ in job.arguments[0]} == {0}
+    later = [argument for job in pool.jobs[1] for argument in job.arguments[5:]]
+    assert sorted(later) == ["a trained", "b trained", "train trained"]
+    assert [plan for job in pool.jobs[1] for _, plan in job.arguments[0]] == [None] * 3
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_one_by_one_and_off_the_cpu_the_workers_do_not_count(workers: int) -> None:
+    pool = Script(LEVELS, workers)
+    pool.together = False
+    two_heats(pool)
+    assert [len(jobs) for jobs in pool.jobs] == [5, 3]
+    pool = Script(LEVELS, workers)
+    pool.device = "cuda"
+    two_heats(pool)
+    assert [len(jobs) for jobs in pool.jobs] == [1, 1]
+
+
+def test_a_fork_that_kills_its_worker_takes_no_others_with_it() -> None:
+    pool = Script(LEVELS, workers=2, killers="b")
+    field = two_heats(pool)
+    batch = next(job.name for job in pool.jobs[0] if "b:" in job.name).split(", ")
+    assert len(batch) > 1
+    assert [job.name for job in pool.jobs[1]] == batch, "each again, by itself"
+    assert {entrant.action: entrant.error for entrant in field if entrant.error} == {
+        "b": "worker lost: ActorDiedError"
+    }
+    assert [entrant.action for entrant in field if entrant.steps == 40] == ["train", "a", "c"]
+
+
+def test_who_drops_out_holds_no_state() -> None:
+    field = two_heats(Script(LEVELS))
+    assert [entrant.state for entrant in field] == ["train trained", "a trained", "b trained", None, None]

@@ -51,9 +51,21 @@ def timeless(result: Result) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(digits: Dataset) -> list[dict[str, Any]]:
+    """In this process, with the forks of every heat one by one."""
     pool = InlinePool(digits)
+    pool.together = False
     try:
         return timeless(grow(digits, pool))
+    finally:
+        pool.close()
+
+
+def test_in_this_process_cohorts_give_the_same_tables(
+    digits: Dataset, undisturbed: list[dict[str, Any]]
+) -> None:
+    pool = InlinePool(digits)
+    try:
+        assert timeless(grow(digits, pool)) == undisturbed
     finally:
         pool.close()
 

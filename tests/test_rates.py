@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from training_cases import image_split, skip_network
 
 from structnet.errors import UserError
-from structnet.rates import AgeRates, scaled_step
+from structnet.rates import AgeRates, rates_named, scaled_step
 
 torch.set_num_threads(1)
 
@@ -189,3 +190,61 @@ def test_progressive_freezing_stops_each_parameter_at_its_age(name: str) -> None
     assert (end[:25] != start[:25]).all()
     assert (seen[-1][6:] == 0).all()
     assert (seen[-1][:6] > 0).all()
+
+
+# --- on a network
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_network_with_frozen_connections_learns_with_the_others(name: str) -> None:
+    """Under every optimizer, with its own weight decay: the old do not move by one bit, all of the new do."""
+    network = skip_network()
+    network.values.data = network.values.data.float()
+    age = torch.zeros(network.parameter_count, dtype=torch.int64)
+    age[::2] = 100
+    scale = AgeRates(matures_after=10, freezes_after=100).scale(age)
+    split = image_split()
+    optimizer, start = OPTIMIZERS[name]([network.values]), network.values.detach().clone()
+    for _ in range(5):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(split.images), split.labels).backward()
+        before = network.values.detach().clone()
+        optimizer.step()
+        with torch.no_grad():
+            network.values.copy_(scaled_step(before, network.values, scale))
+    end = network.values.detach()
+    assert bits(end[::2]) == bits(start[::2])
+    assert (end[1::2] != start[1::2]).float().mean() > 0.9
+
+
+# --- by name
+
+
+def test_rates_by_name_are_fitted_to_the_line() -> None:
+    assert rates_named("none", cycle=99, line=1320) is None
+    assert rates_named("age", cycle=99, line=1320) == AgeRates(matures_after=297)
+    assert rates_named("freeze", cycle=99, line=1320) == AgeRates(matures_after=297, freezes_after=396)
+    assert rates_named("freeze", cycle=30, line=50) == AgeRates(matures_after=90, freezes_after=91)
+
+
+def test_ages_that_are_given_stay() -> None:
+    assert rates_named("age", cycle=99, line=1320, matures_after=7) == AgeRates(matures_after=7)
+    given = rates_named("freeze", cycle=99, line=1320, matures_after=7, freezes_after=9)
+    assert given == AgeRates(matures_after=7, freezes_after=9)
+    assert rates_named("freeze", cycle=99, line=1320, freezes_after=50) == AgeRates(
+        matures_after=49, freezes_after=50
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("old", {}, "rates is 'old', but must be one of none, age, freeze"),
+        ("none", {"matures_after": 5}, "matures_after is 5, but rates is none: it goes with age or freeze"),
+        ("age", {"freezes_after": 5}, "freezes_after is 5, but rates is age: it goes with freeze"),
+        ("freeze", {"matures_after": 9, "freezes_after": 5}, "freezes_after is 5, but must be above"),
+    ],
+)
+def test_ages_without_a_use_are_refused(name: str, given: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        rates_named(name, cycle=99, line=1320, **given)

@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.grow import GrowOptions, fitted_to, settings_for
+from structnet.data import load_dataset
 from structnet.errors import UserError
+from structnet.rates import AgeRates
 from structnet.training import Recipe
+from structnet.triggers import TRIGGERS
 from tournament.settings import Settings, check_limit, fitted_lengths, fitted_settings
 
 
@@ -66,3 +70,35 @@ def test_a_limit_below_the_classes_is_refused() -> None:
     check_limit(Settings(max_parameters=11), classes=10)
     with pytest.raises(UserError, match="max_parameters is 10, but must be at least 11"):
         check_limit(Settings(max_parameters=10), classes=10)
+
+
+def grown_with(**options: Any) -> Settings:
+    given = GrowOptions(architecture="input,32,classes", epochs=40, **options)
+    fitted = fitted_to(given, load_dataset("digits"))
+    assert fitted_to(fitted, load_dataset("digits")) == fitted
+    return settings_for(fitted, rng_seed=2)
+
+
+def test_grow_has_every_trigger() -> None:
+    for name in TRIGGERS:
+        assert grown_with(trigger=name).trigger == name
+
+
+def test_grow_passes_regularisation_and_rates_on() -> None:
+    """A line of 1,320 steps on digits; rounds of 33 steps and heats of 66."""
+    assert grown_with().recipe == Recipe(32, l1=5e-5, rng_seed=2)
+    assert grown_with(weight_decay=0.1, rates="age").recipe == Recipe(
+        32, l1=5e-5, rates=AgeRates(matures_after=297), rng_seed=2, weight_decay=0.1
+    )
+    assert grown_with(rates="freeze").recipe.rates == AgeRates(matures_after=297, freezes_after=396)
+    assert grown_with(rates="freeze", matures_after=50, freezes_after=60).recipe.rates == AgeRates(
+        matures_after=50, freezes_after=60
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"weight_decay": -1.0}, {"rates": "old"}, {"matures_after": 5}, {"freezes_after": 5}], ids=str
+)
+def test_grow_refuses_what_makes_no_sense(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        grown_with(**wrong)

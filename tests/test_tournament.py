@@ -175,16 +175,16 @@ def test_the_probe_can_decide(digits: Dataset) -> None:
 
 
 def test_a_fork_that_raises_is_a_failed_row(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tournament import fork
+    from tournament import fork_cohorts
 
-    run = fork.run_fork
+    start = fork_cohorts.start_fork
 
-    def broken(state: Any, proposal: Any, *arguments: Any, **options: Any) -> Any:
+    def broken(state: Any, proposal: Any, device: Any) -> Any:
         if proposal is not None and proposal.action == "widen":
             raise MemoryError("no room")
-        return run(state, proposal, *arguments, **options)
+        return start(state, proposal, device)
 
-    monkeypatch.setattr(fork, "run_fork", broken)
+    monkeypatch.setattr(fork_cohorts, "start_fork", broken)
     result = grow(digits, rounds=1)
     failed = [row for row in result.candidates if row["status"] == "failed"]
     assert failed

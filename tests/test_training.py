@@ -152,7 +152,17 @@ def test_shift_of_plain_columns_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 0}, {"input_dropout": 1.0}, {"input_dropout": -0.1}, {"l1": -1.0}, {"shift": -1}]
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"input_dropout": 1.0},
+        {"input_dropout": -0.1},
+        {"l1": -1.0},
+        {"shift": -1},
+        {"weight_decay": -0.1},
+        {"weight_decay": math.nan},
+        {"weight_decay": math.inf},
+    ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
@@ -189,6 +199,72 @@ def test_l1_pulls_connections_and_leaves_biases_free() -> None:
     assert torch.equal(moments[0.25][connections:], moments[0.0][connections:])
 
 
+def test_weight_decay_shrinks_connections_beside_the_optimizer() -> None:
+    """By rate × weight_decay × value, whatever the gradient; the biases and Adam's state are as without it."""
+    states = {}
+    for decay in (0.0, 0.5):
+        states[decay] = TrainState.fresh(skip_network())
+        recipe = Recipe(batch_size=20, weight_decay=decay)
+        train_steps(states[decay], image_split(dtype=torch.float64), recipe, 1, constant(1e-2))
+    start, plain, decayed = flat(skip_network()), flat(states[0.0].network), flat(states[0.5].network)
+    connections = states[0.5].network.connection_count
+    shrunk = plain[:connections] - 1e-2 * 0.5 * start[:connections]
+    assert torch.allclose(decayed[:connections], shrunk, rtol=0, atol=1e-15)
+    assert torch.equal(decayed[connections:], plain[connections:])
+    assert torch.equal(states[0.5].optimizer.first, states[0.0].optimizer.first)
+    assert torch.equal(states[0.5].optimizer.second, states[0.0].optimizer.second)
+
+
+def test_weight_decay_is_that_of_torch() -> None:
+    """50 steps along a schedule, against AdamW over the dense matrices of the same network, masked."""
+    network, split = skip_network(), image_split(dtype=torch.float64)
+    state, recipe, rate = TrainState.fresh(network.fork()), Recipe(20, weight_decay=0.1), cosine(1e-2, 0, 50)
+    train_steps(state, split, recipe, 50, rate)
+
+    flat_values = flat(network).clone()
+    weights = torch.nn.Parameter(flat_values[: network.connection_count])
+    biases = torch.nn.Parameter(flat_values[network.connection_count :])
+    groups = [{"params": [weights], "weight_decay": 0.1}, {"params": [biases], "weight_decay": 0.0}]
+    theirs = torch.optim.AdamW(groups, lr=1e-2)
+    for step in range(50):
+        inputs, labels = training_batch(split, recipe, step)
+        values = torch.cat([weights.detach(), biases.detach()])
+        gradient = loss_and_gradient(network, values, inputs, labels)[1]
+        weights.grad, biases.grad = gradient[: len(weights)], gradient[len(weights) :]
+        for group in theirs.param_groups:
+            group["lr"] = rate(step)
+        theirs.step()
+    expected = torch.cat([weights.detach(), biases.detach()])
+    assert torch.allclose(flat(state.network), expected, rtol=0, atol=1e-9)
+
+
+def test_age_rates_scale_the_decay_too() -> None:
+    steps = {}
+    for rates in (None, AgeRates(young=0.5, established=0.5)):
+        state = TrainState.fresh(skip_network())
+        before = flat(state.network).clone()
+        recipe = Recipe(batch_size=8, rates=rates, weight_decay=2.0)
+        train_steps(state, image_split(dtype=torch.float64), recipe, 1, constant(1e-2))
+        steps[rates] = flat(state.network) - before
+    full, half = steps.values()
+    assert torch.allclose(half, full / 2, rtol=0, atol=1e-12)
+
+
+def test_norms_are_of_the_gradient_before_l1_and_change_nothing() -> None:
+    split, recipe = image_split(dtype=torch.float64), Recipe(batch_size=20, l1=0.1, weight_decay=0.1)
+    state, plain = TrainState.fresh(skip_network()), TrainState.fresh(skip_network())
+    norms, expected = torch.empty(4, dtype=torch.float64), []
+    for step in range(4):
+        inputs, labels = training_batch(split, recipe, step)
+        network = plain.network
+        gradient = loss_and_gradient(network, flat(network), inputs, labels)[1]
+        expected.append(float(gradient.square().sum().sqrt()))
+        train_steps(plain, split, recipe, 1, constant(1e-2))
+    train_steps(state, split, recipe, 4, constant(1e-2), norms=norms)
+    assert norms.tolist() == pytest.approx(expected, rel=1e-12)
+    assert torch.equal(flat(state.network), flat(plain.network))
+
+
 RICH = Recipe(
     batch_size=8,
     l1=1e-3,
@@ -196,6 +272,7 @@ RICH = Recipe(
     shift=1,
     rates=AgeRates(matures_after=6, freezes_after=40),
     rng_seed=5,
+    weight_decay=0.05,
 )
 
 
@@ -227,9 +304,13 @@ def test_the_losses_are_of_the_batch_before_the_step_and_without_l1() -> None:
     assert len(set(expected)) == 3
 
 
-def test_what_is_frozen_does_not_move_by_a_bit() -> None:
+REGULARISED: list[dict[str, Any]] = [{}, {"l1": 0.1}, {"weight_decay": 3.0}, {"l1": 0.1, "weight_decay": 3.0}]
+
+
+@pytest.mark.parametrize("regularisation", REGULARISED, ids=str)
+def test_what_is_frozen_does_not_move_by_a_bit(regularisation: dict[str, float]) -> None:
     rates = AgeRates(matures_after=2, freezes_after=4)
-    recipe = Recipe(batch_size=8, rates=rates)
+    recipe = Recipe(batch_size=8, rates=rates, **regularisation)
     state, split = TrainState.fresh(skip_network()), image_split(dtype=torch.float64)
     train_steps(state, split, recipe, 4, constant(1e-2))
     existing = state.network.topology

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structnet.errors import UserError
-from structnet.triggers import _FALLS, TRIGGERS, GradientVariance, Interval, Patience, Plateau, Trigger
+from structnet.triggers import (
+    _FALLS,
+    TRIGGERS,
+    GradientVariance,
+    Interval,
+    Patience,
+    Plateau,
+    Trigger,
+    fitted_trigger,
+)
 
 
 def first_fire(trigger: Trigger, losses: np.ndarray, every: int = 10) -> int | None:
@@ -225,6 +234,47 @@ def test_gradient_variance_needs_eight_windows_before() -> None:
     assert not GradientVariance().fires(series[-449:])
 
 
+# --- fitted to a short run
+
+
+@pytest.mark.parametrize("interval", [1, 33, 100])
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_every_trigger_can_be_fitted_to_any_interval(name: str, interval: int) -> None:
+    trigger = fitted_trigger(name, interval)
+    assert type(trigger) is TRIGGERS[name]
+    assert not trigger.fires([])
+
+
+@pytest.mark.parametrize(
+    ("name", "intervals"), [("interval", 1), ("plateau", 2), ("patience", 3), ("gradient_variance", 5)]
+)
+def test_a_fitted_trigger_answers_within_a_few_intervals(name: str, intervals: int) -> None:
+    """A loss that stopped falling before, or norms that begin to vary in the last half of an interval."""
+    series = np.ones(100 * intervals)
+    if name == "gradient_variance":
+        series += 0.1 * np.tile([1, -1], len(series) // 2)
+        series[-50:] += np.tile([1, -1], 25)
+    trigger = fitted_trigger(name, 100)
+    assert trigger.fires(series)
+    assert not trigger.fires(series[: 100 * (intervals - 1)])
+
+
+def test_the_fitted_plateau_sees_what_the_default_cannot_in_ten_intervals() -> None:
+    """20 % of noise on a flat loss: 1,000 steps do not make a fall below 1 % certain, nor 330."""
+    fired: dict[str, int] = {"default": 0, "fitted": 0}
+    for rng_seed in range(20):
+        flat = noisy(np.ones(330), rng_seed, share=0.2)
+        fired["default"] += first_fire(Plateau(), flat, every=33) is not None
+        fired["fitted"] += first_fire(fitted_trigger("plateau", 33), flat, every=33) is not None
+    assert fired["default"] == 0
+    assert fired["fitted"] == 20
+
+
+def test_an_unknown_trigger_is_refused() -> None:
+    with pytest.raises(UserError, match="trigger is 'mood', but must be one of interval, plateau"):
+        fitted_trigger("mood", 10)
+
+
 # --- what is refused
 
 
@@ -234,7 +284,8 @@ def test_gradient_variance_needs_eight_windows_before() -> None:
         (lambda: Interval(0), "steps is 0"),
         (lambda: Plateau(slowdown=1.0), "slowdown is 1.0"),
         (lambda: Plateau(tolerance=0.0), "tolerance is 0.0"),
-        (lambda: Plateau(minimum=50), "minimum is 50, but must be at least 120"),
+        (lambda: Plateau(minimum=50), "minimum is 50, but must be at least 60"),
+        (lambda: Plateau(standard_errors=0.0), "standard_errors is 0.0"),
         (lambda: Patience(steps=4), "steps is 4"),
         (lambda: Patience(improvement=float("nan")), "improvement is nan"),
         (lambda: GradientVariance(window=9), "window is 9"),

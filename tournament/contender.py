@@ -6,9 +6,9 @@ A plain class: the tests call it directly, `tournament.pool` puts a Ray actor ar
 from __future__ import annotations
 
 import os
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import torch
 
 from structnet.actions.base import Proposal
 from structnet.data import Dataset, Split
-from structnet.errors import one_line
+from structnet.scales import pooled_split, refine_input, sold, zoom
 from structnet.shrinking import Shrinking
 from structnet.train_state import TrainState
 from structnet.training import Recipe
-from tournament import fork
+from structnet.triggers import Watches
+from tournament import fork, fork_cohorts
 from tournament.fork import Arrays, Measured, Report, Survey
 
 Result = tuple[Any, dict[str, Any] | None]
@@ -52,7 +53,11 @@ def unpack(packed: dict[str, np.ndarray], device: str = "cpu") -> dict[str, Spli
 
 
 class Contender:
-    """Does one piece of work at a time. Every method returns (report, state arrays or None)."""
+    """Does one piece of work at a time.
+
+    Every method returns (report, state arrays or None); `run_forks` a list of each. A network of fewer inputs than the
+    images have pixels sees them average-pooled.
+    """
 
     def __init__(self, packed: dict[str, np.ndarray], device: str = "cpu", name: str = "contender-0") -> None:
         # One thread per worker: small sparse products lose more to starting threads than they win, and one
@@ -60,52 +65,97 @@ class Contender:
         torch.set_num_threads(1)
         self.name = name
         self.splits = unpack(packed, device)
+        self._pooled: dict[tuple[str, int], Split] = {}
 
-    def train_line(self, state: Arrays, recipe: Recipe, steps: int, rate: float, with_probe: bool) -> Result:
-        """((measure, losses), state) after training on at a constant rate."""
-        measured, losses, arrays = fork.train_line(
-            state, self.splits["train"], self.splits["validation"], recipe, steps, rate, with_probe
+    def _split(self, name: str, architecture: Sequence[int]) -> Split:
+        """A split as a network of these groups sees it; pooled once for every resolution."""
+        split = self.splits[name]
+        factor = zoom(split.images.shape[1:], architecture[0])
+        if factor == 1:
+            return split
+        if (name, factor) not in self._pooled:
+            self._pooled[name, factor] = pooled_split(split, factor)
+        return self._pooled[name, factor]
+
+    def _recipe(self, recipe: Recipe, architecture: Sequence[int]) -> Recipe:
+        """The recipe at the resolution of such a network: shifts are told in pixels of the data."""
+        return replace(
+            recipe, shift=recipe.shift // zoom(self.splits["train"].images.shape[1:], architecture[0])
         )
-        return (measured, losses), arrays
 
-    def survey(self, state: Arrays, recipe: Recipe, options: dict[str, Any]) -> tuple[Survey, None]:
-        """What a round may choose from."""
-        return fork.survey(state, self.splits["train"], recipe, **options), None
-
-    def run_fork(
+    def train_line(
         self,
         state: Arrays,
-        proposal: Proposal | None,
         recipe: Recipe,
         steps: int,
         rate: float,
-        with_probe: bool = False,
+        with_probe: bool,
+        watches: Watches = "loss",
     ) -> Result:
-        """(report, state): a fork that diverges or raises is a report with an error, not a crash."""
-        return self._reported(
-            lambda: fork.run_fork(
-                state,
-                proposal,
-                self.splits["train"],
-                self.splits["validation"],
-                recipe,
-                steps,
-                rate,
-                with_probe,
-            )
+        """((measure, series of what the trigger watches), state) after training on at a constant rate."""
+        shape = state["architecture"]
+        train, validation = self._split("train", shape), self._split("validation", shape)
+        measured, series, arrays = fork.train_line(
+            state, train, validation, self._recipe(recipe, shape), steps, rate, with_probe, watches
         )
+        return (measured, series), arrays
+
+    def survey(self, state: Arrays, recipe: Recipe, options: dict[str, Any]) -> tuple[Survey, None]:
+        """What a round may choose from."""
+        shape = state["architecture"]
+        return fork.survey(state, self._split("train", shape), self._recipe(recipe, shape), **options), None
+
+    def run_forks(
+        self,
+        forks: Sequence[tuple[int, Proposal | None]],
+        recipe: Recipe,
+        steps: int,
+        rate: float,
+        with_probe: bool,
+        *states: Arrays,
+    ) -> tuple[list[Report], list[dict[str, Any] | None]]:
+        """(reports, states) of forks, as many as fit as one cohort; what fails is a report with an error.
+
+        forks: (which of the states, proposal). All states have the same inputs.
+        """
+        shape = states[0]["architecture"]
+        results = fork_cohorts.run_forks(
+            [(states[which], proposal) for which, proposal in forks],
+            self._split("train", shape),
+            self._split("validation", shape),
+            self._recipe(recipe, shape),
+            steps,
+            rate,
+            with_probe,
+            self.name,
+        )
+        return [report for report, _ in results], [state for _, state in results]
 
     def shrink(self, state: Arrays, recipe: Recipe, shrinking: Shrinking, options: dict[str, Any]) -> Result:
         """((measure, parameter-steps, most parameters), state) after a stretch of the final phase."""
+        shape = state["architecture"]
+        train, validation = self._split("train", shape), self._split("validation", shape)
         measured, spent, largest, arrays = fork.shrink(
-            state, self.splits["train"], self.splits["validation"], recipe, shrinking, **options
+            state, train, validation, self._recipe(recipe, shape), shrinking, **options
         )
         return (measured, spent, largest), arrays
+
+    def refine(self, state: Arrays, factor: int, most: int, with_probe: bool = False) -> Result:
+        """(measure, state) on images finer by this factor.
+
+        What is above `most` parameters is sold, connections of least worth first.
+        """
+        line = TrainState.from_arrays(state, self.splits["train"].labels.device)
+        channels, height, width = self._split("train", line.network.architecture).images.shape[1:]
+        line = sold(line.edited(refine_input(line.network, channels, height, width, factor)), most)
+        validation = self._split("validation", line.network.architecture)
+        return fork.measure(line, validation, with_probe=with_probe), line.to_arrays()
 
     def measure(self, state: Arrays, split: str, with_probe: bool = False) -> tuple[Measured, None]:
         """The network on one split."""
         line = TrainState.from_arrays(state, self.splits[split].labels.device)
-        return fork.measure(line, self.splits[split], with_probe=with_probe), None
+        seen = self._split(split, line.network.architecture)
+        return fork.measure(line, seen, with_probe=with_probe), None
 
     def train_dense(
         self, architecture: tuple[int, ...], recipe: Recipe, steps: int, rate: float
@@ -121,11 +171,3 @@ class Contender:
 
     def process_id(self) -> tuple[int, None]:
         return os.getpid(), None
-
-    def _reported(self, work: Callable[[], tuple[Measured, dict[str, Any]]]) -> Result:
-        started = time.perf_counter()
-        try:
-            measured, arrays = work()
-        except Exception as error:  # whatever a fork raises must not end the experiment
-            return Report(None, time.perf_counter() - started, self.name, one_line(error)), None
-        return Report(measured, time.perf_counter() - started, self.name), arrays

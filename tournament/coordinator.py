@@ -13,12 +13,13 @@ from typing import Any
 from structnet.data import Dataset
 from structnet.network import StructNet
 from structnet.tables import TableWriter
-from structnet.topology import parameters_dense
+from structnet.topology import dense_opponent
 from structnet.train_state import TrainState
 from tournament.final_phase import final_stretch, settle, start_final_phase
 from tournament.fork import Measured
 from tournament.ledger import Economy
 from tournament.line import Line
+from tournament.market import price_now
 from tournament.observer import Observer
 from tournament.pool import InlinePool, Pool
 from tournament.progress import Checkpoint, Clock, Progress
@@ -143,7 +144,8 @@ class Tournament:
             return f"all {settings.rounds} rounds are done"
         if line.progress.step >= settings.growth_share * line.total_steps:
             return "the share of the training that is for growth is used up"
-        if line.policy.grows and line.progress.quiet_rounds >= QUIET_ROUNDS:
+        at_price = price_now(line) >= settings.price
+        if line.policy.grows and at_price and line.progress.quiet_rounds >= QUIET_ROUNDS:
             return f"nothing significant was left in {QUIET_ROUNDS} rounds"
         if settings.minutes and self.clock.seconds() >= 60 * settings.minutes * settings.growth_share:
             return "the share of the minutes that is for growth is used up"
@@ -160,9 +162,8 @@ class Tournament:
             return
         progress.phase = "done"
         progress.round += 1
-        earned = line.earn()
         spent, refunded = settle(line)
-        self._end_round("final", earned=earned, spent=spent, refunded=refunded)
+        self._end_round("final", earned=progress.final_earned, spent=spent, refunded=refunded)
 
     def _end_round(
         self,
@@ -218,11 +219,3 @@ class Tournament:
         if self.writer is not None:
             part = f"round-{self.line.progress.round:04d}"
             self.writer.write(table, f"{self.trial}-{part}" if self.trial else part, rows)
-
-
-def dense_opponent(architecture: list[int], parameters: int) -> tuple[int, ...]:
-    """The dense network with one hidden layer whose size is nearest to so many parameters."""
-    inputs, classes = architecture[0], architecture[-1]
-    units = max(1, round((parameters - classes) / (inputs + classes + 1)))
-    options = [(inputs, width, classes) for width in (max(1, units - 1), units, units + 1)]
-    return min(options, key=lambda sizes: abs(parameters_dense(sizes) - parameters))

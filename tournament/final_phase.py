@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from structnet.shrinking import Shrinking
 from tournament.line import Line
 
@@ -9,23 +11,33 @@ from tournament.line import Line
 def start_final_phase(line: Line, reason: str, seconds: float) -> None:
     """Growth has ended for this reason, so many seconds into the run; plans the rest of the line.
 
-    The credits saved while growing pay for exploration: connections are bought with them first, and sold again
-    on the way to the limit or, without one, back to the size that growth reached.
+    Credits pay for exploration: connections are bought with them first - with those that were saved while growing
+    and those that are earned meanwhile - and sold again on the way to the limit or, without one, back to the size
+    that growth reached.
     """
     progress, settings = line.progress, line.settings
-    progress.phase, progress.reason = "final", reason
     remaining = max(line.per_epoch, line.total_steps - progress.step)
     if settings.minutes is not None:
         left = max(1.0, 60 * settings.minutes - seconds)
-        seconds_per_step = seconds * line.workers.workers / max(1, progress.steps_all)
-        remaining = max(line.per_epoch, min(remaining, int(left / max(1e-6, seconds_per_step))))
+        remaining = max(line.per_epoch, min(remaining, int(left / max(1e-6, progress.seconds_per_step))))
+    progress.phase, progress.reason = "final", reason
     progress.final_start, progress.final_stop = progress.step, progress.step + remaining
     progress.final_size = progress.final_largest = line.parameters
 
 
+def refine_at_last(line: Line) -> tuple[str, float, float]:
+    """Refines an input that is still coarse to full resolution before the final phase; (site, spent, refunded).
+
+    The size that growth reached is the one after that.
+    """
+    refined = line.refine()
+    line.progress.final_size = line.progress.final_largest = line.parameters
+    return refined
+
+
 def final_stretch(line: Line) -> None:
-    """One epoch of the final phase."""
-    progress = line.progress
+    """One epoch of the final phase; what it earns while connections are bought can be spent in the next."""
+    progress, shrinking = line.progress, _shrinking(line)
     steps = min(line.per_epoch, progress.final_stop - progress.step)
     stretch = {
         "start": progress.final_start,
@@ -34,15 +46,15 @@ def final_stretch(line: Line) -> None:
         "rate": line.settings.learning_rate,
         "with_probe": line.uses_probe,
     }
-    (line.measured, spent, largest), state = line.call(
-        "shrink", line.state, line.recipe, _shrinking(line), stretch
-    )
+    (line.measured, spent, largest), state = line.call("shrink", line.state, line.recipe, shrinking, stretch)
     progress.step += steps
     progress.steps_all += steps
     progress.parameter_steps += spent
     progress.parameter_steps_all += spent
     progress.final_largest = max(progress.final_largest, largest)
     line.set_state(state)
+    progress.final_earned += line.earn()
+    progress.balance = line.ledger.balance
 
 
 def settle(line: Line) -> tuple[float, float]:
@@ -54,13 +66,17 @@ def settle(line: Line) -> tuple[float, float]:
 
 
 def _shrinking(line: Line) -> Shrinking:
-    """The schedule: up to what the saved credits buy, then down to the limit or, without one, back to the size."""
-    progress = line.progress
-    saved = int(line.ledger.balance) if line.policy.grows else 0
-    return Shrinking(
+    """The schedule: up to what the credits buy, then down to the limit or, without one, back to the size."""
+    progress, settings = line.progress, line.settings
+    shrinking = Shrinking(
         start=progress.final_start,
         stop=progress.final_stop,
         size=progress.final_size,
-        peak=progress.final_size + saved,
-        limit=line.settings.max_parameters or progress.final_size,
+        peak=progress.final_largest,
+        limit=settings.max_parameters or progress.final_size,
     )
+    if not line.policy.grows or not shrinking.may_buy(progress.step):
+        return shrinking
+    affordable = progress.final_size + int(line.ledger.balance)
+    most = affordable if settings.overshoot is None else min(affordable, settings.overshoot)
+    return replace(shrinking, peak=max(progress.final_size, most))

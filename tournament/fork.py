@@ -1,4 +1,4 @@
-"""The work of a contender, free of Ray: train a line, survey a network, run a fork, shrink.
+"""The work of a contender, free of Ray: train a line, survey a network, start and train a fork, shrink.
 
 Everything is a function of plain arrays and numbers, so a retry on another worker gives the same answer, and
 one worker or ten give the same tables.
@@ -6,8 +6,7 @@ one worker or ten give the same tables.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,27 +16,38 @@ import torch
 from structnet.actions import ACTIONS, action_of
 from structnet.actions.base import Context, Proposal
 from structnet.actions.patch import random_twin
+from structnet.calibration import tempered_likelihoods
 from structnet.data import Split
 from structnet.diagnosis import diagnose
 from structnet.information import probe_information
+from structnet.kernels import pick_kernel
 from structnet.network import StructNet
 from structnet.seeds import stream
 from structnet.shrinking import Shrinking, shrink_steps
+from structnet.topology import Topology
 from structnet.train_state import TrainState
-from structnet.training import Recipe, batch_indices, constant, cosine, evaluate, train_steps
+from structnet.training import Diverged, Recipe, batch_indices, constant, cosine, evaluate, train_steps
+from structnet.triggers import Watches
+from tournament.screening import Bandit, Score, screen
 
 Arrays = Mapping[str, Any]
 SURVEY_IMAGES = 2048
+# Below this accuracy nobody asks for bits at a fitted temperature, and with fewer images none is fitted.
+TEMPERED_FROM, TEMPERED_IMAGES = 0.95, 200
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A network on the validation set. bits and probe_bits: (images,) log2-likelihoods of the true label."""
+    """A network on the validation set. bits: (images,) log2-likelihoods of the true label.
+
+    probe_bits: those of the probe, if asked for. tempered_bits: at a fitted temperature, where the accuracy is high.
+    """
 
     accuracy: float
     loss: float
     bits: np.ndarray
     probe_bits: np.ndarray | None = None
+    tempered_bits: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Survey:
 
     proposals: those that enter, best first. too_dear: the best site of every action that the balance does not
     cover. rewire: the plan of the second control. twin: the random twin of the best patch that enters. steps:
-    what screening cost, in optimizer steps.
+    what screening cost, in optimizer steps. sizes: what was aimed at, in parameters.
     """
 
     proposals: list[Proposal]
@@ -67,45 +77,84 @@ class Survey:
     saturated: int
     dead: int
     warnings: list[str]
+    sizes: tuple[int, ...]
 
 
 def train_line(
-    state: Arrays, train: Split, validation: Split, recipe: Recipe, steps: int, rate: float, with_probe: bool
-) -> tuple[Measured, list[float], dict[str, Any]]:
-    """Trains the winning line at a constant rate; returns its measure, the losses and the new state."""
-    line = TrainState.from_arrays(state, train.labels.device)
-    losses = train_steps(line, train, recipe, steps, constant(rate))
-    return measure(line, validation, with_probe=with_probe), losses.tolist(), line.to_arrays()
-
-
-def run_fork(
     state: Arrays,
-    proposal: Proposal | None,
     train: Split,
     validation: Split,
     recipe: Recipe,
     steps: int,
     rate: float,
     with_probe: bool,
-) -> tuple[Measured, dict[str, Any]]:
-    """Applies a proposal (None: nothing, a control or a survivor) and trains for so many steps."""
-    fork = TrainState.from_arrays(state, train.labels.device)
-    if proposal is not None:
-        fork = fork.edited(action_of(proposal.action).apply(fork.network, proposal))
-    train_steps(fork, train, recipe, steps, constant(rate))
-    return measure(fork, validation, with_probe=with_probe), fork.to_arrays()
+    watches: Watches = "loss",
+) -> tuple[Measured, list[float], dict[str, Any]]:
+    """Trains the winning line at a constant rate.
+
+    Returns its measure, the loss or the norm of the gradient of every step, and the new state.
+    """
+    line = TrainState.from_arrays(state, train.labels.device)
+    norms = torch.empty(steps, device=train.labels.device) if watches == "gradient_norm" else None
+    losses = train_steps(line, train, recipe, steps, constant(rate), norms=norms)
+    series = losses if norms is None else norms
+    return measure(line, validation, with_probe=with_probe), series.tolist(), line.to_arrays()
+
+
+def start_fork(state: Arrays, proposal: Proposal | None, device: torch.device | str) -> TrainState:
+    """A state of its own with a proposal applied; None adds nothing: a control or a survivor."""
+    fork = TrainState.from_arrays(state, device)
+    if proposal is None:
+        return fork
+    return fork.edited(action_of(proposal.action).apply(fork.network, proposal))
+
+
+def train_fork(fork: TrainState, train: Split, recipe: Recipe, steps: int, rate: float) -> None:
+    """Trains a fork alone and in place, with the kernel that it would have in a cohort. Raises Diverged."""
+    trained = seen_as(fork, fork.network.topology, training_kernel(fork.network))
+    train_steps(trained, train, recipe, steps, constant(rate))
+    fork.step = trained.step
+
+
+def training_kernel(network: StructNet) -> str:
+    """The kernel that a fork trains with, alone or in a cohort.
+
+    A cohort on a CPU has sparse rows for every link, while a network alone takes a dense matrix for a link that is
+    nearly full: the same numbers, but not the same bits. So here the rule for a single link is applied to a
+    network as a whole: if it is sparse, all its links are sparse rows wherever it trains; if not, it keeps its
+    own kernels, and trains alone.
+    """
+    device = network.values.device
+    if network.kernel != "auto" or device.type != "cpu":
+        return network.kernel
+    picked = pick_kernel(network.topology.possible(), 1, network.connection_count, device)
+    return picked if picked == "sparse_rows" else network.kernel
+
+
+def seen_as(state: TrainState, topology: Topology, kernel: str) -> TrainState:
+    """The same values and optimizer, in memory that is shared, under another topology and with another kernel."""
+    values, activation = state.network.values.detach(), state.network.activation
+    network = StructNet.from_parts(topology, values, activation=activation, kernel=kernel)
+    return TrainState(network, state.optimizer, state.step, state.born)
 
 
 def measure(state: TrainState, validation: Split, *, with_probe: bool = False) -> Measured:
-    """The network on the validation set, in bits per image; with the probe on the units that feed the output."""
-    found = evaluate(state.network, validation, with_features=with_probe)
-    probe = None
+    """The network on the validation set, in bits per image; with the probe on the units that feed the output.
+
+    Raises Diverged if some likelihood is not finite: such a network can be compared with none.
+    """
+    found = evaluate(state.network, validation, with_features=with_probe, with_logits=True)
+    if not np.isfinite(found.log2_likelihood).all():
+        raise Diverged("its logits are not finite")
+    probe = tempered = None
+    if found.logits is not None and found.accuracy >= TEMPERED_FROM and len(validation) >= TEMPERED_IMAGES:
+        tempered = tempered_likelihoods(found.logits, validation.labels).cpu().numpy()
     if with_probe and found.features is not None:
         features = torch.from_numpy(found.features)
         labels = validation.labels.cpu()
         classes = state.network.architecture[-1]
         probe = probe_information(features, labels, classes=classes).log2_likelihood
-    return Measured(found.accuracy, found.loss, found.log2_likelihood, probe)
+    return Measured(found.accuracy, found.loss, found.log2_likelihood, probe, tempered)
 
 
 def survey(
@@ -120,11 +169,14 @@ def survey(
     round_number: int,
     balance: float,
     candidates: int,
+    screening: str = "promise",
+    scores: Sequence[Score] = (),
 ) -> Survey:
     """Diagnoses a network and screens its growth sites by predicted gain: one backward pass for hundreds.
 
     sizes: parameters to aim at. rate: of the heats. balance: credits that decide what is affordable.
-    candidates: how many proposals may enter.
+    candidates: how many proposals may enter. screening: by which rule of tournament.screening; scores: those of
+    earlier rounds, for `thompson`.
     """
     line = TrainState.from_arrays(state, train.labels.device)
     images = min(SURVEY_IMAGES, len(train))
@@ -134,7 +186,10 @@ def survey(
     context = Context(line, diagnosis, sizes, rate, rng)
     found = [proposal for name in actions for proposal in ACTIONS[name].propose(context)]
     rewire = ACTIONS["rewire"].propose(context)
-    entering, too_dear = screen(found, sizes, balance, candidates)
+    bandit = None
+    if screening == "thompson":
+        bandit = Bandit(tuple(scores), stream(rng_seed, "thompson", round_number))
+    entering, too_dear = screen(found, sizes, balance, candidates, bandit)
     patch = next((proposal for proposal in entering if proposal.action == "patch"), None)
     return Survey(
         proposals=entering,
@@ -145,44 +200,8 @@ def survey(
         saturated=len(diagnosis.saturated),
         dead=len(diagnosis.dead),
         warnings=diagnosis.warnings,
+        sizes=sizes,
     )
-
-
-def screen(
-    found: list[Proposal], sizes: tuple[int, ...], balance: float, candidates: int
-) -> tuple[list[Proposal], list[Proposal]]:
-    """The proposals that enter, and the best site of every action that is too dear.
-
-    In order of predicted gain per parameter, but in three turns: the best affordable site of every action
-    whatever its promise - first-order gain compares connections, not actions -, then the best of every action
-    in every size class, then the rest.
-    """
-    promise = [proposal.predicted_gain / max(1, abs(proposal.parameters_added)) for proposal in found]
-    ranked = [found[index] for index in sorted(range(len(found)), key=lambda index: (-promise[index], index))]
-    affordable = [proposal for proposal in ranked if proposal.parameters_added <= balance]
-    dear = [proposal for proposal in ranked if proposal.parameters_added > balance]
-    sized, rest = _first_of_each(affordable, lambda proposal: (proposal.action, _size_class(proposal, sizes)))
-    best, others = _first_of_each(sized, lambda proposal: proposal.action)
-    too_dear, _ = _first_of_each(dear, lambda proposal: proposal.action)
-    return (best + others + rest)[:candidates], too_dear
-
-
-def _first_of_each(
-    ranked: list[Proposal], kind: Callable[[Proposal], Hashable]
-) -> tuple[list[Proposal], list[Proposal]]:
-    seen: set[Hashable] = set()
-    first: list[Proposal] = []
-    rest: list[Proposal] = []
-    for proposal in ranked:
-        (rest if kind(proposal) in seen else first).append(proposal)
-        seen.add(kind(proposal))
-    return first, rest
-
-
-def _size_class(proposal: Proposal, sizes: tuple[int, ...]) -> int:
-    """The size whose ratio to the proposal's is nearest to 1."""
-    added = max(1, abs(proposal.parameters_added))
-    return min(range(len(sizes)), key=lambda index: abs(math.log(sizes[index] / added)))
 
 
 def shrink(

@@ -15,7 +15,7 @@ from tournament.score import Gain, is_adoptable, surplus
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a fork when it is ranked. draw: a random number in [0, 1) of its own."""
+    """What is known of a fork when it is ranked, by its matured gain. draw: a random number in [0, 1) of its own."""
 
     gain: float
     score: float

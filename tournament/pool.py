@@ -2,7 +2,7 @@
 
 A job names a method of Contender and its arguments. `run` returns one outcome per job, in the order of the
 jobs, whatever ran where: so the number of workers changes no table. States stay where they are made; a pool
-hands out handles (`put`, `get`), and a job takes a handle as its first argument.
+hands out handles (`put`, `get`), and a job takes handles among its arguments, though not inside lists.
 """
 
 from __future__ import annotations
@@ -31,16 +31,24 @@ TASK_RETRIES = 2
 
 @dataclass(frozen=True)
 class Job:
-    """method of Contender, its arguments, and a name for Ray's dashboard."""
+    """method of Contender, its arguments, and a name for Ray's dashboard.
+
+    states: None for a method that returns a state or none, or how many there are in the list that it returns.
+    """
 
     method: str
     arguments: tuple[Any, ...]
     name: str = ""
+    states: int | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """report: what the method reported; state: a handle to the state it made; error: why there is no report."""
+    """What came of a job.
+
+    report: what the method reported; state: a handle to the state it made, or a list of a handle for each;
+    error: why there is no report.
+    """
 
     report: Any
     state: Any
@@ -48,9 +56,15 @@ class Outcome:
 
 
 class Pool(Protocol):
-    """What a tournament needs of its workers."""
+    """What a tournament needs of its workers.
+
+    device: of every worker. together: whether the forks of a heat train in cohorts; one by one they come to the
+    same in more time, which is for benchmarks and tests.
+    """
 
     workers: int
+    device: str
+    together: bool
 
     def put(self, value: Any) -> Any:
         """A handle that jobs take as an argument."""
@@ -66,7 +80,7 @@ class Pool(Protocol):
 
 
 def _attempt(contender: Contender, method: str, arguments: Sequence[Any]) -> tuple[tuple[Any, str], Any]:
-    """((report, ""), state), or ((None, one line), None) for whatever the job raised."""
+    """((report, ""), state or states), or ((None, one line), None) for whatever the job raised."""
     try:
         report, state = getattr(contender, method)(*arguments)
     except Exception as error:  # work that fails is an outcome; whoever asked for it decides what that means
@@ -78,8 +92,10 @@ class InlinePool:
     """Runs every job in this process, one after the other: no Ray, for notebooks and tests."""
 
     workers = 1
+    together = True
 
     def __init__(self, data: Dataset, device: str = "cpu") -> None:
+        self.device = device
         self._threads = torch.get_num_threads()
         self._contender = Contender(pack(data), device)
 
@@ -109,13 +125,21 @@ class _RayContender:
         self._device, self._name = device, name
         self._contender: Contender | None = None
 
-    def work(self, boxed_data: list[Any], method: str, *arguments: Any) -> tuple[tuple[Any, str], Any]:
-        """One job, as by `_attempt`. The handle to the data comes in a list, not to be fetched every time."""
+    def work(
+        self, boxed_data: list[Any], states: int | None, method: str, *arguments: Any
+    ) -> tuple[Any, ...]:
+        """One job, as by `_attempt`, with the states of a list as results of their own.
+
+        The handle to the data comes in a list, not to be fetched every time.
+        """
         if self._contender is None:
             import ray
 
             self._contender = Contender(ray.get(boxed_data[0]), self._device, self._name)
-        return _attempt(self._contender, method, arguments)
+        report, made = _attempt(self._contender, method, arguments)
+        if states is None:
+            return report, made
+        return report, *(made or [None] * states)
 
 
 class RayPool:
@@ -125,6 +149,8 @@ class RayPool:
     machine read it from there without a copy. An actor that dies is restarted and what it was doing is tried
     again, twice; then the job fails.
     """
+
+    together = True
 
     def __init__(
         self,
@@ -143,7 +169,7 @@ class RayPool:
                 "that ask for one, or for a fraction such as 0.5"
             )
         self._ray = ray
-        self.workers = workers
+        self.workers, self.device = workers, device
         available = ray.cluster_resources()
         for kind, wanted in (("CPU", workers * cpus_per_worker), ("GPU", workers * gpus_per_worker)):
             if wanted > available.get(kind, 0):
@@ -181,9 +207,10 @@ class RayPool:
         def submit(actor: int) -> None:
             index = waiting.popleft()
             job = jobs[index]
-            call = self._actors[actor].work.options(num_returns=2, name=job.name or job.method)
-            report, state = call.remote([self._data], job.method, *job.arguments)
-            running[report] = actor, index, state
+            results = 2 if job.states is None else 1 + job.states
+            call = self._actors[actor].work.options(num_returns=results, name=job.name or job.method)
+            report, *made = call.remote([self._data], job.states, job.method, *job.arguments)
+            running[report] = actor, index, made if job.states is not None else made[0]
             load[actor] += 1
 
         def fill() -> None:
@@ -216,7 +243,8 @@ class RayPool:
     def process_ids(self) -> list[int]:
         """The process of each actor."""
         calls = [
-            actor.work.options(num_returns=2).remote([self._data], "process_id")[0] for actor in self._actors
+            actor.work.options(num_returns=2).remote([self._data], None, "process_id")[0]
+            for actor in self._actors
         ]
         return [process for process, _ in self._ray.get(calls)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from structnet.data import Dataset
@@ -22,7 +22,11 @@ from structnet.train_state import TrainState
 class Progress:
     """round: the last one that ended. step: along the winning line. earned_until: the step up to which credits
     are in the balance. quiet_rounds: rounds in a row in which nothing was significant. phase: growing, final
-    or done. reason: why growth ended. final_size and final_largest: parameters when the final phase began, and at most.
+    or done. reason: why growth ended. final_size and final_largest: parameters when the final phase began, and at
+    most. final_earned: credits earned in it so far. audits: [action, steps, gain, gain in the end] of every audit
+    so far; scores: [action, size class, score] of every fork so far, where screening learns from them. scale: which of
+    the scales the input has. seconds_per_step: of the line, by the clock. best_accuracy: on validation after any round
+    so far, first in best_round. growths: [round, step, action, site] of what was adopted and added parameters.
     """
 
     round: int = 0
@@ -39,7 +43,15 @@ class Progress:
     final_stop: int = 0
     final_size: int = 0
     final_largest: int = 0
+    final_earned: float = 0.0
     seconds: float = 0.0
+    audits: list[list[Any]] = field(default_factory=list)
+    scores: list[list[Any]] = field(default_factory=list)
+    scale: int = 0
+    seconds_per_step: float = 0.0
+    best_accuracy: float = -1.0
+    best_round: int = 0
+    growths: list[list[Any]] = field(default_factory=list)
 
     def spend(self, steps: int, parameters: int, *, winning: bool) -> None:
         """Accounts for training: along the winning line, or a fork, control or screening beside it."""

@@ -10,7 +10,8 @@ from structnet.actions.base import Proposal
 from tournament.fork import Measured
 from tournament.heats import Entrant, Terms, Verdict
 from tournament.line import Line
-from tournament.score import score
+from tournament.market import price_now
+from tournament.score import score, surplus
 
 
 def bits_of(measured: Measured, entropy: float, estimator: str = "decoder") -> float:
@@ -33,10 +34,14 @@ def candidate_row(
     terms: Terms,
     eligible: bool,
     rng_seed: int,
+    audit: bool = False,
 ) -> dict[str, Any]:
-    """One fork in one heat. Gains are over the better control of the heat, on the images that choose."""
+    """One fork in one heat. Gains are over the better control of the heat, on the images that choose.
+
+    score and surplus are of the gain as it was measured; a fork is ranked by its gain times `maturity`. audit: whether
+    the row is of an audit, the heat after the last.
+    """
     measured, gain, probe = entrant.measured, entrant.gain, entrant.probe_gain
-    standing = entrant.standing
     has_probe = measured is not None and measured.probe_bits is not None
     return {
         "trial": trial,
@@ -54,8 +59,8 @@ def candidate_row(
         "information": bits_of(measured, entropy, terms.estimator) if measured else None,
         "gain": gain.bits if gain else None,
         "gain_se": gain.standard_error if gain else None,
-        "score": standing.score if standing else None,
-        "surplus": standing.surplus if standing else None,
+        "score": score(gain.bits, entrant.parameters_added, terms.score_floor) if gain else None,
+        "surplus": surplus(gain, entrant.parameters_added, terms.price, terms.bar.z) if gain else None,
         "information_probe": bits_of(measured, entropy, "probe") if measured and has_probe else None,
         "gain_probe": probe.bits if probe else None,
         "gain_probe_se": probe.standard_error if probe else None,
@@ -71,6 +76,9 @@ def candidate_row(
         "seconds": entrant.seconds,
         "status": "finished" if measured else "failed",
         "error": entrant.error or None,
+        "maturity": entrant.maturity,
+        "estimator": entrant.estimator,
+        "audit": audit,
     }
 
 
@@ -105,6 +113,7 @@ def unaffordable_row(
         "steps": 0,
         "rng_seed": rng_seed,
         "status": "unaffordable",
+        "audit": False,
     }
 
 
@@ -119,8 +128,12 @@ def round_row(
     verdict: Verdict | None,
     candidates: int,
     snapshot: str,
+    refined: str = "",
 ) -> dict[str, Any]:
-    """Where the winning line stands after a round. The gain is the winner's, on the images that judge."""
+    """Where the winning line stands after a round. The gain is the winner's, on the images that judge.
+
+    refined: from which resolution of the input to which, where that was the round.
+    """
     progress = line.progress
     winner = verdict.winner if verdict else None
     gain = verdict.gain if verdict else None
@@ -128,8 +141,8 @@ def round_row(
     return {
         "trial": trial,
         "round": progress.round,
-        "action": winner.action if winner else None,
-        "site": winner.site if winner else None,
+        "action": "refine_input" if refined else winner.action if winner else None,
+        "site": refined or (winner.site if winner else None),
         "architecture": list(line.arrays()["architecture"]),
         "parameters": line.parameters,
         "connections": line.connections,
@@ -139,6 +152,7 @@ def round_row(
         "gain": gain.bits if gain else None,
         "gain_se": gain.standard_error if gain else None,
         "score": score(gain.bits, added, line.settings.score_floor) if gain else None,
+        "price": price_now(line),
         "credits_earned": earned,
         "credits_spent": spent,
         "credits_refunded": refunded,

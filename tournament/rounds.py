@@ -7,13 +7,17 @@ from typing import Any
 
 from structnet.actions.base import Proposal
 from structnet.seeds import stream
+from tournament.audits import Auditor, run_audit
 from tournament.bracket import Heat, plan_heats
 from tournament.fork import Survey
 from tournament.heats import REWIRE, TRAIN, Entrant, Terms, Verdict, is_eligible, judge, run_heats
 from tournament.line import Line
+from tournament.market import price_now
+from tournament.maturity import Audit, learn
 from tournament.observer import Observer
 from tournament.records import bits_of, candidate_row, unaffordable_row
 from tournament.score import bar_for
+from tournament.screening import arm_of
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,13 @@ def play_round(line: Line, survey: Survey, trial: str, observer: Observer) -> Pl
         bar=bar_for(line.validation_images, line.progress.round, finalists),
         policy=line.policy,
         estimator=line.settings.information,
-        price=line.settings.price,
+        price=price_now(line),
         score_floor=line.settings.score_floor,
+        maturity=learn(Audit(*row) for row in line.progress.audits),
     )
     verdict, rows = _run(line, field, heats, terms, trial, observer)
+    if line.settings.screening == "thompson":
+        line.progress.scores += _scores(field, survey.sizes)
     rows += [
         unaffordable_row(
             proposal,
@@ -99,9 +106,27 @@ def enter(line: Line, survey: Survey) -> tuple[list[Entrant], list[Proposal]]:
 def _run(
     line: Line, field: list[Entrant], heats: list[Heat], terms: Terms, trial: str, observer: Observer
 ) -> tuple[Verdict, list[dict[str, Any]]]:
-    """The heats of a round; every fork's steps are accounted for, and every fork has a row per heat."""
+    """The heats of a round, and its audit; all steps are accounted for, and every fork has a row per heat."""
     rows: list[dict[str, Any]] = []
     verdict = Verdict(None, None, None)
+    auditor = Auditor(line.settings.audits, stream(line.rng_seed, "audits", line.progress.round))
+
+    def add_row(entrant: Entrant, number: int, steps: int, **facts: bool) -> None:
+        line.progress.spend(steps, line.parameters + entrant.parameters_added, winning=False)
+        rows.append(
+            candidate_row(
+                entrant,
+                trial=trial,
+                round_number=line.progress.round,
+                heat=number,
+                before=line.measured,
+                parameters_before=line.parameters,
+                entropy=line.entropy,
+                terms=terms,
+                rng_seed=line.rng_seed,
+                **facts,
+            )
+        )
 
     def end_of_heat(number: int, entrants: list[Entrant], is_last: bool) -> None:
         nonlocal verdict
@@ -110,24 +135,10 @@ def _run(
             if verdict.winner:
                 verdict.winner.won = True
         for entrant in entrants:
-            size = line.parameters + entrant.parameters_added
-            line.progress.spend(heats[number - 1].steps, size, winning=False)
-            rows.append(
-                candidate_row(
-                    entrant,
-                    trial=trial,
-                    round_number=line.progress.round,
-                    heat=number,
-                    before=line.measured,
-                    parameters_before=line.parameters,
-                    entropy=line.entropy,
-                    terms=terms,
-                    eligible=is_last and is_eligible(entrant, terms, line.ledger.affords),
-                    rng_seed=line.rng_seed,
-                )
-            )
+            eligible = is_last and is_eligible(entrant, terms, line.ledger.affords)
+            add_row(entrant, number, heats[number - 1].steps, eligible=eligible)
 
-    run_heats(
+    finalists = run_heats(
         line.workers,
         field,
         heats,
@@ -135,5 +146,24 @@ def _run(
         lambda number, forks: observer.heat_started(number, len(heats), forks),
         observer.fork_done,
         end_of_heat,
+        auditor.choose,
     )
+    if auditor.chosen:
+        controls = [entrant for entrant in finalists if entrant.control]
+        number = len(heats) + 1
+        observer.heat_started(number, number, len(controls) + len(auditor.chosen))
+        steps = max(1, round(line.settings.audit_factor * sum(heat.steps for heat in heats)))
+        audited = run_audit(line.workers, auditor.chosen, controls, steps, terms, observer.fork_done)
+        line.progress.audits += [list(audit) for audit in audited.audits]
+        for entrant, spent in audited.trained:
+            add_row(entrant, number, spent, eligible=False, audit=True)
     return verdict, rows
+
+
+def _scores(field: list[Entrant], sizes: tuple[int, ...]) -> list[list[Any]]:
+    """[action, size class, score] of every fork that entered, from the last heat that it ran in."""
+    return [
+        [*arm_of(entrant.proposal, sizes), entrant.standing.score]
+        for entrant in field
+        if entrant.proposal and entrant.standing and not entrant.stays
+    ]

@@ -52,6 +52,10 @@ class Gain:
     def upper(self, z: float) -> float:
         return self.bits + z * self.standard_error
 
+    def matured(self, factor: float) -> Gain:
+        """What it may become in the end, by a factor of tournament.maturity; a loss stays as it is."""
+        return Gain(factor * self.bits, factor * self.standard_error) if self.bits > 0 else self
+
 
 def gain_over(fork: np.ndarray, controls: list[np.ndarray], images: np.ndarray) -> Gain:
     """Gain of a fork on these images over the control that did better on them.

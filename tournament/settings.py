@@ -8,13 +8,26 @@ from typing import Any
 
 from structnet.errors import UserError
 from structnet.training import Recipe, steps_per_epoch
+from structnet.triggers import TRIGGERS
 from tournament.ledger import Economy
 from tournament.policy import policy_named
+from tournament.screening import SCREENINGS
 
-ACTIONS_OFFERED = ("patch", "widen", "insert_layer", "clone", "prune", "rewire_and_patch")
+ACTIONS_OFFERED = (
+    "patch",
+    "widen",
+    "insert_layer",
+    "clone",
+    "clone_vertical",
+    "highway",
+    "skip",
+    "proportional",
+    "residual_block",
+    "prune",
+    "rewire_and_patch",
+)
 GROWTH_L1 = 5e-5
 SMALLEST_BATCH, LARGEST_BATCH, LONGEST_ROUND = 8, 128, 100
-TRIGGERS = ("interval", "plateau")
 ESTIMATORS = ("decoder", "probe")
 
 
@@ -24,9 +37,15 @@ class Settings:
 
     epochs: length of the winning line; the learning rate anneals to its end. rounds: upper limit. round_steps:
     steps between two rounds. heat_steps: steps of a fork over all heats. candidates: forks in the first heat,
-    beside the controls and the twin. trigger: `interval`, or `plateau`: train in stretches of round_steps until
-    the loss stops falling. growth_share: the share of the line within which growth happens; the rest
-    belongs to the final phase. price: bits per thousand parameters. minutes: a limit on the wall time.
+    beside the controls and the twin. trigger: after `interval` round_steps end the training between two rounds;
+    the others of structnet.triggers are asked after every round_steps. growth_share: the share of the line within
+    which growth happens; the rest belongs to the final phase. overshoot: most parameters on the way; None for
+    what the credits buy. price: bits per thousand parameters. minutes: a limit on the wall time. audits: losers of
+    every round that are left running for audit_factor × heat_steps more, to learn factors of maturity. screening: by
+    which rule of tournament.screening proposals enter. scales: sides of square images in pixels, rising to that of
+    the data: the seed sees pooled images, and its input is refined to the next scale at equal shares of growth.
+    indefinite: growth ends neither with `rounds` nor with growth_share, but when the target accuracy or the limit is
+    reached or nothing more comes of it; then the final phase has all the epochs.
     """
 
     epochs: int = 20
@@ -38,6 +57,7 @@ class Settings:
     policy: str = "score"
     target_accuracy: float | None = None
     max_parameters: int | None = None
+    overshoot: int | None = None
     price: float = 0.005
     score_floor: int = 32
     information: str = "decoder"
@@ -45,6 +65,11 @@ class Settings:
     learning_rate: float = 0.012
     growth_share: float = 0.4
     minutes: float | None = None
+    audits: int = 0
+    audit_factor: float = 4.0
+    screening: str = "promise"
+    scales: tuple[int, ...] = ()
+    indefinite: bool = False
     recipe: Recipe = field(default_factory=Recipe)
     economy: Economy = field(default_factory=Economy)
 
@@ -55,8 +80,15 @@ class Settings:
         for name in ("epochs", "round_steps", "heat_steps", "candidates", "score_floor"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        if self.rounds < 0:
-            raise UserError(f"rounds is {self.rounds}, but must not be negative")
+        for name in ("rounds", "audits"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}, but must not be negative")
+        if self.audit_factor <= 0:
+            raise UserError(
+                f"audit_factor is {self.audit_factor}, but must be above 0: an audit is so many times heat_steps"
+            )
+        if self.screening not in SCREENINGS:
+            raise UserError(f"screening is '{self.screening}', but must be one of {', '.join(SCREENINGS)}")
         unknown = [name for name in self.actions if name not in ACTIONS]
         if unknown or not self.actions:
             raise UserError(f"actions are '{','.join(self.actions)}', but must be among {', '.join(ACTIONS)}")
@@ -66,8 +98,14 @@ class Settings:
             )
         if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
             raise UserError(f"target_accuracy is {self.target_accuracy}, but must be in (0, 1]: 0.97 is 97 %")
+        if self.indefinite and self.target_accuracy is None:
+            raise UserError("indefinite is on, but needs an end: give target_accuracy as well, such as 0.97")
         if self.trigger not in TRIGGERS:
             raise UserError(f"trigger is '{self.trigger}', but must be one of {', '.join(TRIGGERS)}")
+        if self.overshoot is not None and self.overshoot < 1:
+            raise UserError(
+                f"overshoot is {self.overshoot}, but must be at least 1: it is a number of parameters"
+            )
         if self.learning_rate <= 0:
             raise UserError(f"learning_rate is {self.learning_rate}, but must be above 0")
         if not 0 < self.growth_share <= 1:

@@ -24,17 +24,28 @@ def bench_links(
 
 
 def bench_tournament(
+    case: Annotated[str | None, typer.Option(help="overhead or heats. Default: both.")] = None,
     workers: Annotated[int, typer.Option(help="Ray workers.")] = 2,
     data_dir: opt.DataDir = None,
     dataset: Annotated[str, typer.Option(help="mnist, or any other dataset.")] = "mnist",
+    repeats: Annotated[
+        int | None, typer.Option(help="Timed pairs of tournaments of heats. Default: 3.")
+    ] = None,
     results: Annotated[
         str | None, typer.Option(help="Also write rows to the benchmarks table there.")
     ] = None,
 ) -> None:
-    """What a heat costs beside its training, and a fork to a worker and back."""
+    """What a tournament costs beside its training, and heats as cohorts against forks one by one."""
     from search.bench.tournament import run
 
-    run(workers=workers, dataset=dataset, data_dir=data_dir, results=results)
+    run(
+        case=case,
+        workers=workers,
+        dataset=dataset,
+        data_dir=data_dir,
+        repeats=repeats,
+        results=results,
+    )
 
 
 def bench_hunt(

@@ -40,11 +40,14 @@ def grow(
     candidates: Annotated[int | None, opt.growth("Forks in the first heat. Default: 16.")] = None,
     actions: Annotated[
         str | None,
-        opt.growth("Growth actions offered, with commas. Default: all."),
+        opt.growth(
+            "Growth actions offered, with commas. Default: patch, widen, insert_layer, clone, clone_vertical, highway, "
+            "skip, proportional, residual_block, prune, rewire_and_patch."
+        ),
     ] = None,
     trigger: Annotated[
         str | None,
-        opt.growth("When a round begins: interval or plateau. Default: interval."),
+        opt.growth("When to grow: interval, plateau, patience or gradient_variance. Default: interval."),
     ] = None,
     policy: Annotated[
         str | None,
@@ -57,6 +60,10 @@ def grow(
     max_parameters: Annotated[
         int | None,
         opt.growth("Bound on the final network, not on the path."),
+    ] = None,
+    overshoot: Annotated[
+        int | None,
+        opt.growth("Most parameters on the way there. Default: as many as the credits buy."),
     ] = None,
     income: Annotated[
         float | None,
@@ -82,6 +89,20 @@ def grow(
         str | None,
         opt.growth("Estimator that decides: decoder or probe. Default: decoder."),
     ] = None,
+    screening: Annotated[
+        str | None,
+        opt.growth(
+            "Who enters a round, by predicted gain or by what came of its kind: promise or thompson. Default: promise."
+        ),
+    ] = None,
+    audits: Annotated[
+        int | None,
+        opt.growth("Losers of a round left running, to learn what heats undervalue. Default: 0."),
+    ] = None,
+    audit_factor: Annotated[
+        float | None,
+        opt.growth("For so many times the steps of the heats. Default: 4."),
+    ] = None,
     learning_rate: Annotated[
         float | None,
         opt.training("Constant while growing, then annealed. Default: 0.012."),
@@ -98,6 +119,24 @@ def grow(
     shift: Annotated[
         int | None,
         opt.training("Augmentation: pixels each way. Default: 0."),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        opt.training("Share of a connection lost per step and unit of rate. Default: 0."),
+    ] = None,
+    rates: Annotated[
+        str | None,
+        opt.training(
+            "While growing: none, age (what is established at a fifth) or freeze (then not at all). Default: none."
+        ),
+    ] = None,
+    matures_after: Annotated[
+        int | None,
+        opt.training("Steps until a parameter is established. Default: three rounds with heats."),
+    ] = None,
+    freezes_after: Annotated[
+        int | None,
+        opt.training("Steps until a parameter is frozen. Default: 30 % of the winning line."),
     ] = None,
     minutes: Annotated[float | None, opt.training("Wall time at most.")] = None,
     repeats: Annotated[
