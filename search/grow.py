@@ -8,8 +8,9 @@ from pydantic import Field
 from rich.console import Console
 
 from search.experiment import Experiment
-from search.options import CommonOptions, defaults_for, merged
+from search.options import CommonOptions, defaults_for, merged, numbers
 from search.running import architecture_of, check_shift, load_data, on_ray, print_outcome, recorded, shape_of
+from structnet.errors import UserError
 
 if TYPE_CHECKING:
     from structnet.data import Dataset
@@ -51,6 +52,8 @@ class GrowOptions(CommonOptions):
     score_floor: int = 32
     information: str = "decoder"
     screening: str = "promise"
+    scales: str | None = None
+    indefinite: bool = False
     audits: int = 0
     audit_factor: float = 4.0
     learning_rate: float = 0.012
@@ -79,11 +82,10 @@ def run(given: dict[str, Any]) -> None:
     seed = seed_network(options, data, options.rng_seed)
     experiment = Experiment("grow", options, options.model_dump(mode="json"))
     console.print(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}", highlight=False)
-    console.print(
-        f"up to {options.rounds} rounds, {options.epochs} epochs, {options.workers} workers; "
-        f"experiment {experiment.name}",
-        highlight=False,
-    )
+    length = f"up to {options.rounds} rounds, {options.epochs} epochs"
+    if options.indefinite:
+        length = f"as many rounds as it takes, {options.epochs} epochs after them"
+    console.print(f"{length}, {options.workers} workers; experiment {experiment.name}", highlight=False)
     results = _grow_all(options, data, experiment, list(seeds), console)
     _summarise(results, options, experiment, console)
 
@@ -97,7 +99,7 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
 
     given = options.batch_size, options.round_steps, options.heat_steps
     batch_size, round_steps, heat_steps = fitted_lengths(len(data.train), options.epochs, *given)
-    shape = architecture_of(options.architecture, data)
+    shape = seed_shape(options, data)
     density = options.density
     if density is None:
         # Where few inputs leave less than it takes to reach every unit, the default is a little above that.
@@ -149,6 +151,8 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         score_floor=options.score_floor,
         information=options.information,
         screening=options.screening,
+        scales=scales_of(options),
+        indefinite=options.indefinite,
         audits=options.audits,
         audit_factor=options.audit_factor,
         learning_rate=options.learning_rate,
@@ -166,13 +170,32 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     )
 
 
+def scales_of(options: GrowOptions) -> tuple[int, ...]:
+    """The sides of the images in turn, or nothing for full resolution all the time; raises UserError."""
+    found = numbers("scales", options.scales or "")
+    if any(side != int(side) for side in found):
+        raise UserError(f"scales is '{options.scales}', but must be whole numbers of pixels such as 7,14,28")
+    return tuple(int(side) for side in found)
+
+
+def seed_shape(options: GrowOptions, data: Dataset) -> tuple[int, ...]:
+    """The groups of the seed: the architecture, with as many inputs as the coarsest images have; raises UserError."""
+    from structnet.scales import check_scales
+
+    shape, scales = architecture_of(options.architecture, data), scales_of(options)
+    if not scales:
+        return shape
+    check_scales(scales, data.input_shape)
+    return (data.input_shape[0] * scales[0] ** 2, *shape[1:])
+
+
 def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNet:
     """The sparse seed of one repetition, from options that are fitted to the data."""
     from structnet.network import StructNet
 
     assert options.density is not None
     return StructNet(
-        architecture_of(options.architecture, data),
+        seed_shape(options, data),
         options.density,
         rng_seed=rng_seed,
         allocation=options.allocation,
@@ -223,7 +246,7 @@ def _grow_one(
         tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, observer)
         result = tournament.run(resume=options.resume)
     experiment.end(trial, "finished", **final_columns(result))
-    _print_result(result, console)
+    _print_result(result, options.price, console)
     return result
 
 
@@ -287,7 +310,17 @@ def final_columns(result: Result) -> dict[str, Any]:
     }
 
 
-def _print_result(result: Result, console: Console) -> None:
+def _utilised(result: Result, price: float) -> str:
+    """One line on what became of the growth that was adopted."""
+    gone = sum(row["connections"] == 0 for row in result.utilisation)
+    redundant = sum(row["redundant"] for row in result.utilisation)
+    return (
+        f"Of {len(result.utilisation)} growths adopted, {gone} {'is' if gone == 1 else 'are'} gone by now and {redundant} "
+        f"could go for less than {price:g} bits per thousand parameters."
+    )
+
+
+def _print_result(result: Result, price: float, console: Console) -> None:
     from structnet.topology import parameters_dense
 
     dense = result.dense_architecture
@@ -298,6 +331,8 @@ def _print_result(result: Result, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if result.utilisation:
+        console.print(_utilised(result, price), highlight=False, soft_wrap=True)
     console.print(
         f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
         f"validation {result.dense[0].accuracy:.2%}, test {result.dense[1].accuracy:.2%}",

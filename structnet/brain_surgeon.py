@@ -12,62 +12,65 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import solve_triangular
 
 from structnet.diagnosis import Diagnosis
 from structnet.errors import UserError
 from structnet.network import StructNet
 
-MOST_PARAMETERS = 20_000  # with a thousand images W then takes 160 MB
+MOST_PARAMETERS = 20_000  # W then takes 40 MB
 DAMPING = 1e-2  # λ, as a share of the mean diagonal of the Fisher without it
 
 
 @dataclass(frozen=True)
 class Surgeon:
-    """values: (parameters,), connections first. root: W, (parameters, n) float64. damping: λ, above 0."""
+    """values: (parameters,), connections first. root: W, (parameters, n). damping: λ, above 0. All float64, on torch:
+    numpy would compute with as many threads as there are, and give other bits with every number of them.
+    """
 
-    values: np.ndarray
-    root: np.ndarray
+    values: torch.Tensor
+    root: torch.Tensor
     damping: float
     connections: int
 
     @classmethod
-    def of(cls, values: np.ndarray, gradients: np.ndarray, damping: float, connections: int) -> Surgeon:
+    def of(cls, values: torch.Tensor, gradients: torch.Tensor, damping: float, connections: int) -> Surgeon:
         """gradients: (parameters, n), one column for each image."""
-        scaled = gradients / np.sqrt(gradients.shape[1])
-        inner = scaled.T @ scaled
-        inner[np.diag_indices(len(inner))] += damping
-        root = solve_triangular(np.linalg.cholesky(inner), scaled.T, lower=True).T
+        scaled = gradients / gradients.shape[1] ** 0.5
+        inner = scaled.t() @ scaled
+        inner.diagonal().add_(damping)
+        factor = torch.linalg.cholesky(inner)
+        root = torch.linalg.solve_triangular(factor, scaled.t(), upper=False).t()
         return cls(values, root, damping, connections)
 
     def worth(self) -> np.ndarray:
         """(connections,) nats that the loss rises by without each connection, the others making up for it."""
-        diagonal = (1 - np.square(self.root[: self.connections]).sum(axis=1)) / self.damping
-        return self.values[: self.connections] ** 2 / (2 * diagonal)
+        diagonal = (1 - self.root[: self.connections].square().sum(dim=1)) / self.damping
+        return (self.values[: self.connections].square() / (2 * diagonal)).numpy()
 
     def without(self, gone: np.ndarray) -> np.ndarray:
         """(parameters,) values with these connections at exactly 0 and the others moved to make up for them."""
-        pull = self._pull(gone) / self.damping
-        values = self.values + self.root @ (self.root[gone].T @ pull)
-        values[gone] = 0.0
-        return values
+        where = torch.from_numpy(gone)
+        pull = self._pull(where) / self.damping
+        values = self.values + self.root @ (self.root[where].t() @ pull)
+        values[where] = 0.0
+        return values.numpy()
 
     def loss_without(self, gone: np.ndarray) -> float:
         """Nats that the loss rises by, to second order, when all of these go together."""
-        return 0.5 * float(self.values[gone] @ self._pull(gone))
+        where = torch.from_numpy(gone)
+        return 0.5 * float(self.values[where] @ self._pull(where))
 
-    def _pull(self, gone: np.ndarray) -> np.ndarray:
-        """(gone,) the solution of F⁻¹[S, S] x = w_S."""
-        rows = self.root[gone]
-        inverse = (np.eye(len(gone)) - rows @ rows.T) / self.damping
-        return np.linalg.solve(inverse, self.values[gone])
+    def _pull(self, where: torch.Tensor) -> torch.Tensor:
+        """(gone,) the solution of F⁻¹[S, S] x = w_S, by the same identity: n equations, however many go."""
+        rows, own = self.root[where], self.values[where]
+        inner = torch.eye(rows.shape[1], dtype=rows.dtype) - rows.t() @ rows
+        return self.damping * (own + rows @ torch.linalg.solve(inner, rows.t() @ own))
 
 
-def surgeon(network: StructNet, diagnosis: Diagnosis, *, images: int = 512) -> Surgeon:
+def surgeon(network: StructNet, diagnosis: Diagnosis, *, images: int = 256) -> Surgeon:
     """The surgeon of a network, from the first so many images of a diagnosis of it.
 
-    It takes time in proportion to parameters × images²: for 4,000 parameters and 512 images, half a second. Raises
-    UserError for a network that is too large for it.
+    It takes time in proportion to parameters × images². Raises UserError for a network that is too large for it.
     """
     parameters = network.parameter_count
     if parameters > MOST_PARAMETERS:
@@ -75,9 +78,9 @@ def surgeon(network: StructNet, diagnosis: Diagnosis, *, images: int = 512) -> S
             f"the network has {parameters:,} parameters, but the exact optimal brain surgeon is for at most "
             f"{MOST_PARAMETERS:,}: sell by w²·√v or magnitude"
         )
-    gradients = per_image_gradients(network, diagnosis, images).numpy()
-    typical = float(np.square(gradients).mean())
-    values = network.values.detach().double().cpu().numpy()
+    gradients = per_image_gradients(network, diagnosis, images)
+    typical = float(gradients.square().mean())
+    values = network.values.detach().double().cpu()
     return Surgeon.of(values, gradients, DAMPING * typical or 1.0, network.connection_count)
 
 

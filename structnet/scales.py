@@ -55,7 +55,9 @@ def check_scales(sides: Sequence[int], shape: Sequence[int]) -> None:
         raise UserError(f"scales are for square images, but this dataset has {given}: leave them out")
     named, full = ",".join(map(str, sides)), shape[1]
     if not sides or sides[0] < 1 or sides[-1] != full:
-        raise UserError(f"scales are '{named}', but must be sides of at least 1 that end in {full}, that of the images")
+        raise UserError(
+            f"scales are '{named}', but must be sides of at least 1 that end in {full}, that of the images"
+        )
     if any(before >= after or after % before for before, after in pairwise(sides)):
         raise UserError(
             f"scales are '{named}', but must rise, and each must divide the next: choose among the divisors of {full}"
@@ -72,7 +74,7 @@ def zoom(shape: Sequence[int], inputs: int) -> int:
         return 1
     if len(shape) != 3 or shape[1] % factor or shape[2] % factor or prod(shape) != inputs * factor**2:
         raise UserError(
-            f"a network of {inputs} inputs does not fit inputs of {'×'.join(map(str, shape))}: give one of {prod(shape)}"
+            f"a network of {inputs} inputs does not fit data of {'×'.join(map(str, shape))}: give one of {prod(shape)}"
         )
     return factor
 
@@ -105,12 +107,12 @@ def refine_input(network: StructNet, channels: int, height: int, width: int, fac
     It computes of fine images exactly what the network computed of them average-pooled. Skip links that start
     at the input are refined like any other.
 
-    Every fine pixel and connection has the coarse one as its origin, so origins repeat (`Edit.freed` does not
-    apply), and `TrainState.edited` gives a whole family the age and the moments of its parent. For the moments
-    that is the right scale: a child's gradient is error × its own pixel, whatever its value, and the mean of
-    that over a family is error × coarse pixel, the parent's gradient. So the first moment, linear in the
-    gradient, is exact on average, and the second is a lower bound, exact where the fine pixels agree. What
-    does change is the pace: one step of Adam moves a family as a whole factor² times as far as its parent.
+    Every fine pixel and connection has the coarse one as its origin, so origins repeat, and `TrainState.edited`
+    gives a whole family the age and the moments of its parent. For the moments that is the right scale: a
+    child's gradient is error × its own pixel, whatever its value, and the mean of that over a family is error ×
+    coarse pixel, the parent's gradient. So the first moment, linear in the gradient, is exact on average, and
+    the second is a lower bound, exact where the fine pixels agree. What does change is the pace: one step of
+    Adam moves a family as a whole factor² times as far as its parent.
 
     Raises UserError if the images are not what the network takes.
     """

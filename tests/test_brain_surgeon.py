@@ -20,7 +20,7 @@ from structnet.training import evaluate
 
 def test_two_connections_by_hand() -> None:
     """F = [[1, 1], [1, 1]] + I = [[2, 1], [1, 2]], whose inverse is [[2, −1], [−1, 2]] ÷ 3."""
-    found = Surgeon.of(np.array([1.0, 2.0]), np.array([[1.0], [1.0]]), 1.0, 2)
+    found = Surgeon.of(torch.tensor([1.0, 2.0]).double(), torch.ones(2, 1).double(), 1.0, 2)
     assert found.worth() == pytest.approx([1 / (2 * 2 / 3), 4 / (2 * 2 / 3)])
     assert found.without(np.array([0])) == pytest.approx([0.0, 2.5])
     assert found.loss_without(np.array([0])) == pytest.approx(0.75)
@@ -33,7 +33,7 @@ def test_no_other_move_of_those_that_stay_costs_less(seed: int, gone: int, image
     gradients = rng.standard_normal((6, images))
     hessian = gradients @ gradients.T / images + 0.1 * np.eye(6)
     start = rng.standard_normal(6)
-    found = Surgeon.of(start, gradients, 0.1, 6)
+    found = Surgeon.of(torch.from_numpy(start), torch.from_numpy(gradients), 0.1, 6)
     where = rng.choice(6, gone, replace=False)
 
     def loss(values: np.ndarray) -> float:
@@ -71,7 +71,7 @@ def test_it_takes_more_away_for_the_same_loss_than_magnitude(trained: StructNet)
     data = load_dataset("digits")
     diagnosis = diagnose(trained, data.train.images, data.train.labels)
     found = surgeon(trained, diagnosis)
-    magnitude = np.abs(found.values[: found.connections])
+    magnitude = found.values[: found.connections].abs().numpy()
     count = found.connections // 4
     losses = {}
     for name, order in (("surgeon", np.argsort(found.worth())), ("magnitude", np.argsort(magnitude))):

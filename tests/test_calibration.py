@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from structnet import StructNet
 from structnet.calibration import fitted_scale, tempered_likelihoods
+from structnet.data import load_dataset
 from structnet.information import log2_of_labels
+from structnet.train_state import TrainState
+from structnet.training import Recipe, constant, train_steps
+from tournament.fork import measure
 
 
 def case(images: int = 4000, scale: float = 1.0, rng_seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,3 +73,23 @@ def test_logits_that_say_nothing_and_too_few_images() -> None:
     assert torch.equal(tempered_likelihoods(torch.zeros(2, 4), labels), torch.full((4,), -1.0).double())
     with pytest.raises(ValueError, match="there are 3 images"):
         tempered_likelihoods(torch.zeros(2, 3), labels[:3])
+
+
+def test_a_network_that_is_ten_times_as_sure_has_the_same_bits() -> None:
+    digits = load_dataset("digits")
+    state = TrainState.fresh(StructNet([64, 32, 10], 1.0, rng_seed=0))
+    plain = measure(state, digits.validation)
+    assert plain.tempered_bits is None, "an untrained network is far from the end"
+    train_steps(state, digits.train, Recipe(32), 300, constant(1e-2))
+    plain = measure(state, digits.validation)
+    topology, values = state.network.topology, state.network.values.detach()
+    last = topology.group_of(topology.target) == 2
+    with torch.no_grad():
+        values[: topology.connections][torch.from_numpy(last)] *= 10
+        values[topology.connections + 32 :] *= 10
+    sure = measure(state, digits.validation)
+    assert sure.accuracy == plain.accuracy
+    assert sure.bits.mean() < plain.bits.mean() - 0.1
+    assert plain.tempered_bits is not None and sure.tempered_bits is not None
+    np.testing.assert_allclose(sure.tempered_bits, plain.tempered_bits, atol=1e-4)
+    assert sure.tempered_bits.mean() > sure.bits.mean() + 0.1

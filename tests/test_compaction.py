@@ -146,7 +146,7 @@ def test_parts_of_a_later_version_are_left_alone_with_what_is_new_in_them(tmp_pa
 def test_parts_of_an_earlier_version_have_null_in_columns_that_came_later(tmp_path: Path) -> None:
     writer = ended(str(tmp_path))
     keys = {"trial": "", "round": 1, "heat": 1, "candidate": 0}
-    flags = dict.fromkeys(("control", "affordable", "eligible", "survived", "won"), True)
+    flags = dict.fromkeys(("control", "affordable", "eligible", "survived", "won", "audit"), True)
     path = Path(writer.write("candidates", "round-0001", [keys | flags]))
     pq.write_table(pq.ParquetFile(path).read().drop_columns("won"), path)
     writer.write("candidates", "round-0002", [keys | flags | {"round": 2}])

@@ -11,7 +11,7 @@ from structnet.actions.base import Proposal
 from structnet.training import Recipe
 from tournament.bracket import Heat
 from tournament.fork import Measured, Report
-from tournament.heats import Entrant, Terms, deal, judge, run_heats
+from tournament.heats import Entrant, Terms, deal, judge, rank, run_heats
 from tournament.policy import POLICIES
 from tournament.pool import Job, Outcome
 from tournament.score import bar_for
@@ -278,3 +278,34 @@ def test_a_fork_that_kills_its_worker_takes_no_others_with_it() -> None:
 def test_who_drops_out_holds_no_state() -> None:
     field = two_heats(Script(LEVELS))
     assert [entrant.state for entrant in field] == ["train trained", "a trained", "b trained", None, None]
+
+
+def measured(accuracy: float, level: float, tempered: float | None) -> Measured:
+    """Bits around these levels, plain and at a fitted temperature, with the same noise."""
+    noise = np.random.default_rng(0).normal(0, 0.1, IMAGES)
+    return Measured(accuracy, 1.0, level + noise, None, None if tempered is None else tempered + noise)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "estimator", "decided", "gain"),
+    [(0.98, "decoder", "tempered", 0.05), (0.97, "decoder", "decoder", -0.2), (0.98, "probe", "probe", -0.2)],
+)
+def test_near_the_end_bits_are_compared_at_the_temperature_of_each(
+    accuracy: float, estimator: str, decided: str, gain: float
+) -> None:
+    """A fork that is too sure of itself, but knows more than the controls."""
+    terms = Terms(Recipe(), 1e-3, bar_for(IMAGES, 1, 1), POLICIES["score"], estimator, 0.01, 32)
+    field = [
+        Entrant(
+            0, "train", "", None, "state", control=True, stays=True, measured=measured(accuracy, -0.3, -0.15)
+        ),
+        Entrant(1, "rewire", "", None, "state", control=True, stays=True, measured=measured(0.9, -0.5, None)),
+        Entrant(2, "fork", "", proposal("fork", 40, 0.1), "state", measured=measured(0.98, -0.5, -0.1)),
+    ]
+    rank(field, terms)
+    assert [entrant.estimator for entrant in field] == [decided] * 3
+    assert field[2].gain is not None
+    assert field[2].gain.bits == pytest.approx(gain)
+    verdict = judge(field, terms, ENTROPY, lambda added: True)
+    assert (verdict.winner is field[2]) == (gain > 0)
+    assert verdict.control is field[0]

@@ -65,16 +65,16 @@ def digits() -> Dataset:
     return load_dataset("digits")
 
 
-def traded(data: Dataset, price: float) -> Tournament:
-    """A market with far more rounds than it should need, at a constant price from the first step on."""
+def traded(data: Dataset, price: float, rounds: int) -> Tournament:
+    """A market of at most so many rounds, with all the credits it can want."""
     tournament = Tournament(
         StructNet([64, 16, 10], 0.1, rng_seed=0, ensure_paths=True),
         data,
         economy=Economy(opening_credits=1e6),
         policy="surplus",
         price=price,
-        rounds=200,
-        epochs=80,
+        rounds=rounds,
+        epochs=rounds,
         growth_share=1.0,
         round_steps=10,
         heat_steps=20,
@@ -87,7 +87,7 @@ def traded(data: Dataset, price: float) -> Tournament:
 def test_trading_ends_by_itself_within_its_bound(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tournament.market.OPENING_SHARE", 1.0)
     price = 0.3
-    tournament = traded(digits, price)
+    tournament = traded(digits, price, 80)  # far more rounds than it should need
     rounds = tournament.rounds
     assert {row["price"] for row in rounds} == {price}
     assert tournament.line.progress.reason == "nothing significant was left in 3 rounds"
@@ -100,6 +100,6 @@ def test_trading_ends_by_itself_within_its_bound(digits: Dataset, monkeypatch: p
 
 
 def test_a_higher_price_makes_a_smaller_network(digits: Dataset) -> None:
-    cheap, dear = traded(digits, 0.02), traded(digits, 2.0)
+    cheap, dear = traded(digits, 0.02, 10), traded(digits, 2.0, 10)
     assert dear.line.parameters < cheap.line.parameters
     assert dear.rounds[0]["price"] < dear.rounds[-1]["price"] == 2.0

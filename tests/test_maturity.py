@@ -20,9 +20,8 @@ def test_factors_by_hand() -> None:
 
     All: (0.9 + 0.2) ÷ (0.3 + 0.2) = 2.2. Widen: (0.8 + 0.44) ÷ (0.1 + 0.2); patch: (0.1 + 0.44) ÷ (0.2 + 0.2).
     """
-    found = learn(
-        [Audit("widen", 50, 0.1, 0.8), Audit("patch", 50, 0.15, 0.1), Audit("patch", 50, 0.05, 0.0)]
-    )
+    audits = [Audit("widen", 50, 0.1, 0.8), Audit("patch", 50, 0.15, 0.1), Audit("patch", 50, 0.05, 0.0)]
+    found = learn(audits, prior=2)
     assert found.factor("skip", 50) == pytest.approx(2.2)
     assert found.factor("widen", 50) == pytest.approx(1.24 / 0.3)
     assert found.factor("patch", 50) == pytest.approx(0.54 / 0.4)
@@ -39,21 +38,22 @@ def test_many_audits_outweigh_the_prior() -> None:
         learn([Audit("widen", 50, 0.1, 0.5)] * n + [Audit("patch", 50, 0.1, 0.1)] * n) for n in (1, 500)
     )
     assert few.factor("widen", 50) < many.factor("widen", 50)
-    assert many.factor("widen", 50) == pytest.approx(5.0, rel=0.01)
-    assert many.factor("patch", 50) == pytest.approx(1.0, rel=0.01)
+    assert many.factor("widen", 50) == pytest.approx(5.0, rel=0.02)
+    assert many.factor("patch", 50) == pytest.approx(1.0, rel=0.05)
 
 
 def test_what_only_lost_is_not_written_off() -> None:
     assert learn([Audit("clone", 50, 0.1, -9.0)]).factor("clone", 50) == FLOOR
 
 
-def test_a_loss_in_the_heat_that_becomes_a_gain_is_a_large_factor() -> None:
-    """Structure often loses at first: the ratio of the sums would have the wrong sign."""
-    found = learn([Audit("insert_layer", 50, -0.2, 0.4), Audit("patch", 50, 0.2, 0.2)])
-    assert found.factor("insert_layer", 50) > found.factor("patch", 50) >= 1
+def test_a_loss_in_the_heat_says_nothing_of_how_gains_grow() -> None:
+    gains = [Audit("insert_layer", 50, 0.1, 0.3), Audit("patch", 50, 0.2, 0.2)]
+    losses = [Audit("insert_layer", 50, -0.1, 0.4), Audit("clone", 50, -0.2, -0.2)]
+    assert learn(gains + losses) == learn(gains)
+    assert learn(losses).factor("insert_layer", 50) == 1.0
 
 
-gains = st.floats(-5, 5, allow_nan=False)
+gains = st.one_of(st.floats(-5, -1e-6), st.just(0.0), st.floats(1e-6, 5))
 audits = st.lists(
     st.builds(Audit, st.sampled_from(["a", "b", "c"]), st.sampled_from([50, 200]), gains, gains)
 )

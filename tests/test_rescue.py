@@ -92,7 +92,8 @@ def test_the_static_arm_is_plain_training() -> None:
     assert result.information == pytest.approx(entropy - measured.loss / np.log(2))
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+# The start has one hidden group, and a vertical clone needs a second one.
+@pytest.mark.parametrize("mechanism", sorted({*MECHANISMS} - {"clone_vertical"}))
 def test_every_mechanism_adds_within_its_budget_and_random_adds_as_many(mechanism: str) -> None:
     arms = run(plan(mechanism=mechanism))
     start = StructNet([16, 10, 3], 0.15, rng_seed=3)

@@ -136,5 +136,4 @@ def test_a_resumed_run_remembers_the_scores(digits: Dataset, tmp_path: Path) -> 
     assert resumed.progress.scores == whole.progress.scores
     first = [row for row in whole.candidates if row["round"] == 1 and row["heat"] == 1 and row["affordable"]]
     forks = [row for row in first if not row["control"] and row["action"] != "patch:random"]
-    scores = [score for score in whole.progress.scores[: len(forks)]]
-    assert [score[0] for score in scores] == [row["action"] for row in forks]
+    assert [score[0] for score in whole.progress.scores[: len(forks)]] == [row["action"] for row in forks]

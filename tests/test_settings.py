@@ -49,6 +49,9 @@ def test_lengths_are_always_possible(images: int, epochs: int) -> None:
         {"heat_steps": 0},
         {"candidates": 0},
         {"rounds": -1},
+        {"audits": -1},
+        {"audit_factor": 0.0},
+        {"screening": "luck"},
         {"actions": ("teleport",)},
         {"actions": ()},
         {"policy": "luck"},
@@ -82,6 +85,12 @@ def grown_with(**options: Any) -> Settings:
 def test_grow_has_every_trigger() -> None:
     for name in TRIGGERS:
         assert grown_with(trigger=name).trigger == name
+
+
+def test_grow_passes_audits_and_screening_on() -> None:
+    given = grown_with(audits=2, audit_factor=1.5, screening="thompson")
+    assert (given.audits, given.audit_factor, given.screening) == (2, 1.5, "thompson")
+    assert (grown_with().audits, grown_with().screening) == (0, "promise")
 
 
 def test_grow_passes_regularisation_and_rates_on() -> None:

@@ -21,6 +21,7 @@ from structnet.shrinking import Shrinking
 from structnet.train_state import TrainState
 from structnet.training import Recipe
 from structnet.triggers import Watches
+from structnet.utilisation import Utilisation, utilisation
 from tournament import fork, fork_cohorts
 from tournament.fork import Arrays, Measured, Report, Survey
 
@@ -156,6 +157,11 @@ class Contender:
         line = TrainState.from_arrays(state, self.splits[split].labels.device)
         seen = self._split(split, line.network.architecture)
         return fork.measure(line, seen, with_probe=with_probe), None
+
+    def utilisation(self, state: Arrays, steps: Sequence[int]) -> tuple[list[Utilisation], None]:
+        """What is left of the growths of these steps, and what it is worth on the validation set."""
+        line = TrainState.from_arrays(state, self.splits["train"].labels.device)
+        return utilisation(line, self._split("validation", line.network.architecture), steps), None
 
     def train_dense(
         self, architecture: tuple[int, ...], recipe: Recipe, steps: int, rate: float

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from structnet.data import Dataset
+from structnet.errors import UserError
 from structnet.network import StructNet
+from structnet.scales import check_scales
 from structnet.tables import TableWriter
 from structnet.topology import dense_opponent
 from structnet.train_state import TrainState
-from tournament.final_phase import final_stretch, settle, start_final_phase
+from tournament.final_phase import final_stretch, refine_at_last, settle, start_final_phase
 from tournament.fork import Measured
 from tournament.ledger import Economy
 from tournament.line import Line
@@ -28,6 +30,7 @@ from tournament.rounds import Played, play_round
 from tournament.settings import Settings, check_limit, fitted_settings
 
 QUIET_ROUNDS = 3
+PLATEAU_ROUNDS = 10
 
 
 @dataclass
@@ -35,7 +38,8 @@ class Result:
     """What a tournament ends with. rounds: rows of the table, from this run. measured, test: on validation, test.
 
     information: bits on validation. dense: the dense network of about the same size, trained for as many
-    steps, on validation and test.
+    steps, on validation and test. utilisation: what became of each growth that was adopted, as in
+    structnet.utilisation, with its round, action and site.
     """
 
     network: StructNet
@@ -47,15 +51,16 @@ class Result:
     information: float
     dense_architecture: tuple[int, ...]
     dense: tuple[Measured, Measured]
+    utilisation: list[dict[str, Any]]
     snapshot: str
 
 
 class Tournament:
     """Grows a network on a dataset.
 
-    network: the seed. economy and options: fields of Settings, with lengths that are not given fitted to the
-    data; or `settings` as a whole. pool: where forks
-    run; None for this process. writer and checkpoint: where tables and snapshots go; None for nowhere.
+    network: the seed; with scales, of as many inputs as the coarsest images have numbers. economy and options:
+    fields of Settings, with lengths that are not given fitted to the data; or `settings` as a whole. pool: where
+    forks run; None for this process. writer and checkpoint: where tables and snapshots go; None for nowhere.
     heartbeat: called with every row of the rounds table.
     """
 
@@ -77,6 +82,14 @@ class Tournament:
         self.network, self.data, self.pool = network, data, pool
         self.settings = settings or fitted_settings(len(data.train), economy=economy or Economy(), **options)
         check_limit(self.settings, data.classes)
+        if self.settings.scales:
+            check_scales(self.settings.scales, data.input_shape)
+            coarsest = data.input_shape[0] * self.settings.scales[0] ** 2
+            if network.architecture[0] != coarsest:
+                raise UserError(
+                    f"the seed has {network.architecture[0]} inputs, but with scales from {self.settings.scales[0]} it "
+                    f"must have {coarsest}: it sees the coarsest images first"
+                )
         self.writer, self.checkpoint, self.trial = writer, checkpoint, trial
         self.observer = observer or Observer()
         self.heartbeat = heartbeat or (lambda row: None)
@@ -101,7 +114,12 @@ class Tournament:
                 self._stop_growing_if_done()
                 self._end_round("opened")
             while self.line.progress.phase == "growing":
-                self._round()
+                if self.line.refinement_due():
+                    self._refine()
+                else:
+                    self._round()
+            if self.line.is_coarse:
+                self._refine()
             while self.line.progress.phase == "final":
                 self._final_stretch()
             return self._result()
@@ -117,14 +135,35 @@ class Tournament:
         earned = line.earn()
         survey = line.survey()
         self.observer.surveyed(survey)
+        born = line.progress.step
         played = play_round(line, survey, self.trial, self.observer)
         self._write("candidates", played.rows)
         self.candidates += played.rows
+        winner = played.verdict.winner
+        if winner is not None and winner.parameters_added > 0:
+            line.progress.growths.append([line.progress.round, born, winner.action, winner.site])
+        if line.measured.accuracy > line.progress.best_accuracy:
+            line.progress.best_accuracy, line.progress.best_round = (
+                line.measured.accuracy,
+                line.progress.round,
+            )
         line.progress.quiet_rounds += 1
         if played.decision != "nothing_significant":
             line.progress.quiet_rounds = 0
         self._stop_growing_if_done()
         self._end_round(played.decision, earned=earned, played=played)
+
+    def _refine(self) -> None:
+        """A round in which nothing but the resolution of the input changes."""
+        line = self.line
+        line.progress.round += 1
+        line.progress.quiet_rounds = 0
+        if line.progress.phase == "growing":
+            site, spent, refunded = line.refine()
+            self._stop_growing_if_done()
+        else:
+            site, spent, refunded = refine_at_last(line)
+        self._end_round("adopted", spent=spent, refunded=refunded, refined=site)
 
     def _stop_growing_if_done(self) -> None:
         reason = self._reason_to_stop()
@@ -140,11 +179,16 @@ class Tournament:
             return f"the target accuracy of {target:.4g} is reached"
         if limit is not None and line.parameters >= limit:
             return f"the limit of {limit:,} parameters is reached"
-        if line.progress.round >= settings.rounds:
+        if settings.indefinite:
+            if line.progress.round - line.progress.best_round >= PLATEAU_ROUNDS:
+                return f"the accuracy has not risen in {PLATEAU_ROUNDS} rounds"
+        # While it grows, every scale that it has gone through was a round of its own.
+        elif line.progress.round - line.progress.scale >= settings.rounds:
             return f"all {settings.rounds} rounds are done"
-        if line.progress.step >= settings.growth_share * line.total_steps:
+        elif line.progress.step >= settings.growth_share * line.total_steps:
             return "the share of the training that is for growth is used up"
-        at_price = price_now(line) >= settings.price
+        # While the images are coarse, finer ones are still to come that more may be learned from.
+        at_price = price_now(line) >= settings.price and not line.is_coarse
         if line.policy.grows and at_price and line.progress.quiet_rounds >= QUIET_ROUNDS:
             return f"nothing significant was left in {QUIET_ROUNDS} rounds"
         if settings.minutes and self.clock.seconds() >= 60 * settings.minutes * settings.growth_share:
@@ -173,6 +217,7 @@ class Tournament:
         spent: float = 0.0,
         refunded: float = 0.0,
         played: Played | None = None,
+        refined: str = "",
     ) -> None:
         """Writes the row, then the snapshot: a run that dies in between repeats the round, and replaces the row."""
         line = self.line
@@ -187,6 +232,7 @@ class Tournament:
             verdict=played.verdict if played else None,
             candidates=played.entered if played else 0,
             snapshot=self._snapshot(),
+            refined=refined,
         )
         self.rounds.append(row)
         self._write("rounds", [row])
@@ -198,7 +244,7 @@ class Tournament:
     def _result(self) -> Result:
         line = self.line
         test, _ = line.call("measure", line.state, "test")
-        architecture = dense_opponent(self.network.architecture, line.parameters)
+        architecture = dense_opponent(line.architecture, line.parameters)
         return Result(
             network=TrainState.from_arrays(line.arrays()).network,
             progress=line.progress,
@@ -209,6 +255,7 @@ class Tournament:
             information=bits_of(line.measured, line.entropy),
             dense_architecture=architecture,
             dense=line.train_dense(architecture),
+            utilisation=line.utilisation(),
             snapshot=self._snapshot(),
         )
 

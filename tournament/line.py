@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class Line:
 
     @property
     def growth_stop(self) -> int:
-        """The step at which growth ends; where it is indefinite, by which the price has risen and scales are through."""
+        """The step at which growth ends; where it is indefinite, by which the price has risen and the image is fine."""
         return round(self.settings.growth_share * self.settings.epochs * self.per_epoch)
 
     @property
@@ -225,6 +225,21 @@ class Line:
         if not finished:
             raise WorkFailed(f"the dense opponent failed: {outcomes[0].error}")
         return max(finished, key=lambda measured: measured[0].accuracy)
+
+    def utilisation(self) -> list[dict[str, Any]]:
+        """What became of each growth that was adopted, on the validation set: a row each."""
+        growths = self.progress.growths
+        uses, _ = self.call("utilisation", self.state, [step for _, step, _, _ in growths])
+        return [
+            {
+                "round": number,
+                "action": action,
+                "site": site,
+                **asdict(use),
+                "redundant": use.is_redundant(self.settings.price),
+            }
+            for (number, _, action, site), use in zip(growths, uses)
+        ]
 
     def adopt(self, entrant: Entrant) -> None:
         """Takes over the trained state of a fork or control.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-PRIOR_AUDITS = 2.0
+PRIOR_AUDITS = 10.0
 FLOOR = 0.25
 
 
@@ -39,19 +39,21 @@ class Maturity:
 def learn(audits: Iterable[Audit], *, prior: float = PRIOR_AUDITS, floor: float = FLOOR) -> Maturity:
     """Factors as ratios of sums over the audits, shrunk in two steps: an action to all actions, and these to 1.
 
-    prior: the weight of what is shrunk to, in audits whose short gain is of the average size for their length of
-    heat. With s and l the sums of the short and the long gains and w that weight in bits, the factor of all actions
-    is R = (l + w) ÷ (s + w), and that of an action (l + w·R) ÷ (s + w) with its own sums: an action that was never
-    audited is neither favoured nor held back against the others. A sum of short gains below 0 counts as 0, as no
-    ratio could be read from it. No factor is below `floor`, so that no action is written off.
+    Only audits with a short gain above 0 count, as only such gains are ever multiplied; with the others the sums of
+    what starts by losing come near 0, and their ratio means nothing. prior: the weight of what is shrunk to, in audits
+    of the average short gain at their length of heat. With s and l the sums of short and long gains and w that weight
+    in bits, the factor of all actions is R = (l + w) ÷ (s + w), and that of an action, by its own sums,
+    (l + w·R) ÷ (s + w): one that was never audited is neither favoured nor held back. No factor is below `floor`, so
+    that no action is written off.
     """
     by_steps: dict[int, list[Audit]] = {}
     for audit in audits:
-        by_steps.setdefault(audit.steps, []).append(audit)
+        if audit.short > 0:
+            by_steps.setdefault(audit.steps, []).append(audit)
     factors: dict[tuple[str, int], float] = {}
     others: dict[int, float] = {}
     for steps, found in by_steps.items():
-        weight = prior * sum(abs(audit.short) for audit in found) / len(found)
+        weight = prior * sum(audit.short for audit in found) / len(found)
         others[steps] = max(floor, _ratio(found, weight, 1.0))
         for action in dict.fromkeys(audit.action for audit in found):
             own = [audit for audit in found if audit.action == action]
@@ -60,6 +62,5 @@ def learn(audits: Iterable[Audit], *, prior: float = PRIOR_AUDITS, floor: float 
 
 
 def _ratio(audits: list[Audit], weight: float, expected: float) -> float:
-    short = max(0.0, sum(audit.short for audit in audits)) + weight
-    long = sum(audit.long for audit in audits) + weight * expected
-    return long / short if short > 0 else expected
+    short, long = (sum(sums) for sums in zip(*((audit.short, audit.long) for audit in audits)))
+    return (long + weight * expected) / (short + weight)

@@ -65,7 +65,8 @@ def rescue(
     mechanism: Annotated[
         str | None,
         opt.growth(
-            "patch, widen, insert_layer, clone or rewire_and_patch: the growth action that is tested. Default: patch."
+            "The growth action that is tested: patch, widen, insert_layer, clone, clone_vertical, highway, skip, "
+            "proportional, residual_block or rewire_and_patch. Default: patch."
         ),
     ] = None,
     architecture: Annotated[

@@ -95,6 +95,18 @@ def grow(
             "Who enters a round, by predicted gain or by what came of its kind: promise or thompson. Default: promise."
         ),
     ] = None,
+    scales: Annotated[
+        str | None,
+        opt.growth(
+            "Sides of the images in turn, such as 7,14,28: coarse ones first. Default: full size only."
+        ),
+    ] = None,
+    indefinite: Annotated[
+        bool | None,
+        opt.growth(
+            "Grow until --target-accuracy or --max-parameters, whatever --rounds says; then --epochs. Default: no."
+        ),
+    ] = None,
     audits: Annotated[
         int | None,
         opt.growth("Losers of a round left running, to learn what heats undervalue. Default: 0."),

@@ -4,6 +4,9 @@ What a patch brings a network is its information in the end less that of the bet
 moving as many connections, or only trained on (search.studies.patched_grid). Every number that a hunt could choose by
 is compared with it in its order over the networks of one rng_seed (Spearman 1904).
 
+There are patches of two sizes. What is moved comes from the weakest connections, of which many start at inputs that are
+hardly ever on: to move as many as a small patch has costs nothing, and then there is hardly a gain to predict.
+
 Networks without a patchability - at chance, where the score of the source is largest - are left out throughout.
 """
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 HIDDEN = "16 32 64 128 256 64-32 128-64 256-128 64-64-64 128-64-32"
 ON_SMALL = "8 16 32 64 128 32-16 64-32 64-64 16-16-16 32-32-32"
+PATCH_SHARES = (0.05, 0.5)  # of the parameters there are
 DENSITIES = [0.005, 0.01, 0.02, 0.05, 0.1]
 SMALL_DENSITIES = [0.05, 0.1, 0.2, 0.3, 0.5]
 
@@ -48,6 +52,7 @@ PREDICTORS = (
 )
 ENOUGH = 0.3  # the rank correlation from which on patchability is worth choosing by
 LEAST_NETWORKS = 3  # fewer have no order to speak of
+HARDLY = 0.001  # bits
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
@@ -56,15 +61,19 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
         "hidden": [[*map(int, widths.split("-"))] for widths in (ON_SMALL if small else HIDDEN).split()],
         "densities": SMALL_DENSITIES if small else DENSITIES,
         "epochs": (10 if small else 5) // (4 if scale.quick else 1),
-        "more_epochs": (10 if small else 5) // (2 if scale.quick else 1),
+        "more_epochs": (10 if small else 4) // (2 if scale.quick else 1),
         "batch_size": 32 if small else 128,
         "learning_rate": 6e-3 if small else 2e-3,
     }
-    return [Task("grid", seed, options) for seed in scale.rng_seeds]
+    return [
+        Task(f"patch {share:g}", seed, {**options, "patch_share": share})
+        for share in PATCH_SHARES
+        for seed in scale.rng_seeds
+    ]
 
 
 def networks_of(rows: Sequence[Row]) -> dict[int, dict[int, dict[str, float]]]:
-    """rng_seed -> number -> quantity -> value of every network that has a patchability and was patched.
+    """rng_seed -> number -> quantity -> value of every network that has a patchability, from the rows of one arm.
 
     Beside what was measured: `gain`, over the better of moving and training on, and `lift`, over training on.
     """
@@ -128,17 +137,34 @@ def agreement(rows: Sequence[Row], brought: str = "gain") -> float | None:
 
 
 def judge(rows: Sequence[Row]) -> Finding:
-    """Whether patchability is surely above 0.3, and whether another predictor is surely better.
+    """Whether patchability is surely above 0.3, and whether another predictor is surely better, for each size.
 
     Strength is the correlation in the direction that a predictor has on average, so that small networks may predict as
     well as large ones; of patchability only the claimed direction counts. Leads over it are paired by rng_seed, with
-    Bonferroni's correction for the number of rivals.
+    Bonferroni's correction for the number of rivals. Where the sizes disagree, the claim holds in part if it does so
+    for any of them.
     """
+    found = {arm: _judge_size(rows_of_size) for arm, rows_of_size in by_size(rows).items()}
+    verdicts = {one.holds for one in found.values()}
+    holds = verdicts.pop() if len(verdicts) == 1 else "in part" if verdicts & {"yes", "in part"} else "open"
+    sentences = [f"{arm}: {sentence}" for arm, one in found.items() for sentence in one.sentences]
+    table: list[tuple[str, ...]] = []
+    for arm, one in found.items():
+        header, *body = one.table or ((),)
+        table = table or ([("patch", *header)] if header else [])
+        table += [(arm.removeprefix("patch "), *cells) for cells in body]
+    return Finding(holds, tuple(sentences), tuple(table))
+
+
+def by_size(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each arm of the tasks."""
+    return {arm: [row for row in rows if row.arm == arm] for arm in dict.fromkeys(row.arm for row in rows)}
+
+
+def _judge_size(rows: Sequence[Row]) -> Finding:
     found = correlations(rows)
     if not found:
-        return Finding(
-            "open", (f"No rng_seed has {LEAST_NETWORKS} networks that learned: train longer or denser ones.",)
-        )
+        return Finding("open", (f"no rng_seed has {LEAST_NETWORKS} networks that learned.",))
     arms = compare(found, "correlation", CLAIMED)
     lifts = compare(correlations(rows, "lift"), "correlation", CLAIMED)
     means, of_lift = ({name: _interval(arm) for name, arm in each.items()} for each in (arms, lifts))
@@ -168,22 +194,19 @@ def _sentences(
         return shown(paired_lead(np.array(per_seed)), digits=4)
 
     alike = agreement(rows)
+    there = np.mean([abs(one["gain"]) > HARDLY for found in networks for one in found])
     return (
         f"{np.mean([len(found) for found in networks]):.0f} of {np.mean(every):.0f} networks of an rng_seed learned "
-        "and are compared.",
-        f"On average over these, patches bring {lead('static', 'moved')} bits over the better of training on and "
-        f"moving (the gain), {lead('static')} over training on (the lift), {lead('moved')} over moving, and "
-        f"{lead('random')} over as many connections at random places.",
-        f"Patchability correlates with the gain by {shown(means[CLAIMED])} in rank, where more than {ENOUGH:g} is "
-        "needed"
-        + (
-            f"; gains of one shape and density correlate by {alike:+.2f} between rng_seeds."
-            if alike is not None
-            else "."
-        ),
-        f"The best predictor of the gain is {best}: {shown(means[best])}; surely better than patchability: "
-        f"{', '.join(better) or 'none'}. The best of the lift is {best_of_lift}: {shown(of_lift[best_of_lift])}, "
-        f"with patchability at {shown(of_lift[CLAIMED])}.",
+        f"and are compared. The gain is beyond ±{HARDLY:g} bits in {there:.0%} of them"
+        + (f", and correlates by {alike:+.2f} between rng_seeds." if alike is not None else "."),
+        f"on average patches bring {lead('static', 'moved')} bits over the better of training on and moving (the "
+        f"gain), {lead('static')} over training on (the lift), {lead('moved')} over moving, and {lead('random')} over "
+        "as many connections at random places.",
+        f"patchability correlates with the gain by {shown(means[CLAIMED])} in rank, where more than {ENOUGH:g} is "
+        f"needed. The best predictor is {best}: {shown(means[best])}; surely better than patchability: "
+        f"{', '.join(better) or 'none'}.",
+        f"the best predictor of the lift is {best_of_lift}: {shown(of_lift[best_of_lift])}, with patchability at "
+        f"{shown(of_lift[CLAIMED])}.",
     )
 
 
@@ -207,10 +230,14 @@ def _strength_lead(arm: Arm, claimed: Arm) -> Lead:
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
-    axes = figure.subplots()
-    draw_arms(axes, correlations(rows), "correlation", "Rank correlation with the gain of a patch")
-    axes.axhline(0, color="0.4", linewidth=1)
-    axes.axhline(ENOUGH, color="0.4", linestyle=":", linewidth=1)
+    sizes = by_size(rows)
+    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    for axes, (arm, found) in zip(panels, sizes.items(), strict=True):
+        label = "Rank correlation with the gain" if axes is panels[0] else ""
+        draw_arms(axes, correlations(found), "correlation", label)
+        axes.set_title(f"{arm} of the parameters", fontsize="small")
+        axes.axhline(0, color="0.4", linewidth=1)
+        axes.axhline(ENOUGH, color="0.4", linestyle=":", linewidth=1)
 
 
 STUDY = Study(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from structnet.data import Dataset
     from structnet.train_state import TrainState
 
-PATCH_SHARE, LEAST_PATCH = 0.05, 20  # of the parameters there are
+LEAST_PATCH = 20  # parameters
 DIAGNOSED_IMAGES = 2048
 ARMS = ("patched", "random", "moved", "static")
 
@@ -30,8 +30,8 @@ ARMS = ("patched", "random", "moved", "static")
 def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
     """Of every network, by its number in the grid: what was known of it, and the information of each arm.
 
-    task.options: hidden (widths of each architecture), densities, epochs, more_epochs (after the patch), batch_size,
-    learning_rate (at the start of a cosine, both times).
+    task.options: hidden (widths of each architecture), densities, epochs, more_epochs (after the patch), patch_share
+    (parameters of the patch by those there are), batch_size, learning_rate (at the start of a cosine, both times).
     """
     found, number = [], 0
     for states in _starts(task, data):
@@ -104,7 +104,7 @@ def _context(state: TrainState, task: Task, data: Dataset, number: int) -> Conte
         batch_indices(len(train), min(DIAGNOSED_IMAGES, len(train)), task.rng_seed, state.step)
     )
     diagnosis = diagnose(state.network, train.images[where], train.labels[where])
-    size = max(LEAST_PATCH, round(PATCH_SHARE * state.network.parameter_count))
+    size = max(LEAST_PATCH, round(task.options["patch_share"] * state.network.parameter_count))
     rng = stream(task.rng_seed, "patchability", number)
     return Context(state, diagnosis, (size,), task.options["learning_rate"], rng)
 

@@ -58,6 +58,10 @@ def tournament_cost(options: GrowOptions, seed: StructNet, images: int) -> Cost:
         entering = [options.candidates, *(heat.survivors for heat in heats)]
         # With every heat run both controls and the random twin.
         forks = sum(heat.steps * (3 + entrants) for heat, entrants in zip(heats, entering))
+        if options.audits:
+            # Both controls run on with the audited, which make up for the heats that they missed.
+            forks += round(options.audit_factor * options.heat_steps) * (2 + options.audits)
+            forks += options.audits * sum(heat.steps for heat in heats[1:])
     survey = min(SURVEY_IMAGES, images) // options.batch_size
     longest = int(Settings.growth_share * line) // (options.round_steps + options.heat_steps)
     rounds = min(options.rounds, max(1, longest))
