@@ -310,13 +310,13 @@ def final_columns(result: Result) -> dict[str, Any]:
     }
 
 
-def _utilised(result: Result, price: float) -> str:
+def _utilised(rows: list[dict[str, Any]], price: float) -> str:
     """One line on what became of the growth that was adopted."""
-    gone = sum(row["connections"] == 0 for row in result.utilisation)
-    redundant = sum(row["redundant"] for row in result.utilisation)
+    gone = sum(row["connections"] == 0 for row in rows)
+    redundant = sum(row["redundant"] for row in rows)
     return (
-        f"Of {len(result.utilisation)} growths adopted, {gone} {'is' if gone == 1 else 'are'} gone by now and {redundant} "
-        f"could go for less than {price:g} bits per thousand parameters."
+        f"Growths adopted: {len(rows)}; gone by now: {gone}; could go for less than {price:g} bits per thousand "
+        f"parameters: {redundant}."
     )
 
 
@@ -332,7 +332,7 @@ def _print_result(result: Result, price: float, console: Console) -> None:
         soft_wrap=True,
     )
     if result.utilisation:
-        console.print(_utilised(result, price), highlight=False, soft_wrap=True)
+        console.print(_utilised(result.utilisation, price), highlight=False, soft_wrap=True)
     console.print(
         f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
         f"validation {result.dense[0].accuracy:.2%}, test {result.dense[1].accuracy:.2%}",

@@ -8,7 +8,9 @@ so some are sold again, at once (`sold`) or while training goes on (structnet.sh
 Whether it pays is measured by `compare_coarse_to_fine` (structnet.initialisation). MNIST, [784, 64, 10],
 1 + 1 + 1 epochs at 6e-3, validation, 3 rng_seeds: 93.0 % at 1,500 parameters and 95.8 % at 4,000; a network that
 always saw 28×28 and held as many parameters at every step 91.9 and 95.4, one of fixed size 88.0 and 93.7. Most of
-the gain is that of buying and selling, and in cross-entropy the second is as good or better.
+the gain is that of buying and selling, and in cross-entropy the second is as good or better. In a tournament
+it made no difference: MNIST, 6 epochs, 4,000 parameters, 3 rng_seeds, validation 96.04 % with and 96.07 % without
+scales, at 14.8 and 15.0 million parameter-steps in all.
 """
 
 from __future__ import annotations

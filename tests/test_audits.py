@@ -16,7 +16,7 @@ from structnet.training import Recipe
 from tournament import Settings, Tournament
 from tournament.audits import Auditor
 from tournament.fork import Measured
-from tournament.heats import Entrant, Terms, rank
+from tournament.heats import Entrant, Terms, is_eligible, rank
 from tournament.maturity import Audit, learn
 from tournament.observer import Observer
 from tournament.policy import POLICIES, Standing
@@ -113,14 +113,14 @@ def test_every_audit_is_a_gain_after_each_heat_and_in_the_end(audited: tuple[Any
     assert all(one.long == two.long for one, two in zip(audits[::2], audits[1::2]))
 
 
-def test_rows_are_ranked_by_factors_learned_in_the_rounds_before(audited: tuple[Any, Path]) -> None:
+def test_forks_are_ranked_by_rises_learned_in_the_rounds_before(audited: tuple[Any, Path]) -> None:
     result, _ = audited
     known = learn(Audit(*row) for row in result.progress.audits[: 2 * AUDITS])
     rows = [row for row in result.candidates if row.get("gain") is not None and not row["audit"]]
-    assert all(row["maturity"] == 1.0 for row in rows if row["round"] == 1)
+    assert all(row["maturity"] == 0.0 for row in rows if row["round"] == 1)
     of_second = [row for row in rows if row["round"] == 2]
-    assert all(row["maturity"] == known.factor(row["action"], row["steps"]) for row in of_second)
-    assert any(row["maturity"] != 1.0 for row in of_second)
+    assert all(row["maturity"] == known.rise(row["action"], row["steps"]) for row in of_second)
+    assert any(row["maturity"] != 0.0 for row in of_second)
 
 
 def test_an_audit_changes_nothing_in_its_own_round(audited: tuple[Any, Path], digits: Dataset) -> None:
@@ -186,7 +186,7 @@ def test_where_there_is_one_heat_all_forks_may_be_drawn() -> None:
     assert [one.candidate for one in auditor.chosen] == [0, 1, 2]
 
 
-def test_a_factor_ranks_and_does_not_prove() -> None:
+def test_a_rise_ranks_and_does_not_prove() -> None:
     images = 400
     noise = np.random.default_rng(0).normal(0, 0.3, images)
     control = Entrant(0, "train", "", None, "s", control=True, stays=True)
@@ -194,13 +194,15 @@ def test_a_factor_ranks_and_does_not_prove() -> None:
     fork = entrant(1, "widen", 100)
     fork.measured = Measured(0.5, 1.0, -0.9 + noise)
     fork.steps = 50
-    known = learn([Audit("widen", 50, 0.1, 0.5)], prior=0)
+    known = learn([Audit("widen", 100, 50, 0.1, 0.5)], prior=0)
     terms = Terms(Recipe(), 1e-3, bar_for(images, 1, 1), POLICIES["score"], "decoder", 0.01, 32, known)
     rank([control, fork], terms)
     assert fork.gain is not None and fork.standing is not None
+    assert fork.maturity == pytest.approx(4.0)
     assert fork.gain.bits == pytest.approx(0.1)
-    assert fork.maturity == pytest.approx(5.0)
-    assert fork.standing.score == pytest.approx(5 * 1000 * 0.1 / 100)
+    assert fork.standing.gain == pytest.approx(0.1 + 0.4)
+    assert fork.standing.score == pytest.approx(1000 * 0.5 / 100)
     fork.measured = Measured(0.5, 1.0, -1.1 + noise)
     rank([control, fork], terms)
-    assert fork.standing.gain == pytest.approx(-0.1), "a loss is not made larger"
+    assert fork.standing.gain == pytest.approx(-0.1 + 0.4)
+    assert not is_eligible(fork, terms, lambda added: True), "what it may become is no proof"

@@ -1,5 +1,5 @@
-"""The study of estimators: halves are kept apart, regret is read on images that did not choose, factors come from
-other networks."""
+"""The study of estimators: halves are kept apart, regret is read on images that did not choose, rises come from other
+networks."""
 
 from __future__ import annotations
 
@@ -53,11 +53,14 @@ def test_the_best_in_hindsight_is_valued_where_it_was_not_found() -> None:
     assert regret([*lucky, steady], HEAT) == pytest.approx(-2.0)
 
 
-def test_factors_from_other_networks_repair_a_choice() -> None:
+def test_rises_from_other_networks_repair_a_choice_and_a_rank() -> None:
     network = [fork("patch", 100, (0.2, 0.2), (0.2, 0.2)), fork("widen", 100, (0.1, 0.1), (0.8, 0.8))]
     others = [[fork("patch", 50, (0.1, 0.1), (0.1, 0.1)), fork("widen", 50, (0.1, 0.1), (0.8, 0.8))] * 5]
     assert regret(network, HEAT) == pytest.approx(0.75)
-    assert regret(network, HEAT, learned_from(others, HEAT)) == pytest.approx(0.0)
+    assert correlation(network, HEAT) == pytest.approx(-1.0)
+    known = learned_from(others, HEAT)
+    assert regret(network, HEAT, known) == pytest.approx(0.0)
+    assert correlation(network, HEAT, known) == pytest.approx(1.0)
 
 
 def test_the_stretches_anneal_to_the_end() -> None:

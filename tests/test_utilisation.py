@@ -127,15 +127,11 @@ def test_a_tournament_tells_of_every_growth_it_adopted(
 
 
 def test_the_command_tells_in_one_line() -> None:
-    class Told:
-        utilisation = [
-            {"connections": 0, "redundant": False},
-            {"connections": 3, "redundant": True},
-            {"connections": 4, "redundant": False},
-        ]
-
-    text = _utilised(Told(), 0.005)  # type: ignore[arg-type]
-    assert (
-        text
-        == "Of 3 growths adopted, 1 is gone by now and 1 could go for less than 0.005 bits per thousand parameters."
+    rows = [
+        {"connections": 0, "redundant": False},
+        {"connections": 3, "redundant": True},
+        {"connections": 4, "redundant": False},
+    ]
+    assert _utilised(rows, 0.005) == (
+        "Growths adopted: 3; gone by now: 1; could go for less than 0.005 bits per thousand parameters: 1."
     )

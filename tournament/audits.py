@@ -2,7 +2,7 @@
 
 Which ones is drawn at random among all forks that dropped out at the end of the first heat, not among those of the
 last: what a short heat undervalues does not get that far. Their gains are taken on the images that judge, which had
-no part in dropping them; otherwise their short gains would be low by selection, and every factor high. None of them is
+no part in dropping them; otherwise their short gains would be low by selection, and every rise high. None of them is
 ever adopted.
 """
 
@@ -30,7 +30,7 @@ class Auditor:
     def choose(self, heat: int, entrants: list[Entrant], going_on: list[Entrant]) -> None:
         """Draws at the end of the first heat, of what drops out or, where there is only one heat, of all forks.
 
-        Forks that free parameters are left out: a factor is for gains, and they have losses.
+        Forks that free parameters are left out: what rises is what was added.
         """
         if heat > 1:
             return
@@ -89,7 +89,10 @@ def run_audit(
 def _audits_of(entrant: Entrant) -> list[Audit]:
     *shorts, end = sorted(entrant.judged)
     long = entrant.judged[end].bits
-    return [Audit(entrant.action, steps, entrant.judged[steps].bits, long) for steps in shorts]
+    return [
+        Audit(entrant.action, entrant.parameters_added, steps, entrant.judged[steps].bits, long)
+        for steps in shorts
+    ]
 
 
 def _with_probe(terms: Terms) -> bool:

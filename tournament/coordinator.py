@@ -179,8 +179,9 @@ class Tournament:
             return f"the target accuracy of {target:.4g} is reached"
         if limit is not None and line.parameters >= limit:
             return f"the limit of {limit:,} parameters is reached"
+        flat = line.progress.round - line.progress.best_round
         if settings.indefinite:
-            if line.progress.round - line.progress.best_round >= PLATEAU_ROUNDS:
+            if flat >= PLATEAU_ROUNDS:
                 return f"the accuracy has not risen in {PLATEAU_ROUNDS} rounds"
         # While it grows, every scale that it has gone through was a round of its own.
         elif line.progress.round - line.progress.scale >= settings.rounds:
@@ -189,7 +190,9 @@ class Tournament:
             return "the share of the training that is for growth is used up"
         # While the images are coarse, finer ones are still to come that more may be learned from.
         at_price = price_now(line) >= settings.price and not line.is_coarse
-        if line.policy.grows and at_price and line.progress.quiet_rounds >= QUIET_ROUNDS:
+        # Growth that is indefinite lets training go on for as long as that alone helps.
+        spent = at_price and (flat >= QUIET_ROUNDS or not settings.indefinite)
+        if line.policy.grows and spent and line.progress.quiet_rounds >= QUIET_ROUNDS:
             return f"nothing significant was left in {QUIET_ROUNDS} rounds"
         if settings.minutes and self.clock.seconds() >= 60 * settings.minutes * settings.growth_share:
             return "the share of the minutes that is for growth is used up"

@@ -26,8 +26,8 @@ TEMPERED_ABOVE = 0.97
 class Entrant:
     """One fork of a round. candidate: its number in the tables. proposal: None for the train control.
 
-    stays: a control or the twin, which runs in every heat. state: a handle to where it stands. maturity: the factor
-    its gain was ranked with. judged: steps -> its gain after them, on the images that judge. estimator: whose bits
+    stays: a control or the twin, which runs in every heat. state: a handle to where it stands. maturity: the rise
+    that its gain was ranked with. judged: steps -> its gain after them, on the images that judge. estimator: whose bits
     the gains of its last heat are.
     """
 
@@ -218,8 +218,8 @@ def rank(field: list[Entrant], terms: Terms) -> None:
         added, mine = entrant.parameters_added, entrant.bits(estimator)
         entrant.gain = gain_over(mine, bits, terms.bar.choosing)
         entrant.judged[entrant.steps] = gain_over(mine, bits, terms.bar.judging)
-        entrant.maturity = terms.maturity.factor(entrant.action, entrant.steps)
-        gain = entrant.gain.matured(entrant.maturity)
+        entrant.maturity = terms.maturity.rise(entrant.action, entrant.steps)
+        gain = entrant.gain.matured(entrant.maturity, added)
         entrant.standing = Standing(
             gain.bits,
             score(gain.bits, added, terms.score_floor),

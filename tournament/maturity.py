@@ -1,8 +1,12 @@
-"""Maturity: how much more a kind of growth is worth in the end than a short heat shows.
+"""Maturity: what growth still gains after a short heat has ended.
 
-Connections gain at once, while new units and layers have to find their place first, so a short heat undervalues
-structure. Audit forks - losers left running beside the controls - tell by how much: each is a gain after a heat and
-the gain of the same fork much later. From these comes a factor for every action and length of heat.
+Connections gain at once, while new units and layers have to find their place first and often lose before they gain, so
+a short heat undervalues structure. Audit forks - losers left running beside the controls - tell by how much: each is a
+gain after a heat and the gain of the same fork much later. From these comes, for every action and length of heat, a
+rise in bits per thousand parameters, which is added to the gain that a fork is ranked by.
+
+It is a sum and no factor, since no factor turns a loss into a gain: over five networks the rank correlation of a heat
+of 50 steps with the end is 0.87 by the gain, 0.88 with factors, and 0.95 with rises (`structnet study estimators`).
 """
 
 from __future__ import annotations
@@ -11,14 +15,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-PRIOR_AUDITS = 10.0
-FLOOR = 0.25
+PRIOR_AUDITS = 5.0
 
 
 class Audit(NamedTuple):
-    """A fork that was left running: its gain after so many steps of heats, and at the end, in bits."""
+    """A fork that was left running: its gain after so many steps of heats, and in the end, in bits.
+
+    parameters: that it added, above 0.
+    """
 
     action: str
+    parameters: int
     steps: int
     short: float
     long: float
@@ -26,41 +33,38 @@ class Audit(NamedTuple):
 
 @dataclass(frozen=True)
 class Maturity:
-    """factors: (action, steps) -> gain in the end ÷ gain after a heat; others: steps -> that of all actions."""
+    """rises: (action, steps) -> bits per thousand parameters gained after a heat; others: steps -> by all actions."""
 
-    factors: dict[tuple[str, int], float] = field(default_factory=dict)
+    rises: dict[tuple[str, int], float] = field(default_factory=dict)
     others: dict[int, float] = field(default_factory=dict)
 
-    def factor(self, action: str, steps: int) -> float:
-        """By what to multiply a gain; 1 for a length of heat that was never audited."""
-        return self.factors.get((action, steps), self.others.get(steps, 1.0))
+    def rise(self, action: str, steps: int) -> float:
+        """Bits per thousand parameters; 0 for a length of heat that was never audited."""
+        return self.rises.get((action, steps), self.others.get(steps, 0.0))
 
 
-def learn(audits: Iterable[Audit], *, prior: float = PRIOR_AUDITS, floor: float = FLOOR) -> Maturity:
-    """Factors as ratios of sums over the audits, shrunk in two steps: an action to all actions, and these to 1.
+def learn(audits: Iterable[Audit], *, prior: float = PRIOR_AUDITS) -> Maturity:
+    """Rises as ratios of sums over the audits, shrunk in two steps: an action to all actions, and these to 0.
 
-    Only audits with a short gain above 0 count, as only such gains are ever multiplied; with the others the sums of
-    what starts by losing come near 0, and their ratio means nothing. prior: the weight of what is shrunk to, in audits
-    of the average short gain at their length of heat. With s and l the sums of short and long gains and w that weight
-    in bits, the factor of all actions is R = (l + w) ÷ (s + w), and that of an action, by its own sums,
-    (l + w·R) ÷ (s + w): one that was never audited is neither favoured nor held back. No factor is below `floor`, so
-    that no action is written off.
+    prior: the weight of what is shrunk to, in audits of the average size at their length of heat. With r the sum of
+    what was gained after the heat, p that of the parameters and w the weight in parameters, the rise of all actions is
+    R = r ÷ (p + w), and that of an action, by its own sums, (r + w·R) ÷ (p + w): one that was never audited is neither
+    favoured nor held back.
     """
     by_steps: dict[int, list[Audit]] = {}
     for audit in audits:
-        if audit.short > 0:
-            by_steps.setdefault(audit.steps, []).append(audit)
-    factors: dict[tuple[str, int], float] = {}
+        by_steps.setdefault(audit.steps, []).append(audit)
+    rises: dict[tuple[str, int], float] = {}
     others: dict[int, float] = {}
     for steps, found in by_steps.items():
-        weight = prior * sum(audit.short for audit in found) / len(found)
-        others[steps] = max(floor, _ratio(found, weight, 1.0))
+        weight = prior * sum(audit.parameters for audit in found) / len(found)
+        others[steps] = _rise(found, weight, 0.0)
         for action in dict.fromkeys(audit.action for audit in found):
             own = [audit for audit in found if audit.action == action]
-            factors[action, steps] = max(floor, _ratio(own, weight, others[steps]))
-    return Maturity(factors, others)
+            rises[action, steps] = _rise(own, weight, others[steps])
+    return Maturity(rises, others)
 
 
-def _ratio(audits: list[Audit], weight: float, expected: float) -> float:
-    short, long = (sum(sums) for sums in zip(*((audit.short, audit.long) for audit in audits)))
-    return (long + weight * expected) / (short + weight)
+def _rise(audits: list[Audit], weight: float, expected: float) -> float:
+    gained = 1000 * sum(audit.long - audit.short for audit in audits)
+    return (gained + weight * expected) / (sum(audit.parameters for audit in audits) + weight)

@@ -23,10 +23,10 @@ class Progress:
     """round: the last one that ended. step: along the winning line. earned_until: the step up to which credits
     are in the balance. quiet_rounds: rounds in a row in which nothing was significant. phase: growing, final
     or done. reason: why growth ended. final_size and final_largest: parameters when the final phase began, and at
-    most. final_earned: credits earned in it so far. audits: [action, steps, gain, gain in the end] of every audit
-    so far; scores: [action, size class, score] of every fork so far, where screening learns from them. scale: which of
-    the scales the input has. seconds_per_step: of the line, by the clock. best_accuracy: on validation after any round
-    so far, first in best_round. growths: [round, step, action, site] of what was adopted and added parameters.
+    most. final_earned: credits earned in it so far. audits: the fields of every Audit so far; scores:
+    [action, size class, score] of every fork so far, where screening learns from them. scale: which of the scales the
+    input has. seconds_per_step: of the line, by the clock. best_accuracy: on validation after any round so far, first
+    in best_round. growths: [round, step, action, site] of what was adopted and added parameters.
     """
 
     round: int = 0

@@ -38,8 +38,8 @@ def candidate_row(
 ) -> dict[str, Any]:
     """One fork in one heat. Gains are over the better control of the heat, on the images that choose.
 
-    score and surplus are of the gain as it was measured; a fork is ranked by its gain times `maturity`. audit: whether
-    the row is of an audit, the heat after the last.
+    score and surplus are of the gain as it was measured; a fork is ranked by its gain and `maturity` bits for every
+    thousand parameters. audit: whether the row is of an audit, the heat after the last.
     """
     measured, gain, probe = entrant.measured, entrant.gain, entrant.probe_gain
     has_probe = measured is not None and measured.probe_bits is not None

@@ -52,9 +52,9 @@ class Gain:
     def upper(self, z: float) -> float:
         return self.bits + z * self.standard_error
 
-    def matured(self, factor: float) -> Gain:
-        """What it may become in the end, by a factor of tournament.maturity; a loss stays as it is."""
-        return Gain(factor * self.bits, factor * self.standard_error) if self.bits > 0 else self
+    def matured(self, rise: float, parameters_added: int) -> Gain:
+        """What it may become in the end, by a rise of tournament.maturity; only what is added still rises."""
+        return Gain(self.bits + rise * max(0, parameters_added) / 1000, self.standard_error)
 
 
 def gain_over(fork: np.ndarray, controls: list[np.ndarray], images: np.ndarray) -> Gain:

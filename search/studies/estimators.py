@@ -8,7 +8,7 @@ held against what the other half says of the end, both ways.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -217,18 +217,13 @@ def forks_of(rows: Sequence[Row]) -> dict[int, list[Fork]]:
     }
 
 
-def correlation(forks: Sequence[Fork], heat: str) -> float:
+def correlation(forks: Sequence[Fork], heat: str, maturity: Maturity | None = None) -> float:
     """Rank correlation of the gain in a heat on one half with the gain in the end on the other, both ways."""
-    return float(
-        np.mean(
-            [
-                rank_correlation(
-                    [fork.gains[heat, half] for fork in forks], [fork.gains[END, 1 - half] for fork in forks]
-                )
-                for half in (0, 1)
-            ]
-        )
-    )
+    found = []
+    for half in (0, 1):
+        seen = [_matured(fork, heat, half, maturity) for fork in forks]
+        found.append(rank_correlation(seen, [fork.gains[END, 1 - half] for fork in forks]))
+    return float(np.mean(found))
 
 
 def regret(forks: Sequence[Fork], heat: str, maturity: Maturity | None = None) -> float:
@@ -240,76 +235,82 @@ def regret(forks: Sequence[Fork], heat: str, maturity: Maturity | None = None) -
     themselves.
     """
     growth = [fork for fork in forks if fork.parameters_added > 0]
-    steps = int(heat.split()[1])
     reached = best = 0.0
     for half in (0, 1):
         proven = [fork for fork in growth if fork.gains[heat, half] > PROVEN * fork.errors[heat, half]]
         if proven:
-            reached += max(proven, key=_promise(heat, half, steps, maturity)).worth(1 - half)
+            chosen = max(proven, key=lambda fork: fork.scored(_matured(fork, heat, half, maturity)))
+            reached += chosen.worth(1 - half)
         best += max(growth, key=lambda fork: fork.worth(half)).worth(1 - half)
     return 1 - reached / best if best > 0 else 0.0
 
 
-def _promise(heat: str, half: int, steps: int, maturity: Maturity | None) -> Callable[[Fork], float]:
-    def promise(fork: Fork) -> float:
-        factor = maturity.factor(fork.action, steps) if maturity else 1.0
-        return fork.scored(factor * fork.gains[heat, half])
-
-    return promise
+def _matured(fork: Fork, heat: str, half: int, maturity: Maturity | None) -> float:
+    """The gain in a heat, and what is still to come by the rises that were learned."""
+    gain = fork.gains[heat, half]
+    if maturity is None:
+        return gain
+    return gain + maturity.rise(fork.action, int(heat.split()[1])) * max(0, fork.parameters_added) / 1000
 
 
 def learned_from(networks: Sequence[Sequence[Fork]], heat: str) -> Maturity:
-    """Factors of maturity as if all forks of these networks had been audited."""
+    """Rises as if all forks of these networks that add parameters had been audited."""
     from tournament.maturity import Audit, learn
 
     steps = int(heat.split()[1])
     return learn(
-        Audit(fork.action, steps, fork.gains[heat, half], fork.gains[END, 1 - half])
+        Audit(fork.action, fork.parameters_added, steps, fork.gains[heat, half], fork.gains[END, 1 - half])
         for forks in networks
         for fork in forks
         for half in (0, 1)
+        if fork.parameters_added > 0
     )
 
 
 def findings(rows: Sequence[Row]) -> list[Row]:
-    """A row for every heat, as its arm, quantity and network: correlations and regrets."""
+    """A row for every heat, as its arm, quantity and network: correlations and regrets, without rises and with."""
     networks = forks_of(rows)
     found = []
     for heat in (f"{estimator} {steps}" for estimator in ESTIMATORS for steps in HEATS):
         for seed, forks in networks.items():
-            others = [other for number, other in networks.items() if number != seed]
+            growth = [fork for fork in forks if fork.parameters_added > 0]
+            elsewhere = learned_from([other for number, other in networks.items() if number != seed], heat)
             values: dict[str, float] = {
                 "correlation": correlation(forks, heat),
-                "of growth": correlation([fork for fork in forks if fork.parameters_added > 0], heat),
+                "of growth": correlation(growth, heat),
+                "of growth with rises": correlation(growth, heat, elsewhere),
                 "regret": regret(forks, heat),
-                "regret with factors": regret(forks, heat, learned_from(others, heat)),
+                "regret with rises": regret(forks, heat, elsewhere),
             }
             found += [Row(heat, seed, quantity, 0, value) for quantity, value in values.items()]
     return found
 
 
 def judge(rows: Sequence[Row]) -> Finding:
-    """Whether the default heat ranks well enough, and chooses well enough with factors learned elsewhere."""
+    """Whether the default heat ranks well enough, and chooses well enough with rises learned elsewhere."""
     found, networks = findings(rows), forks_of(rows)
+    quantities = list(dict.fromkeys(row.quantity for row in found))
     means = {
         quantity: {name: arm.mean for name, arm in compare(found, quantity, DEFAULT).items()}
-        for quantity in ("correlation", "of growth", "regret", "regret with factors")
+        for quantity in quantities
     }
     arms = compare(found, "correlation", DEFAULT)
-    header = ("heat", "rank correlation", "of growth", "regret, %", "with factors, %", f"over {DEFAULT}")
+    lead = f"over {DEFAULT}"
+    header = ("heat", "rank correlation", lead, "of growth", "with rises", "regret, %", "with rises, %")
     body = [
         (
             name,
             f"{arm.mean:.2f} ± {arm.spread:.2f}",
-            f"{means['of growth'][name]:.2f}",
-            f"{100 * means['regret'][name]:.0f}",
-            f"{100 * means['regret with factors'][name]:.0f}",
             shown(arm.lead) if arm.lead else "",
+            f"{means['of growth'][name]:.2f}",
+            f"{means['of growth with rises'][name]:.2f}",
+            f"{100 * means['regret'][name]:.0f}",
+            f"{100 * means['regret with rises'][name]:.0f}",
         )
         for name, arm in arms.items()
     ]
     ranks = means["correlation"][DEFAULT] >= ENOUGH
-    chooses = means["regret with factors"][DEFAULT] <= TOLERATED
+    chooses = means["regret with rises"][DEFAULT] <= TOLERATED
     holds = "yes" if ranks and chooses else "in part" if ranks or chooses else "no"
     return Finding(holds, _sentences(networks, means), (header, *body))
 
@@ -317,11 +318,11 @@ def judge(rows: Sequence[Row]) -> Finding:
 def _sentences(networks: dict[int, list[Fork]], means: dict[str, dict[str, float]]) -> tuple[str, ...]:
     count = sum(len(forks) for forks in networks.values())
     ceiling = np.mean([correlation(forks, END) for forks in networks.values()])
-    factors = {heat: learned_from(list(networks.values()), heat) for heat in (f"decoder {s}" for s in HEATS)}
-    actions = sorted({fork.action for forks in networks.values() for fork in forks})
-    shorter, longer = (f"decoder {steps}" for steps in HEATS[:2])
+    growth = [[fork for fork in forks if fork.parameters_added > 0] for forks in networks.values()]
+    actions = sorted({fork.action for forks in growth for fork in forks})
+    rises = [(steps, learned_from(growth, f"decoder {steps}")) for steps in HEATS[:2]]
     listed = ", ".join(
-        f"{action} {factors[shorter].factor(action, HEATS[0]):.2f}/{factors[longer].factor(action, HEATS[1]):.2f}"
+        f"{action} " + "/".join(f"{known.rise(action, steps):+.2f}" for steps, known in rises)
         for action in actions
     )
     best = max(means["correlation"], key=lambda name: means["correlation"][name])
@@ -329,9 +330,9 @@ def _sentences(networks: dict[int, list[Fork]], means: dict[str, dict[str, float
         f"{count} forks of {len(networks)} networks. The gain in the end on one half of the images correlates with "
         f"that on the other by {ceiling:.2f}: no heat can do much better.",
         f"{DEFAULT} steps: rank correlation {means['correlation'][DEFAULT]:.2f} (wanted: {ENOUGH:g}), regret "
-        f"{100 * means['regret'][DEFAULT]:.0f} %, with factors learned on the other networks "
-        f"{100 * means['regret with factors'][DEFAULT]:.0f} % (wanted: {100 * TOLERATED:.0f} %). Best heat: {best}.",
-        f"Gain in the end ÷ gain after {HEATS[0]} and {HEATS[1]} steps: {listed}.",
+        f"{100 * means['regret'][DEFAULT]:.0f} %, with rises learned on the other networks "
+        f"{100 * means['regret with rises'][DEFAULT]:.0f} % (wanted: {100 * TOLERATED:.0f} %). Best heat: {best}.",
+        f"Gained after {HEATS[0]} and {HEATS[1]} steps, in bits per thousand parameters: {listed}.",
     )
 
 
