@@ -41,7 +41,7 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "experiments": 24,
         "networks": 27,
         "epochs": 9,
-        "candidates": 32,
+        "candidates": 35,
         "rounds": 27,
         "connectivity": 7,
         "decisions": 9,
