@@ -103,8 +103,10 @@ def grow(
     ] = None,
     indefinite: Annotated[
         bool | None,
-        opt.growth(
-            "Grow until --target-accuracy or --max-parameters, whatever --rounds says; then --epochs. Default: no."
+        typer.Option(
+            "--indefinite",
+            help="Grow until --target-accuracy or --max-parameters, whatever --rounds says; then --epochs.",
+            rich_help_panel=opt.GROWTH,
         ),
     ] = None,
     audits: Annotated[
