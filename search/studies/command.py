@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.experiment import Experiment
-from search.options import CommonOptions, merged
+from search.options import CommonOptions, merged, wide
 from search.running import load_data, on_ray, print_outcome, recorded
 from search.studies.registry import STUDIES
 from search.studies.study import Finding, Row, Scale, Study, Task
@@ -126,7 +126,7 @@ def print_finding(finding: Finding, quick: bool, console: Console) -> None:
             table.add_column(name, justify="left" if number == 0 else "right")
         for cells in body:
             table.add_row(*cells)
-        console.print(table)
+        wide(console).print(table)
     for sentence in finding.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)
     worth = " (quick: an anecdote)" if quick else ""
