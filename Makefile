@@ -19,7 +19,7 @@ test: install
 	$(BIN)/pytest -m "not slow"
 
 test-slow: install
-	$(BIN)/pytest
+	$(BIN)/pytest --timeout 3600
 
 lint: install
 	$(BIN)/ruff check .
