@@ -15,6 +15,7 @@ depends on nothing but the state and the rng_seed.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -37,7 +38,7 @@ FEWEST_CHANGES = 20  # a short training is changed more often than its paper say
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(ABC):
     """A way to a network of at most so many parameters in so many steps.
 
     architecture: of the network that is sparse, or becomes so. share: of the connections of a link, moved at the
@@ -90,9 +91,9 @@ class Method:
             ensure_paths=density >= least_density(self.architecture),
         )
 
+    @abstractmethod
     def change(self, state: TrainState, split: Split) -> TrainState:
         """The state to go on from at step `state.step`, a multiple of `every`; split: the training images."""
-        raise NotImplementedError
 
 
 class Dense(Method):
@@ -135,13 +136,13 @@ class Moving(Method):
         missing = self.parameters - state.network.parameter_count
         return self.placed(state, split, missing) if missing else state
 
+    @abstractmethod
     def moved(self, state: TrainState, split: Split, share: float) -> TrainState:
         """The state after this share of each link has moved."""
-        raise NotImplementedError
 
+    @abstractmethod
     def placed(self, state: TrainState, split: Split, count: int) -> TrainState:
         """The state with so many connections more, or as many as there is room for."""
-        raise NotImplementedError
 
 
 class Set(Moving):
