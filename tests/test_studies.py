@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from search.studies.policies import at_equal_cost
 from search.studies.registry import STUDIES
 from search.studies.study import HOLDS, Finding, Measured, Place, Row, Scale, Study, Task
 from search.studies.work import StudyWork, measured_rows, rows_of
+from search.tuning import Shared
 from structnet.data import Dataset, load_dataset
 from structnet.errors import UserError
 from structnet.tables import read_table
+from tournament.contender import pack
 
 QUICK = Scale((0, 1), quick=True)
 
@@ -68,6 +71,9 @@ def test_arms_are_paired_by_rng_seed() -> None:
     # Differences 0.1 and 0.3: standard error 0.1; t with one degree of freedom is 12.706.
     assert other.lead.low == pytest.approx(0.2 - 1.2706, abs=1e-4)
     assert compare(rows, "accuracy", "base")["base"].lead is None
+    # A rng_seed that only the base has is left out as well.
+    more = compare([*rows, Row("base", 9, "accuracy", 0, 5.0)], "accuracy", "base")["other"]
+    assert more.lead == other.lead
     with pytest.raises(ValueError, match="no accuracy of nothing"):
         compare(rows, "accuracy", "nothing")
 
@@ -169,6 +175,27 @@ def test_a_study_measures_judges_and_draws(
     (experiment,) = read_table(str(tmp_path), "experiments", "t").to_pylist()
     assert (experiment["command"], experiment["status"]) == ("study", "finished")
     assert (tmp_path / "reports" / "t" / "toy.svg").read_text().startswith("<?xml")
+
+
+def test_a_task_is_done_once_also_after_it_was_saved(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+        calls.append(place.trial)
+        return [Measured("value", 1.0)]
+
+    monkeypatch.setitem(STUDIES, "toy", replace(TOY, measure=measure))
+    about = {name: getattr(digits, name) for name in ("name", "classes", "class_names", "preprocessing")}
+    shared = Shared(pack(digits), about, str(tmp_path), "t", {"study": "toy"})
+    config = {"name": "one-0000", "arm": "one", "rng_seed": 0, "options": {}}
+    work, again = StudyWork(config, shared), StudyWork(config, shared)
+    told = work.step()
+    work.save(tmp_path)
+    again.load(tmp_path)
+    assert work.step() == again.step() == told
+    assert calls == ["one-0000"]
 
 
 def test_rows_hold_what_was_measured() -> None:
