@@ -99,6 +99,37 @@ def test_trading_ends_by_itself_within_its_bound(digits: Dataset, monkeypatch: p
     assert len(trades) <= most_trades(tournament.line.entropy, 0.0, rounds[0]["parameters"], price, least)
 
 
+def test_the_market_does_not_rest_before_its_price_is_whole(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is worth too little to buy at a tenth of the price may still be worth selling at all of it."""
+    tournament = traded(digits, 0.5, 1)
+    line = tournament.line
+    line.progress.phase, line.progress.quiet_rounds, line.progress.round = "growing", 3, 0
+    line.progress.step = line.growth_stop // 10
+    assert tournament._reason_to_stop() == ""
+    monkeypatch.setattr("tournament.market.OPENING_SHARE", 1.0)
+    assert tournament._reason_to_stop() == "nothing significant was left in 3 rounds"
+
+
+@pytest.mark.parametrize("overshoot", [None, 300])
+def test_the_final_phase_overshoots_as_far_as_it_may(digits: Dataset, overshoot: int | None) -> None:
+    result = Tournament(
+        StructNet([64, 16, 10], 0.1, rng_seed=0, ensure_paths=True),
+        digits,
+        economy=Economy(opening_credits=500),
+        max_parameters=200,
+        overshoot=overshoot,
+        rounds=0,
+        epochs=3,
+    ).run()
+    largest = result.progress.final_largest
+    assert (250 < largest <= 300) if overshoot else largest > 500
+    final = result.rounds[-1]
+    assert final["parameters"] <= 200
+    assert final["credits_spent"] == largest - result.progress.final_size
+
+
 def test_a_higher_price_makes_a_smaller_network(digits: Dataset) -> None:
     cheap, dear = traded(digits, 0.02, 10), traded(digits, 2.0, 10)
     assert dear.line.parameters < cheap.line.parameters

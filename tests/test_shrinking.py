@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from structnet import StructNet
 from structnet.data import Split
+from structnet.diagnosis import diagnose
 from structnet.edit import disconnect
 from structnet.errors import UserError
 from structnet.shrinking import Shrinking, shrink_steps, worth
 from structnet.topology import Topology
 from structnet.train_state import TrainState
-from structnet.training import Recipe, constant, cosine
+from structnet.training import Recipe, batch_indices, constant, cosine
 
 torch.set_num_threads(1)
 
@@ -244,6 +245,25 @@ def test_buying_changes_no_output() -> None:
     assert torch.allclose(state.network(split.images), before, rtol=0, atol=1e-12)
     new = state.born == 50
     assert torch.equal(state.network.values.detach()[new], torch.zeros(8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("bought", ["random", "gradient"])
+def test_connections_are_bought_where_it_says(bought: str) -> None:
+    """After one step of a single layer, those of the largest gradient, or some others."""
+    network, split = StructNet([8, 3], 0.25, rng_seed=2), columns()
+    shrinking = Shrinking(0, 200, network.parameter_count, network.parameter_count + 9, 100, bought=bought)
+    state, _ = shrink_steps(
+        TrainState.fresh(network), split, RECIPE, shrinking.every, constant(1e-2), shrinking
+    )
+    before = state.network.topology
+    where = torch.from_numpy(batch_indices(len(split), len(split), RECIPE.rng_seed, state.step))
+    wanted = shrinking.target(state.step) - state.network.parameter_count
+    diagnosis = diagnose(state.network, split.images[where], split.labels[where])
+    source, target, _ = diagnosis.absent(0, 1, wanted)
+    state, _ = shrink_steps(state, split, RECIPE, 1, constant(1e-2), shrinking)
+    after = state.network.topology
+    assert after.connections == before.connections + wanted
+    assert after.has(source, target).all() == (bought == "gradient")
 
 
 def test_connections_move_to_where_the_gradient_is_largest() -> None:
