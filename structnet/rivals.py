@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from structnet.data import Split
@@ -91,6 +92,11 @@ class Method(ABC):
             ensure_paths=density >= least_density(self.architecture),
         )
 
+    @property
+    def mean_parameters(self) -> float:
+        """The parameter count averaged over all steps, as planned: what a step of the training costs."""
+        return self.parameters
+
     @abstractmethod
     def change(self, state: TrainState, split: Split) -> TrainState:
         """The state to go on from at step `state.step`, a multiple of `every`; split: the training images."""
@@ -98,6 +104,10 @@ class Method(ABC):
 
 class Dense(Method):
     """A dense network with one hidden layer, of about so many parameters; nothing changes."""
+
+    @property
+    def mean_parameters(self) -> float:
+        return parameters_dense(dense_opponent(self.architecture, self.parameters))
 
     def start(self) -> StructNet:
         return StructNet(dense_opponent(self.architecture, self.parameters), 1.0, rng_seed=self.rng_seed)
@@ -192,13 +202,21 @@ class Pruning(Method):
 
     longest_interval: ClassVar[int] = 50
 
+    @property
+    def mean_parameters(self) -> float:
+        schedule = self._schedule
+        return float(np.mean([schedule.target(step) for step in range(0, self.steps, self.every)]))
+
     def start(self) -> StructNet:
         return StructNet(self.architecture, 1.0, rng_seed=self.rng_seed)
 
     def change(self, state: TrainState, split: Split) -> TrainState:
+        return prune_step(state, self._schedule.target(state.step))
+
+    @property
+    def _schedule(self) -> Shrinking:
         size = parameters_dense(self.architecture)
-        schedule = Shrinking(0, self.steps, size, size, self.parameters, interval=self.every)
-        return prune_step(state, schedule.target(state.step))
+        return Shrinking(0, self.steps, size, size, self.parameters, interval=self.every)
 
 
 METHODS: dict[str, type[Method]] = {

@@ -299,6 +299,7 @@ def test_every_method_ends_within_its_size(name: str, parameters: int) -> None:
     assert len(state.optimizer.first) == len(state.optimizer.second) == len(state.born) == exists
     assert (state.step, len(losses)) == (STEPS, STEPS)
     assert spent >= STEPS * exists if name == "pruning" else spent == STEPS * exists
+    assert STEPS * way.mean_parameters == pytest.approx(spent, rel=0.1 if name == "pruning" else 1e-9)
     if name == "dense":
         assert tuple(network.architecture) == dense_opponent(SHAPE, parameters)
         return

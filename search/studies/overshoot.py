@@ -10,14 +10,13 @@ sell on the same schedule; `tournament` is `grow` with its defaults.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from search.studies.arms import arm_table, compare, shown, values_of
 from search.studies.study import Finding, Measured, Place, Row, Scale, Study, Task
-from search.studies.tournaments import measured_of, run_tournament
+from search.studies.tournaments import density_for, measured_of, run_tournament
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +61,7 @@ def _tournament(task: Task, data: Dataset, place: Place) -> list[Measured]:
     given = {
         "dataset": data.name,
         "architecture": "-".join(map(str, options["architecture"])),
-        "density": _seed_density(options),
+        "density": density_for(options["architecture"], options["seed_parameters"]),
         "max_parameters": options["limit"],
         "learning_rate": LEARNING_RATE,
         **{name: options[name] for name in ("epochs", "batch_size")},
@@ -81,7 +80,7 @@ def _scheduled(task: Task, data: Dataset) -> list[Measured]:
 
     options = task.options
     is_dense = options["start"] == "dense"
-    density = 1.0 if is_dense else _seed_density(options)
+    density = 1.0 if is_dense else density_for(options["architecture"], options["seed_parameters"])
     network = StructNet(options["architecture"], density, rng_seed=task.rng_seed, ensure_paths=True)
     recipe = Recipe(options["batch_size"], L1, INPUT_DROPOUT, rng_seed=task.rng_seed)
     stop = options["epochs"] * steps_per_epoch(len(data.train), recipe.batch_size)
@@ -106,13 +105,6 @@ def _scheduled(task: Task, data: Dataset) -> list[Measured]:
         Measured("parameters", state.network.parameter_count),
         Measured("parameter_steps_all", spent),
     ]
-
-
-def _seed_density(options: dict[str, Any]) -> float:
-    """The density at which the seed has the stated number of parameters, biases counted."""
-    shape = options["architecture"]
-    possible = sum(a * b for a, b in pairwise(shape))
-    return (options["seed_parameters"] - sum(shape[1:])) / possible
 
 
 def judge(rows: Sequence[Row]) -> Finding:

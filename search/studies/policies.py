@@ -14,7 +14,12 @@ import numpy as np
 
 from search.studies.arms import arm_table, compare, draw_arms, is_above, shown, values_of
 from search.studies.study import Finding, Row, Scale, Study, Task
-from search.studies.tournaments import base_options, measure_tournament, tournament_tasks
+from search.studies.tournaments import (
+    base_options,
+    density_for,
+    measure_tournament,
+    tournament_tasks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,8 +49,7 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
 def _full_density(data: Dataset, parameters: int) -> float:
     """That of a seed of the default architecture that has so many parameters from the start."""
     hidden = 32 if data.name == "digits" else 100
-    possible = hidden * (data.input_units + data.classes)
-    return (parameters - hidden - data.classes) / possible
+    return density_for((data.input_units, hidden, data.classes), parameters)
 
 
 def at_equal_cost(rows: Sequence[Row], base: str = "score") -> list[Row]:

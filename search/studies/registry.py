@@ -14,6 +14,7 @@ from search.studies import (
     patchability,
     patching,
     policies,
+    rivals,
 )
 from search.studies.study import Study
 
@@ -24,6 +25,7 @@ STUDIES: dict[str, Study] = {
         patching.RESCUE,
         allocation.STUDY,
         overshoot.STUDY,
+        rivals.STUDY,
         policies.STUDY,
         learning.TRIGGERS,
         learning.RATES,

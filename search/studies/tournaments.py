@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from search import grow
@@ -21,6 +22,12 @@ def tournament_tasks(arms: Mapping[str, dict[str, Any]], data: Dataset, scale: S
         for arm, options in arms.items()
         for seed in scale.rng_seeds
     ]
+
+
+def density_for(architecture: Sequence[int], parameters: int) -> float:
+    """The density at which a network has so many parameters, biases counted."""
+    possible = sum(a * b for a, b in pairwise(architecture))
+    return (parameters - sum(architecture[1:])) / possible
 
 
 def base_options(data: Dataset, scale: Scale) -> dict[str, Any]:

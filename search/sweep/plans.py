@@ -14,6 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from structnet.errors import UserError
+from structnet.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from search.grow import GrowOptions
@@ -64,7 +65,7 @@ PLANS: dict[str, dict[str, tuple[Axis, ...]]] = {
             Axis("heat_steps", factors=AROUND),
             Axis("round_steps", factors=AROUND),
             Axis("candidates", factors=AROUND),
-            Axis("trigger", ("interval", "plateau")),
+            Axis("trigger", tuple(TRIGGERS)),
             Axis("information", ("decoder", "probe")),
         ),
         "architecture": (

@@ -1,0 +1,228 @@
+"""Are grown networks ahead of rewired, pruned, static and dense ones, over a range of sizes, at equal cost?
+
+Every method makes a network of each size, and the area between two curves of test error against size compares
+them (structnet.error_curve). A tournament pays for its forks and for its overshoot: each rival trains for as many
+steps as bring its parameter-steps to those of the tournament of the same size and rng_seed. `pruning long` is
+gradual pruning for as many steps as the line of the tournament, whatever its dense start costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from search.studies.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.studies.tournaments import density_for, run_tournament
+from structnet.error_curve import Gap, Point, gap_between
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from structnet.data import Dataset
+    from tournament.coordinator import Result
+
+GROWN = "grown"
+L1, INPUT_DROPOUT = 5e-5, 0.2
+# Tournament and rivals: by validation at 4,000 parameters with rng_seeds 10 and 11, of 0.003, 0.006 and 0.012.
+LEARNING_RATE = 0.006
+RATES = {
+    "rigl": 0.006,
+    "set": 0.006,
+    "static": 0.006,
+    "dense": 0.006,
+    "pruning": 0.006,
+    "pruning long": 0.006,
+}
+SIZES, ON_DIGITS = (2_000, 4_000, 10_000, 30_000), (200, 400, 800)
+LEAST_AHEAD_OF_DENSE, JUDGED_SIZE = 0.01, 4_000
+
+
+def tasks(data: Dataset, scale: Scale) -> list[Task]:
+    small = data.input_units < 200
+    sizes: Sequence[int] = ON_DIGITS if small else SIZES
+    options = {
+        "architecture": [data.input_units, *((32,) if small else (300, 100)), data.classes],
+        "seed_parameters": sizes[0] - 1,
+        "epochs": (4 if small else 1) if scale.quick else 20,
+        "batch_size": 32 if small else 128,
+    }
+    sizes = sizes[:2] if scale.quick else sizes
+    return [Task(f"{size}", seed, {**options, "limit": size}) for size in sizes for seed in scale.rng_seeds]
+
+
+def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+    """QUANTITY:METHOD of the tournament, and then of every rival at its cost."""
+    result = _grown(task, data, place)
+    cost, steps = result.progress.parameter_steps_all, result.progress.step
+    found = _named(
+        GROWN,
+        result.measured.accuracy,
+        result.test.accuracy,
+        result.network.parameter_count,
+        cost,
+    )
+    for rival in RATES:
+        found += _rival(rival, task, data, cost, steps)
+    return found
+
+
+def _grown(task: Task, data: Dataset, place: Place) -> Result:
+    options = task.options
+    given = {
+        "dataset": data.name,
+        "architecture": "-".join(map(str, options["architecture"])),
+        "density": density_for(options["architecture"], options["seed_parameters"]),
+        "max_parameters": options["limit"],
+        "learning_rate": LEARNING_RATE,
+        "epochs": options["epochs"],
+        "batch_size": options["batch_size"],
+        "l1": L1,
+        "input_dropout": INPUT_DROPOUT,
+    }
+    return run_tournament(data, place, task.rng_seed, given)
+
+
+def _rival(rival: str, task: Task, data: Dataset, cost: int, line_steps: int) -> list[Measured]:
+    from structnet.rivals import METHODS, evolve_steps
+    from structnet.train_state import TrainState
+    from structnet.training import Recipe, cosine, evaluate
+
+    options = task.options
+    kind = METHODS[rival.removesuffix(" long")]
+    about = tuple(options["architecture"]), options["limit"]
+    method = kind(*about, line_steps, task.rng_seed)
+    if not rival.endswith(" long"):
+        method = kind(*about, max(1, round(cost / method.mean_parameters)), task.rng_seed)
+    recipe = Recipe(options["batch_size"], L1, INPUT_DROPOUT, rng_seed=task.rng_seed)
+    rate = cosine(RATES[rival], 0, method.steps)
+    state = TrainState.fresh(method.start())
+    state, _, spent = evolve_steps(state, method, data.train, recipe, method.steps, rate)
+    found, test = evaluate(state.network, data.validation), evaluate(state.network, data.test)
+    return _named(rival, found.accuracy, test.accuracy, state.network.parameter_count, spent)
+
+
+def _named(
+    method: str, accuracy: float, test_accuracy: float, parameters: int, parameter_steps_all: int
+) -> list[Measured]:
+    return [
+        Measured(f"accuracy:{method}", accuracy),
+        Measured(f"test_accuracy:{method}", test_accuracy),
+        Measured(f"parameters:{method}", parameters),
+        Measured(f"parameter_steps_all:{method}", parameter_steps_all),
+    ]
+
+
+# method -> limit -> rng_seed -> value.
+Values = dict[str, dict[int, dict[int, float]]]
+
+
+def values_by_size(rows: Sequence[Row], quantity: str) -> Values:
+    """What every method measured of a quantity, by limit and rng_seed."""
+    found: Values = {}
+    for row in sorted(rows, key=lambda row: (int(row.arm), row.rng_seed)):
+        name, _, method = row.quantity.partition(":")
+        if method and name == quantity:
+            found.setdefault(method, {}).setdefault(int(row.arm), {})[row.rng_seed] = row.value
+    return found
+
+
+def gaps(rows: Sequence[Row]) -> dict[str, Gap]:
+    """How far the error of each rival lies above that of the tournament; none without two sizes that both reach."""
+    curves = _curves(rows)
+    found = {rival: gap_between(curves[rival], curves[GROWN]) for rival in RATES if rival in curves}
+    return {rival: gap for rival, gap in found.items() if gap is not None}
+
+
+def _curves(rows: Sequence[Row]) -> dict[str, dict[int, list[Point]]]:
+    accuracies, sizes = values_by_size(rows, "test_accuracy"), values_by_size(rows, "parameters")
+    curves: dict[str, dict[int, list[Point]]] = {}
+    for method, by_size in accuracies.items():
+        for limit, values in by_size.items():
+            for seed, accuracy in values.items():
+                point = Point(round(sizes[method][limit][seed]), 1 - accuracy)
+                curves.setdefault(method, {}).setdefault(seed, []).append(point)
+    return curves
+
+
+def judge(rows: Sequence[Row]) -> Finding:
+    """Ahead of all at equal cost, and of dense networks by a point where that is judged."""
+    found = gaps(rows)
+    equal = {rival: gap for rival, gap in found.items() if not rival.endswith(" long")}
+    behind = [rival for rival, gap in equal.items() if gap.area.high < 0]
+    level = [rival for rival, gap in equal.items() if gap.area.low <= 0 <= gap.area.high]
+    lead = _lead_over_dense(rows)
+    sentences = [
+        f"{rival}: {100 * gap.height.mean:+.2f} ({100 * gap.height.low:+.2f} to {100 * gap.height.high:+.2f}) points "
+        f"more error than grown networks, averaged over {gap.smallest:,.0f} to {gap.largest:,.0f} parameters; area "
+        f"{100 * gap.area.mean:+.2f} points × doublings; {_relative_cost(rows, rival):.0%} of the cost."
+        for rival, gap in found.items()
+    ]
+    if lead is not None:
+        sentences.append(f"Ahead of dense networks of {JUDGED_SIZE:,} parameters by {100 * lead:.2f} points.")
+    enough = lead is None or lead >= LEAST_AHEAD_OF_DENSE
+    holds = "no" if behind or not enough else "in part" if level else "yes"
+    return Finding(holds, tuple(sentences), _table(rows))
+
+
+def _lead_over_dense(rows: Sequence[Row]) -> float | None:
+    accuracies = values_by_size(rows, "test_accuracy")
+    if JUDGED_SIZE not in accuracies[GROWN]:
+        return None
+    grown, dense = (list(accuracies[method][JUDGED_SIZE].values()) for method in (GROWN, "dense"))
+    return float(np.mean(grown) - np.mean(dense))
+
+
+def _relative_cost(rows: Sequence[Row], rival: str) -> float:
+    cost = values_by_size(rows, "parameter_steps_all")
+    both = [
+        (cost[rival][limit][seed], grown)
+        for limit, by_seed in cost[GROWN].items()
+        for seed, grown in by_seed.items()
+    ]
+    return float(np.mean([mine / grown for mine, grown in both]))
+
+
+def _table(rows: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
+    accuracies, cost = values_by_size(rows, "test_accuracy"), values_by_size(rows, "parameter_steps_all")
+    limits = list(accuracies[GROWN])
+    table = [("test accuracy, % (million parameter-steps)", *(f"{limit:,}" for limit in limits))]
+    for method, by_size in accuracies.items():
+        cells = []
+        for limit in limits:
+            values = 100 * np.array(list(by_size[limit].values()))
+            spread = values.std(ddof=1) if len(values) > 1 else 0.0
+            spent = np.mean(list(cost[method][limit].values())) / 1e6
+            cells.append(f"{values.mean():.2f} ± {spread:.2f} ({spent:,.0f})")
+        table.append((method, *cells))
+    return tuple(table)
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    axes = figure.subplots()
+    for method, by_size in values_by_size(rows, "test_accuracy").items():
+        errors = [100 * (1 - np.array(list(values.values()))) for values in by_size.values()]
+        spread = [values.std(ddof=1) if len(values) > 1 else 0.0 for values in errors]
+        means = [values.mean() for values in errors]
+        axes.errorbar(
+            list(by_size), means, yerr=spread, marker="o", markersize=4, capsize=3, label=method, linewidth=1
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("Parameters")
+    axes.set_ylabel("Test error, %")
+    axes.legend(frameon=False, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+STUDY = Study(
+    name="rivals",
+    question="Are grown networks ahead of RigL, SET, pruning, static and dense ones at equal cost, over all sizes?",
+    claim="at equal parameter-steps growth is not behind any rival, and ahead of dense networks by at least a point",
+    dataset="mnist",
+    tasks=tasks,
+    measure=measure,
+    judge=judge,
+    draw=draw,
+)
