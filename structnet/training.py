@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from structnet.augmentation import dropped, shifted
 from structnet.data import Split
 from structnet.errors import UserError
 from structnet.information import log2_of_labels
@@ -92,9 +93,7 @@ def training_batch(split: Split, recipe: Recipe, step: int) -> tuple[torch.Tenso
         if recipe.shift:
             images = shifted(images, recipe.shift, noise)
         if recipe.input_dropout:
-            keep = torch.rand(images.shape, generator=noise, device=images.device, dtype=images.dtype)
-            # In place, as numbers: a comparison that makes booleans takes several times as long.
-            images = keep.ge_(recipe.input_dropout).mul_(images).div_(1 - recipe.input_dropout)
+            images = dropped(images, recipe.input_dropout, noise)
     return flatten(images, images.dtype), split.labels.index_select(0, where)
 
 
@@ -104,25 +103,6 @@ def _rows(images: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         return images[where]
     flat = images.view(len(images), -1)
     return flat.index_select(0, where).view(len(where), *images.shape[1:])
-
-
-def shifted(images: torch.Tensor, reach: int, generator: torch.Generator) -> torch.Tensor:
-    """Every image, (batch, ..., height, width), moved by a random whole number of pixels up to `reach` each way.
-
-    What moves in from outside is 0. Raises UserError for inputs that are not images.
-    """
-    if images.dim() < 3:
-        raise UserError("shift is for images, but this dataset has plain columns: leave --shift at 0")
-    batch, height, width = len(images), images.shape[-2], images.shape[-1]
-    flat = images.reshape(batch, -1, height, width)
-    padded = torch.nn.functional.pad(flat, (reach, reach, reach, reach))
-    wide = width + 2 * reach
-    corner = torch.randint(0, 2 * reach + 1, (2, batch), generator=generator, device=images.device)
-    rows = torch.arange(height, device=images.device) * wide
-    inside = (rows[:, None] + torch.arange(width, device=images.device)).view(1, -1)
-    cell = inside + (corner[0] * wide + corner[1])[:, None]
-    moved = padded.flatten(2).gather(2, cell[:, None, :].expand(-1, flat.shape[1], -1))
-    return moved.view(images.shape)
 
 
 def loss_and_gradient(
