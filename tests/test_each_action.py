@@ -11,7 +11,7 @@ from action_cases import Case, cases, change_of_output, make, reopened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structnet.actions import ACTIONS
+from structnet.actions import ACTIONS, units
 from structnet.actions.patch import random_twin
 from structnet.actions.prune import NEWBORN_STEPS
 from structnet.actions.rewire import weak_units
@@ -160,6 +160,19 @@ def test_no_more_leading_directions_than_there_are() -> None:
     proposals = ACTIONS["widen"].propose(case.context((100,)))
     count = {proposal.site.split(" by ")[1]: len(proposal.plan["biases"]) for proposal in proposals}
     assert max(count["gradient fan-in"], count["gradmax fan-in"]) <= 2 < count["random fan-in"]
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7, 5), (6, 6)])
+def test_what_is_left_of_null_directions_is_no_direction(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a matrix of rank 2 with singular values 3 and 1e-3, whichever of its Gram matrices is the smaller."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((size, 2)))[0] for size in shape)
+    matrix = torch.from_numpy(left @ np.diag([3.0, 1e-3]) @ right.T)
+    monkeypatch.setattr(units, "_covariance", lambda *_: matrix)
+    found = units._directions(make([5, 4, 3]).context(), [0], [2])
+    assert np.abs(found @ right) == pytest.approx(np.eye(2), abs=1e-6)
 
 
 def test_the_identity_hands_its_connections_over() -> None:

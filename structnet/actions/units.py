@@ -167,7 +167,7 @@ def gain_of(activation: str) -> float:
 
 
 def _directions(context: Context, sources: list[int], targets: list[int]) -> np.ndarray:
-    """(rank, source units) the directions that mean(error · activationᵀ) stretches most, strongest first.
+    """(rank, source units) of norm 1: the directions that mean(error · activationᵀ) stretches most, strongest first.
 
     They are found once for all sizes and rules, by the eigenvectors of the smaller of its two Gram matrices.
     """
@@ -176,9 +176,12 @@ def _directions(context: Context, sources: list[int], targets: list[int]) -> np.
         matrix = _covariance(context.diagnosis, sources, targets)
         if len(matrix) <= matrix.shape[1]:
             vectors = torch.linalg.eigh(matrix @ matrix.t()).eigenvectors.t() @ matrix
+            # Of the eigenvectors without a stretch only rounding is left, which points anywhere.
+            strength = vectors.norm(dim=1)
+            vectors = vectors / strength.clamp_min(1e-300)[:, None]
         else:
             vectors = torch.linalg.eigh(matrix.t() @ matrix).eigenvectors.t()
-        strength = (vectors @ matrix.t()).norm(dim=1) / vectors.norm(dim=1).clamp_min(1e-300)
+            strength = (vectors @ matrix.t()).norm(dim=1)
         strongest = torch.sort(strength, descending=True, stable=True)
         rank = int((strongest.values > 1e-6 * strongest.values[0]).sum())
         context.directions[key] = vectors[strongest.indices[:rank]].cpu().numpy()
