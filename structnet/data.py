@@ -176,7 +176,8 @@ def _torchvision(name: str, root: Path) -> tuple[RawSplits, tuple[str, ...]]:
     except Exception as error:
         raise UserError(
             f"{name} was not found whole in {root / folder} ({table_data.first_line(error)}): put {content} "
-            "there, or say where they are with data_dir"
+            "there, or say where they are with data_dir; images in Parquet files are a dataset by the path of their "
+            "folder"
         ) from error
     pixels, labels = _channels_first(train.data), np.asarray(train.targets)
     names = tuple(train.classes) if name not in ("mnist", "kmnist") else tuple("0123456789")

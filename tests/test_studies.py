@@ -261,7 +261,7 @@ def test_one_mechanism_that_does_more_than_moving_is_enough() -> None:
 
 
 def cost_rows(tournament: float, cost: float) -> list[Row]:
-    found = {"dense": (0.98, 1000.0), "random 600": (0.97, 100.0), "tournament": (tournament, cost)}
+    found = {"dense": (0.98, 1000.0), "random 600": (0.97, 100.0), "tournament longer": (tournament, cost)}
     return [
         Row(arm, seed, quantity, 0, value)
         for arm, (accuracy, spent) in found.items()
