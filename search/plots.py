@@ -42,12 +42,17 @@ def plot_ladder(
     axes.axhline(chance, color="0.4", linestyle=":", linewidth=1, label="chance")
     axes.set_xscale("log")
     axes.set_ylim(0, 1)
-    axes.set_xlabel("Density (existing ÷ possible connections)")
-    axes.set_ylabel("Validation accuracy")
     axes.set_title(title)
+    finish(axes, "Density (existing ÷ possible connections)", "Validation accuracy")
     axes.legend(frameon=False, fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
+
+
+def finish(axes: Axes, x_label: str, y_label: str) -> None:
+    """Labels, and no frame where there is no axis."""
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def save_figure(figure: Figure, path: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search.plots import finish
 from search.studies.study import Row
 from structnet.verdict import Lead, paired_lead
 
@@ -96,5 +97,4 @@ def draw_arms(axes: Axes, rows: Sequence[Row], quantity: str, label: str, *, sca
         axes.plot([place + offset for offset in offsets], heights, "o", color=f"C{place}", markersize=4)
         axes.hlines(float(np.mean(heights)), place - 0.25, place + 0.25, color=f"C{place}")
     axes.set_xticks(range(len(found)), list(found), rotation=30, ha="right", fontsize="small")
-    axes.set_ylabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
+    finish(axes, "", label)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search.plots import finish
 from search.studies.arms import arm_table, compare, values_of
 from search.studies.study import Finding, Measured, Place, Row, Scale, Study, Task
 from search.studies.tournaments import measured_of, run_tournament, tournament_tasks
@@ -106,10 +107,8 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
     line = sorted(points[name] for name in front(points))
     axes.plot([size for size, _ in line], [100 * accuracy for _, accuracy in line], color="0.4", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlabel("Parameters")
-    axes.set_ylabel("Validation accuracy, %")
     axes.legend(frameon=False, fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
+    finish(axes, "Parameters", "Validation accuracy, %")
 
 
 STUDY = Study(

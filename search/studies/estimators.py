@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search.plots import finish
 from search.studies.arms import compare, shown
 from search.studies.patchability import rank_correlation
 from search.studies.study import Finding, Measured, Place, Row, Scale, Study, Task
@@ -351,9 +352,7 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
         axes.set_xscale("log")
         axes.set_xticks(HEATS, [str(steps) for steps in HEATS])
         axes.minorticks_off()
-        axes.set_xlabel("Steps of the heat")
-        axes.set_ylabel(label)
-        axes.spines[["top", "right"]].set_visible(False)
+        finish(axes, "Steps of the heat", label)
     panels[0].axhline(ENOUGH, color="0.4", linestyle=":", linewidth=1)
     panels[1].axhline(TOLERATED, color="0.4", linestyle=":", linewidth=1)
     panels[0].legend(frameon=False)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search.plots import finish
 from search.studies.arms import arm_table, compare, shown, values_of
 from search.studies.study import Finding, Measured, Place, Row, Scale, Study, Task
 from search.studies.tournaments import density_for, measured_of, run_tournament
@@ -167,10 +168,8 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
         x, y, spread = zip(*sorted(points))
         axes.errorbar(x, y, yerr=spread, marker="o", capsize=3, label=name, linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlabel("Parameter-steps of everything")
-    axes.set_ylabel("Test error, %")
     axes.legend(frameon=False, fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
+    finish(axes, "Parameter-steps of everything", "Test error, %")
 
 
 STUDY = Study(

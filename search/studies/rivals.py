@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search.plots import finish
 from search.studies.study import Finding, Measured, Place, Row, Scale, Study, Task
 from search.studies.tournaments import density_for, run_tournament
 from structnet.error_curve import Gap, Point, gap_between
@@ -210,10 +211,8 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("Parameters")
-    axes.set_ylabel("Test error, %")
     axes.legend(frameon=False, fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
+    finish(axes, "Parameters", "Test error, %")
 
 
 STUDY = Study(
