@@ -5,7 +5,8 @@ steps, forks included). Every arm ends at the same number of parameters after th
 `dense` starts with every connection and only sells; `random N` and `gradient N` start with a seed of at most 2,000
 parameters, buy up to N in the first 15 % of the training, at random places or where the gradient is largest, and
 sell on the same schedule; `tournament` is `grow` with its defaults. Its rounds train a small network, which costs few
-parameter-steps and much of the time to anneal in, so `tournament longer` has half as many epochs more.
+parameter-steps and a quarter of the steps, so `tournament longer` has as many steps more, and overshoots to no more
+than the largest N.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 SEED_PARAMETERS = 2000
 L1, INPUT_DROPOUT, LEARNING_RATE = 5e-5, 0.2, 0.006
 TOLERATED = 0.001  # a tenth of a point: what rng_seeds differ by
-LONGER = 1.5
+LONGER = 1.3
 PEAKS = (5_000, 10_000, 20_000, 60_000)
 
 
@@ -51,7 +52,8 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
         for peak in peaks
     ]
     arms.append(("tournament", {"start": "tournament"}))
-    arms.append(("tournament longer", {"start": "tournament", "epochs": round(LONGER * epochs)}))
+    longer = {"epochs": round(LONGER * epochs), "overshoot": max(peaks)}
+    arms.append(("tournament longer", {"start": "tournament", **longer}))
     return [Task(name, seed, {**options, **arm}) for name, arm in arms for seed in scale.rng_seeds]
 
 
@@ -68,6 +70,7 @@ def _tournament(task: Task, data: Dataset, place: Place) -> list[Measured]:
         "architecture": "-".join(map(str, options["architecture"])),
         "density": density_for(options["architecture"], options["seed_parameters"]),
         "max_parameters": options["limit"],
+        "overshoot": options.get("overshoot"),
         "learning_rate": LEARNING_RATE,
         **{name: options[name] for name in ("epochs", "batch_size")},
         "l1": L1,
