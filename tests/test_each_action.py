@@ -287,6 +287,26 @@ def test_prune_counts_what_is_folded_away() -> None:
     assert ACTIONS["prune"].propose(case.context((4,)))[0].parameters_added == -1
 
 
+@pytest.mark.parametrize("operates", [False, True])
+def test_the_most_redundant_growth_is_offered_whole(operates: bool) -> None:
+    """Of two growths the one that matters less for each parameter, unless it does not fit; newborns are no growth."""
+    case = worth_by_hand()
+    case.state.optimizer.step = 1000 if operates else 0
+    with torch.no_grad():
+        case.network.values[[1, 2]] = 1e-3
+    case.state.born[[0, 3]], case.state.born[[1, 2]] = 300, 500
+    case.state.born[7] = case.state.step - 1
+
+    def offered(*sizes: int) -> list[tuple[str, int]]:
+        found = ACTIONS["prune"].propose(case.context(sizes))
+        return [(proposal.site, proposal.parameters_added) for proposal in found if "grew" in proposal.site]
+
+    assert offered(1, 4) == [("what grew at step 500: 2 connections", -2)]
+    assert offered(1) == []
+    case.state.born[[1, 2]] = 0
+    assert offered(1, 4) == [("what grew at step 300: 2 connections", -2)]
+
+
 def test_idle_units_are_offered_alone() -> None:
     case = make([6, 5, 3], density=0.2, seed=1)
     idle = fold(case.network).freed

@@ -2,7 +2,8 @@
 
 The one action that gives parameters back. Worth is w²·√v, v being Adam's second moment - a free diagonal of
 the Fisher information -, the magnitude, or what the exact optimal brain surgeon says, who also moves what stays to
-make up for what goes (structnet.brain_surgeon). All are proposed.
+make up for what goes (structnet.brain_surgeon). All are proposed, and before them the growth that has become the most
+redundant, as a whole.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SURGEON = "brain surgeon"
 
 
 def propose(context: Context) -> list[Proposal]:
-    """At every size and by every rule: as many of the least worth as free no more parameters than that."""
+    """The most redundant growth, and at every size and by every rule as many of the least worth as fit in it."""
     topology = context.topology
     idle = freed_by(topology, np.empty(0, dtype=np.int64))
     proposals = []
@@ -32,6 +33,8 @@ def propose(context: Context) -> list[Proposal]:
         )
     operates = context.state.optimizer.step > 0 and topology.parameters <= MOST_PARAMETERS
     expert = surgeon(context.state.network, context.diagnosis) if operates else None
+    if growth := _most_redundant(context, expert):
+        proposals.append(growth)
     for rule in (*RULES, SURGEON) if expert else RULES:
         of_rule = expert if rule == SURGEON else None
         order = weakest(context, rule, of_rule)[: topology.connections // 2]
@@ -56,20 +59,42 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
 ACTION = Action("prune", propose, apply, preserves_output=False)
 
 
+def _most_redundant(context: Context, expert: Surgeon | None) -> Proposal | None:
+    """Of the growths that fit a size, the one that costs least per parameter freed, all it has left going together.
+
+    A growth is what was born at one step, as in structnet.utilisation. None where nothing has grown.
+    """
+    state, topology = context.state, context.topology
+    born = state.born[: topology.connections]
+    proposals = []
+    for step in np.unique(born[(born > 0) & ~_newborn(context)]):
+        grown = np.flatnonzero(born == step)
+        freed = freed_by(topology, grown)
+        if freed <= max(context.sizes, default=0):
+            site = f"what grew at step {step}: {len(grown)} connections"
+            loss = expert.loss_without(grown) if expert else worth(state)[grown].sum()
+            proposals.append((float(loss) / freed, _proposal(context, site, grown, freed, expert)))
+    return min(proposals, key=lambda rated: rated[0], default=(0.0, None))[1]
+
+
+def _newborn(context: Context) -> np.ndarray:
+    """(connections,) whether a connection has grown too lately to be judged; those of the seed never have."""
+    born = context.state.born[: context.topology.connections]
+    return (born > 0) & (context.state.step - born < NEWBORN_STEPS)
+
+
 def weakest(context: Context, rule: str = RULES[0], expert: Surgeon | None = None) -> np.ndarray:
     """Connections by their index, those of least worth first; newborns are left out. expert: for its own rule.
 
-    Connections of the seed are never newborn. The magnitude decides among equals, so before the first
+    The magnitude decides among equals, so before the first
     optimizer step, when w²·√v is 0 everywhere, it decides alone.
     """
     state = context.state
     connections = context.topology.connections
     magnitude = np.abs(flat_values(state.network)[:connections])
     score = expert.worth() if expert else worth(state) if rule == RULES[0] else magnitude
-    born = state.born[:connections]
-    newborn = (born > 0) & (state.step - born < NEWBORN_STEPS)
     order = np.lexsort((magnitude, score))
-    return order[~newborn[order]]
+    return order[~_newborn(context)[order]]
 
 
 def lost_gain(context: Context, connections: np.ndarray) -> float:
