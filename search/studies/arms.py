@@ -98,3 +98,12 @@ def draw_arms(axes: Axes, rows: Sequence[Row], quantity: str, label: str, *, sca
         axes.hlines(float(np.mean(heights)), place - 0.25, place + 0.25, color=f"C{place}")
     axes.set_xticks(range(len(found)), list(found), rotation=30, ha="right", fontsize="small")
     finish(axes, "", label)
+
+
+def draw_errors(axes: Axes, points: Sequence[tuple[float, Sequence[float]]], label: str) -> None:
+    """A line through the mean error in % at each x, with its spread. points: x and the accuracies of its rng_seeds."""
+    x, accuracies = zip(*sorted(points, key=lambda point: point[0]))
+    errors = [100 * (1 - np.array(values)) for values in accuracies]
+    spread = [values.std(ddof=1) if len(values) > 1 else 0.0 for values in errors]
+    means = [values.mean() for values in errors]
+    axes.errorbar(x, means, yerr=spread, marker="o", markersize=4, capsize=3, linewidth=1, label=label)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.plots import finish
-from search.studies.arms import arm_table, compare, shown, values_of
+from search.studies.arms import arm_table, compare, draw_errors, shown, values_of
 from search.studies.study import Finding, Measured, Place, Row, Scale, Study, Task
 from search.studies.tournaments import density_for, measured_of, run_tournament
 
@@ -161,15 +161,12 @@ def judge(rows: Sequence[Row]) -> Finding:
 def draw(rows: Sequence[Row], figure: Figure) -> None:
     axes = figure.subplots()
     accuracy, cost = values_of(rows, "test_accuracy"), values_of(rows, "parameter_steps_all")
-    families: dict[str, list[tuple[float, float, float]]] = {}
+    families: dict[str, list[tuple[float, list[float]]]] = {}
     for name, values in accuracy.items():
-        errors = [100 * (1 - value) for value in values.values()]
         spent = float(np.mean(list(cost[name].values())))
-        point = (spent, float(np.mean(errors)), float(np.std(errors, ddof=1)) if len(errors) > 1 else 0.0)
-        families.setdefault(name.split()[0], []).append(point)
+        families.setdefault(name.split()[0], []).append((spent, list(values.values())))
     for name, points in families.items():
-        x, y, spread = zip(*sorted(points))
-        axes.errorbar(x, y, yerr=spread, marker="o", capsize=3, label=name, linewidth=1)
+        draw_errors(axes, points, name)
     axes.set_xscale("log")
     axes.legend(frameon=False, fontsize="small")
     finish(axes, "Parameter-steps of everything", "Test error, %")

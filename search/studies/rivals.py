@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from search.plots import finish
+from search.studies.arms import draw_errors
 from search.studies.study import Finding, Measured, Place, Row, Scale, Study, Task
 from search.studies.tournaments import density_for, run_tournament
 from structnet.error_curve import Gap, Point, gap_between
@@ -203,12 +204,7 @@ def _table(rows: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
 def draw(rows: Sequence[Row], figure: Figure) -> None:
     axes = figure.subplots()
     for method, by_size in values_by_size(rows, "test_accuracy").items():
-        errors = [100 * (1 - np.array(list(values.values()))) for values in by_size.values()]
-        spread = [values.std(ddof=1) if len(values) > 1 else 0.0 for values in errors]
-        means = [values.mean() for values in errors]
-        axes.errorbar(
-            list(by_size), means, yerr=spread, marker="o", markersize=4, capsize=3, label=method, linewidth=1
-        )
+        draw_errors(axes, [(limit, list(values.values())) for limit, values in by_size.items()], method)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.legend(frameon=False, fontsize="small")
