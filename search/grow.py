@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from structnet.network import StructNet
     from tournament.coordinator import Result, Tournament
     from tournament.observer import Observer
+    from tournament.opponent import Opponent
     from tournament.pool import Pool
     from tournament.settings import Settings
 
@@ -240,13 +241,16 @@ def _grow_one(
     console: Console,
 ) -> Result:
     from search.live import watcher
+    from tournament.opponent import train_opponent
 
     folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
     with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console) as observer:
         tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, observer)
         result = tournament.run(resume=options.resume)
-    experiment.end(trial, "finished", **final_columns(result))
-    _print_result(result, options.price, console)
+        opponent = train_opponent(result, tournament.settings, pool)
+    dense = {"dense_accuracy": opponent.measured.accuracy, "dense_test_accuracy": opponent.test.accuracy}
+    experiment.end(trial, "finished", **final_columns(result), **dense)
+    _print_result(result, opponent, options.price, console)
     return result
 
 
@@ -304,8 +308,6 @@ def final_columns(result: Result) -> dict[str, Any]:
         "accuracy": result.measured.accuracy,
         "test_accuracy": result.test.accuracy,
         "test_loss": result.test.loss,
-        "dense_accuracy": result.dense[0].accuracy,
-        "dense_test_accuracy": result.dense[1].accuracy,
         "snapshot": result.snapshot or None,
     }
 
@@ -320,10 +322,10 @@ def _utilised(rows: list[dict[str, Any]], price: float) -> str:
     )
 
 
-def _print_result(result: Result, price: float, console: Console) -> None:
+def _print_result(result: Result, opponent: Opponent, price: float, console: Console) -> None:
     from structnet.topology import parameters_dense
 
-    dense = result.dense_architecture
+    dense = opponent.architecture
     console.print(f"Growth ended because {result.progress.reason}.", highlight=False)
     console.print(
         f"Grown: {result.network.describe()}; validation {result.measured.accuracy:.2%}, "
@@ -335,7 +337,7 @@ def _print_result(result: Result, price: float, console: Console) -> None:
         console.print(_utilised(result.utilisation, price), highlight=False, soft_wrap=True)
     console.print(
         f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
-        f"validation {result.dense[0].accuracy:.2%}, test {result.dense[1].accuracy:.2%}",
+        f"validation {opponent.measured.accuracy:.2%}, test {opponent.test.accuracy:.2%}",
         highlight=False,
         soft_wrap=True,
     )

@@ -20,6 +20,7 @@ from structnet.training import Recipe, constant, train_steps
 from structnet.triggers import TRIGGERS
 from tournament import Economy, Tournament, contender, line
 from tournament.line import LONGEST_WAIT, Line
+from tournament.opponent import train_opponent
 from tournament.pool import InlinePool
 from tournament.progress import Checkpoint
 from tournament.settings import Settings
@@ -135,7 +136,11 @@ def recipes_of(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> dict[str, set
         if not name.startswith("_") and callable(method):
             monkeypatch.setattr(contender.Contender, name, spied(name, method))
     options = settings(recipe=recipe, economy=Economy(opening_credits=100))
-    Tournament(seed(), data(), settings=options).run()
+    own = data()
+    pool = InlinePool(own)
+    tournament = Tournament(seed(), own, settings=options, pool=pool)
+    train_opponent(tournament.run(), tournament.settings, pool)
+    pool.close()
     return {name: found for name, found in given.items() if found}
 
 

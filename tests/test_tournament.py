@@ -13,7 +13,7 @@ from structnet import StructNet
 from structnet.data import Dataset, Split, load_dataset
 from structnet.training import Recipe
 from tournament import Economy, Tournament
-from tournament.coordinator import Result, dense_opponent
+from tournament.coordinator import Result
 from tournament.pool import InlinePool
 from tournament.settings import Settings
 
@@ -226,11 +226,6 @@ def test_hardly_anything_is_adopted_on_random_labels() -> None:
 @pytest.mark.slow
 def test_of_200_tournaments_on_random_labels_at_most_5_percent_adopt() -> None:
     assert sum(adopts_on_noise(seed) for seed in range(200)) <= 10
-
-
-def test_the_dense_opponent_is_the_nearest_in_size() -> None:
-    assert dense_opponent([784, 100, 10], 4000) == (784, 5, 10)
-    assert dense_opponent([64, 16, 10], 300) == (64, 4, 10)
 
 
 def test_the_pool_gives_its_threads_back(digits: Dataset) -> None:

@@ -15,7 +15,6 @@ from structnet.errors import UserError
 from structnet.network import StructNet
 from structnet.scales import check_scales
 from structnet.tables import TableWriter
-from structnet.topology import dense_opponent
 from structnet.train_state import TrainState
 from tournament.final_phase import final_stretch, refine_at_last, settle, start_final_phase
 from tournament.fork import Measured
@@ -37,8 +36,7 @@ PLATEAU_ROUNDS = 10
 class Result:
     """What a tournament ends with. rounds: rows of the table, from this run. measured, test: on validation, test.
 
-    information: bits on validation. dense: the dense network of about the same size, trained for as many
-    steps, on validation and test. utilisation: what became of each growth that was adopted, as in
+    information: bits on validation. utilisation: what became of each growth that was adopted, as in
     structnet.utilisation, with its round, action and site.
     """
 
@@ -49,8 +47,6 @@ class Result:
     measured: Measured
     test: Measured
     information: float
-    dense_architecture: tuple[int, ...]
-    dense: tuple[Measured, Measured]
     utilisation: list[dict[str, Any]]
     snapshot: str
 
@@ -247,7 +243,6 @@ class Tournament:
     def _result(self) -> Result:
         line = self.line
         test, _ = line.call("measure", line.state, "test")
-        architecture = dense_opponent(line.architecture, line.parameters)
         return Result(
             network=TrainState.from_arrays(line.arrays()).network,
             progress=line.progress,
@@ -256,8 +251,6 @@ class Tournament:
             measured=line.measured,
             test=test,
             information=bits_of(line.measured, line.entropy),
-            dense_architecture=architecture,
-            dense=line.train_dense(architecture),
             utilisation=line.utilisation(),
             snapshot=self._snapshot(),
         )

@@ -88,11 +88,11 @@ class Line:
 
     @property
     def recipe(self) -> Recipe:
-        """How the line is trained now, and with it every fork, control and opponent.
+        """How the line is trained now, and with it every fork and control.
 
         Rates by age end with growth. They shelter what works from what is new; in the final phase everything
-        settles at one rate that falls to 0, and so does the dense opponent, which has nothing new at all. Rates
-        that went on cost digits 0.8 points of validation accuracy by age and 3.4 with freezing (8 rng_seeds).
+        settles at one rate that falls to 0. Rates that went on cost digits 0.8 points of validation accuracy by
+        age and 3.4 with freezing (8 rng_seeds).
         """
         if self.progress.phase == "growing":
             return self.settings.recipe
@@ -211,20 +211,6 @@ class Line:
         survey, _ = self.call("survey", self.state, self.recipe, options)
         self.progress.spend(survey.steps, self.parameters, winning=False)
         return survey
-
-    def train_dense(self, architecture: tuple[int, ...]) -> tuple[Measured, Measured]:
-        """The dense opponent, trained for as many steps as the line, on validation and test.
-
-        A rate that suits a sparse network can be too high for a dense one, so it is trained at the line's rate
-        and at a quarter of it, and the one that does better on validation counts.
-        """
-        rates = [share * self.settings.learning_rate for share in (1.0, 0.25)]
-        jobs = [Job("train_dense", (architecture, self.recipe, self.progress.step, rate)) for rate in rates]
-        outcomes = self.workers.run(jobs)
-        finished = [outcome.report for outcome in outcomes if not outcome.error]
-        if not finished:
-            raise WorkFailed(f"the dense opponent failed: {outcomes[0].error}")
-        return max(finished, key=lambda measured: measured[0].accuracy)
 
     def utilisation(self) -> list[dict[str, Any]]:
         """What became of each growth that was adopted, on the validation set: a row each."""

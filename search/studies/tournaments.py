@@ -73,6 +73,4 @@ def measured_of(result: Result) -> list[Measured]:
         Measured("steps", progress.step),
         Measured("parameter_steps", progress.parameter_steps),
         Measured("parameter_steps_all", progress.parameter_steps_all),
-        Measured("dense_accuracy", result.dense[0].accuracy),
-        Measured("dense_test_accuracy", result.dense[1].accuracy),
     ]

@@ -69,13 +69,12 @@ def tournament_cost(options: GrowOptions, seed: StructNet, images: int) -> Cost:
     opening = seed.parameter_count if options.opening_credits is None else options.opening_credits
     bought = min(dense, opening + options.income * dense * Settings.growth_share * line / 1000)
     parameters = seed.parameter_count + bought / 4
-    # The dense opponent, at two rates, is not counted among the steps, but it takes its time.
     steps = line + rounds * (forks + survey)
     units = sum(seed.architecture[1:])
     return Cost(
         steps,
         steps * parameters,
-        (steps + 2 * line) * step_seconds(STEP_SECONDS, parameters, units, options.batch_size),
+        steps * step_seconds(STEP_SECONDS, parameters, units, options.batch_size),
     )
 
 
