@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,9 +32,8 @@ class Diagnosis:
 
     loss: mean cross-entropy in nats. activations: per group (units, n). errors: per group (units, n), the
     derivative of the mean loss by the pre-activation; None for the input and where nothing reaches the output.
-    gradient: (parameters,) of the mean loss by the flat vector. firing_rate, mean_activation, spread: (units,)
-    over all groups; spread is the standard deviation of the activation, exactly 0 where it is only rounding.
-    saturated, dead: hidden unit numbers, ascending. gradient_norms: by link. warnings: one line each.
+    gradient: (parameters,) of the mean loss by the flat vector. firing_rate, mean_activation: (units,) over all
+    groups. saturated, dead: hidden unit numbers, ascending. gradient_norms: by link. warnings: one line each.
     """
 
     topology: Topology
@@ -43,13 +43,17 @@ class Diagnosis:
     gradient: torch.Tensor
     firing_rate: np.ndarray
     mean_activation: np.ndarray
-    spread: np.ndarray
     saturated: np.ndarray
     dead: np.ndarray
     gradient_norms: dict[tuple[int, int], float]
     warnings: list[str]
     _products: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
     _absent: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def spread(self) -> np.ndarray:
+        """(units,) standard deviation of the activation over the images; exactly 0 where it is only rounding."""
+        return np.concatenate([_spread(group) for group in self.activations])
 
     def outer(self, source_group: int, target_group: int) -> torch.Tensor:
         """(target units, source units) mean outer product of error and activation: the gradient of the loss by
@@ -148,7 +152,6 @@ def diagnose(
         gradient=gradient,
         firing_rate=firing,
         mean_activation=mean,
-        spread=np.concatenate([_spread(group) for group in activations]),
         saturated=np.concatenate([np.empty(0, dtype=np.int64), *saturated]),
         dead=hidden[firing[hidden] < dead_below],
         gradient_norms=norms,
@@ -196,7 +199,7 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, t
 def firing_rate(units: torch.Tensor, activation: Activation) -> np.ndarray:
     """(units,) share of the images, of activations (units, n), on which each unit fires."""
     fires = units > 0 if activation.ceiling is None else units.abs() > SILENT
-    return fires.double().mean(dim=1).cpu().numpy()
+    return (torch.count_nonzero(fires, dim=1).double() / units.shape[1]).cpu().numpy()
 
 
 def _spread(units: torch.Tensor) -> np.ndarray:

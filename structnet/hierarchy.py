@@ -153,7 +153,9 @@ def _new_units(
         score = np.zeros_like(everything.spread)
         score[best] = scores(edit, everything)[best]
         rest = count - sum(len(plan.biases) for plan in plans)
-        plans += site.plan(rest, "random", replace(everything, spread=score), rng)
+        scored = replace(everything)
+        scored.spread = score
+        plans += site.plan(rest, "random", scored, rng)
     rest = count - sum(len(plan.biases) for plan in plans)
     return _joined([*plans, site.plan_at_random(rest, rng)])
 

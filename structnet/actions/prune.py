@@ -60,21 +60,24 @@ ACTION = Action("prune", propose, apply, preserves_output=False)
 
 
 def _most_redundant(context: Context, expert: Surgeon | None) -> Proposal | None:
-    """Of the growths that fit a size, the one that costs least per parameter freed, all it has left going together.
+    """Of the growths that fit a size, the one whose connections are worth least per parameter that they free.
 
     A growth is what was born at one step, as in structnet.utilisation. None where nothing has grown.
     """
     state, topology = context.state, context.topology
     born = state.born[: topology.connections]
-    proposals = []
+    each = expert.worth() if expert else worth(state)
+    rated = []
     for step in np.unique(born[(born > 0) & ~_newborn(context)]):
         grown = np.flatnonzero(born == step)
         freed = freed_by(topology, grown)
         if freed <= max(context.sizes, default=0):
             site = f"what grew at step {step}: {len(grown)} connections"
-            loss = expert.loss_without(grown) if expert else worth(state)[grown].sum()
-            proposals.append((float(loss) / freed, _proposal(context, site, grown, freed, expert)))
-    return min(proposals, key=lambda rated: rated[0], default=(0.0, None))[1]
+            rated.append((float(each[grown].sum()) / freed, site, grown, freed))
+    if not rated:
+        return None
+    _, site, grown, freed = min(rated, key=lambda growth: growth[0])
+    return _proposal(context, site, grown, freed, expert)
 
 
 def _newborn(context: Context) -> np.ndarray:
