@@ -307,6 +307,15 @@ def test_the_most_redundant_growth_is_offered_whole(operates: bool) -> None:
     assert offered(1, 4) == [("what grew at step 300: 2 connections", -2)]
 
 
+def test_a_growth_is_judged_by_what_it_is_worth_for_each_parameter() -> None:
+    """Connections 0 and 1 are worth 1 + 2 and free 5 parameters with their unit, connection 3 is worth 4."""
+    case = worth_by_hand()
+    case.state.optimizer.step = 0
+    case.state.born[[0, 1]], case.state.born[3] = 300, 500
+    site = ACTIONS["prune"].propose(case.context((1, 5)))[0].site
+    assert site == "what grew at step 300: 2 connections"
+
+
 def test_idle_units_are_offered_alone() -> None:
     case = make([6, 5, 3], density=0.2, seed=1)
     idle = fold(case.network).freed
