@@ -81,6 +81,16 @@ def test_the_better_of_two_rates_on_validation_counts_after_as_many_steps(
     assert (found.measured, found.test) == max(workers.reports, key=lambda pair: pair[0].accuracy)
 
 
+def test_a_tournament_does_not_train_it(digits: Dataset) -> None:
+    """Sweeps and studies run many tournaments, and compare none of them with it."""
+    workers = Watched(digits)
+    network = StructNet([64, 16, 10], density=0.2, rng_seed=4, ensure_paths=True)
+    Tournament(network, digits, settings=SETTINGS, pool=workers).run()
+    workers.close()
+    methods = {job.method for job in workers.jobs}
+    assert "shrink" in methods and "train_dense" not in methods
+
+
 def test_one_rate_is_enough_and_none_is_not(grown: Result, digits: Dataset) -> None:
     workers = Watched(digits, failing=1)
     assert train_opponent(grown, SETTINGS, workers).measured.accuracy == workers.reports[1][0].accuracy

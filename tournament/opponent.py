@@ -12,10 +12,8 @@ from tournament.fork import Measured
 from tournament.pool import Job, Pool
 from tournament.settings import Settings
 
-RATES = (
-    1.0,
-    0.25,
-)  # shares of the line's: a rate that suits a sparse network can be too high for a dense one
+# Shares of the line's rate: one that suits a sparse network can be too high for a dense one.
+RATES = (1.0, 0.25)
 
 
 class Opponent(NamedTuple):

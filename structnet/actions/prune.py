@@ -23,7 +23,7 @@ SURGEON = "brain surgeon"
 
 
 def propose(context: Context) -> list[Proposal]:
-    """The most redundant growth, and at every size and by every rule as many of the least worth as fit in it."""
+    """The most redundant growth; and at every size, by every rule, as many of the least worth as free no more."""
     topology = context.topology
     idle = freed_by(topology, np.empty(0, dtype=np.int64))
     proposals = []
@@ -89,8 +89,8 @@ def _newborn(context: Context) -> np.ndarray:
 def weakest(context: Context, rule: str = RULES[0], expert: Surgeon | None = None) -> np.ndarray:
     """Connections by their index, those of least worth first; newborns are left out. expert: for its own rule.
 
-    The magnitude decides among equals, so before the first
-    optimizer step, when w²·√v is 0 everywhere, it decides alone.
+    The magnitude decides among equals, so before the first optimizer step, when w²·√v is 0 everywhere, it decides
+    alone.
     """
     state = context.state
     connections = context.topology.connections
