@@ -68,11 +68,11 @@ def fit(
             losses = train_steps(state, data.train, recipe, per_epoch, rate)
         else:
             state, losses = shrink_steps(state, data.train, recipe, per_epoch, rate, shrinking)
-        measured = evaluate(state.network, data.validation)
+        measured, last = evaluate(state.network, data.validation), state.step - 1
         row = {
             "epoch": epoch,
             "parameters": state.network.parameter_count,
-            "learning_rate": rate(state.step - 1),
+            "learning_rate": rate(last) * (shrinking.pace(last) if shrinking else 1),
             "train_loss": float(losses.mean()),
             "loss": measured.loss,
             "accuracy": measured.accuracy,

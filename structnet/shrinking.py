@@ -6,6 +6,11 @@ of the others is moved to where the gradient is largest (Evci et al. 2020, RigL)
 is w²·√v, with v Adam's second moment: a free diagonal of the Fisher information. A unit that has lost its
 last way in or out may get a new one by a later move; when the moves end, those that did not are folded away.
 
+The fewer connections a unit has, the larger the steps that it can take (Dey et al. 2024, SμPar: a rate in inverse
+proportion to density for Adam). The learning rate is that of the peak and rises with the root of what has been sold.
+MNIST, validation, 5 rng_seeds: the tournament of 4,000 parameters reaches 98.32 ± 0.06 % with it and 98.18 ± 0.15 %
+without; 0.006 at a dense start of 266,610 becomes too much, and 0.003 is as good as 0.006 without the rise.
+
 Connections that are bought only to be sold are exploration. MNIST, 20 epochs, validation, 5 rng_seeds: 4,000
 parameters shrunk from 16,000 reach 97.99 %, from as many placed by gradient 97.88 %, and 97.55 % where a seed of
 4,000 is only moved for as many steps - which costs fewer parameter-steps.
@@ -88,6 +93,13 @@ class Shrinking:
         """Whether the time for buying has not passed yet."""
         return self._progress(step) < self.bought_until
 
+    def pace(self, step: int) -> float:
+        """Factor of the learning rate at this step: 1 at the peak, and more the fewer parameters are left."""
+        changed = step - (step - self.start) % self.every
+        if self.buys(changed):
+            return 1.0
+        return math.sqrt(max(self.size, self.peak) / max(1, self.target(changed)))
+
     def folds(self, step: int) -> bool:
         """Whether units without a way in or out have no move to wait for any more."""
         return self._progress(step) >= self.sold_until or step + self.every >= self.stop
@@ -107,7 +119,8 @@ def shrink_steps(
     """Trains for so many steps, moving and selling on the way; returns the new state and the losses.
 
     The given state is used up: go on with the one returned. Changes fall on fixed steps of the line, so
-    cutting a phase into several calls changes nothing. Raises UserError for a limit that no network with these
+    cutting a phase into several calls changes nothing. learning_rate: by the step of the line, at the peak (see
+    Shrinking.pace). Raises UserError for a limit that no network with these
     outputs can meet, Diverged if training does.
     """
     smallest = state.network.architecture[-1] + 1
@@ -116,6 +129,10 @@ def shrink_steps(
             f"the limit is {shrinking.limit} parameters, but must be at least {smallest}: every output has a "
             "bias, and one connection is left"
         )
+
+    def paced(step: int) -> float:
+        return shrinking.pace(step) * learning_rate(step)
+
     losses = []
     end = state.step + steps
     while state.step < end:
@@ -123,7 +140,7 @@ def shrink_steps(
         if since == 0:
             state = _change(state, split, recipe, shrinking)
         here = min(end - state.step, shrinking.every - since)
-        losses.append(train_steps(state, split, recipe, here, learning_rate))
+        losses.append(train_steps(state, split, recipe, here, paced))
     return state, torch.cat(losses) if losses else state.network.values.new_empty(0)
 
 

@@ -20,7 +20,7 @@ from structnet.errors import UserError
 from structnet.shrinking import Shrinking, shrink_steps, worth
 from structnet.topology import Topology
 from structnet.train_state import TrainState
-from structnet.training import Recipe, batch_indices, constant, cosine
+from structnet.training import Recipe, batch_indices, constant, cosine, train_steps
 
 torch.set_num_threads(1)
 
@@ -114,6 +114,27 @@ def test_moves_by_hand() -> None:
     buying = Shrinking(start=100, stop=1100, size=600, peak=700, limit=100)
     assert [buying.moves(step) for step in (100, 249)] == [0.0, 0.0]
     assert buying.moves(250) == plan.moves(250) > 0
+
+
+def test_the_pace_by_hand() -> None:
+    """1 while 300 are bought, then the root of how many times fewer there are than at the peak of 900."""
+    plan = Shrinking(start=0, stop=1000, size=600, peak=900, limit=100)
+    assert [plan.pace(step) for step in (0, 149, 150)] == [1, 1, 1]
+    assert plan.pace(400) == plan.pace(449) == pytest.approx(math.sqrt(900 / plan.target(400)))
+    assert [plan.pace(step) for step in (700, 1000)] == [3, 3]
+    assert Shrinking(start=0, stop=1000, size=600, peak=600, limit=5000).pace(900) == 1
+
+
+def test_a_network_that_has_been_sold_trains_at_its_pace() -> None:
+    """From the end of selling on nothing changes: a quarter of the peak takes steps of twice the learning rate."""
+    network, split = StructNet([8, 12, 3], 0.5, rng_seed=1), columns()
+    plan = Shrinking(0, 100, network.parameter_count, network.parameter_count, network.parameter_count // 4)
+    state, _ = shrink_steps(TrainState.fresh(network), split, RECIPE, 75, constant(1e-2), plan)
+    twin = TrainState.from_arrays(state.to_arrays())
+    state, _ = shrink_steps(state, split, RECIPE, 5, constant(1e-2), plan)
+    pace = math.sqrt(plan.size / plan.limit)
+    train_steps(twin, split, RECIPE, 5, constant(pace * 1e-2))
+    assert torch.equal(state.network.values, twin.network.values)
 
 
 def test_a_short_phase_is_changed_more_often_and_moves_as_much() -> None:
