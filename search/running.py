@@ -60,13 +60,16 @@ def shape_of(data: Dataset) -> str:
 
 @contextmanager
 def on_ray(options: CommonOptions) -> Iterator[None]:
-    """With a Ray that is running: the one at the address, or one of this process."""
+    """With a Ray that is running and has room: the one at the address, or one of this process; raises UserError."""
     import ray
 
-    from tournament.pool import start_ray
+    from tournament.cluster import check_device, check_room, start_ray
 
-    started = start_ray(options.workers, options.cpus_per_worker, options.gpus_per_worker, options.address)
+    check_device(options.device, options.gpus_per_worker)
+    started = start_ray(options.workers, options.cpus_per_worker, options.address)
     try:
+        if waiting := check_room(options.workers, options.cpus_per_worker, options.gpus_per_worker):
+            Console().print(waiting, highlight=False, soft_wrap=True)
         yield
     finally:
         if started:

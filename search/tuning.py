@@ -35,6 +35,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
+from tournament.cluster import cap_gpu_memory
 from tournament.contender import pack, unpack
 
 HEARTBEAT_SECONDS = 10.0
@@ -212,6 +213,7 @@ class _Block(tune.Trainable):
         shared: Shared,
     ) -> None:
         torch.set_num_threads(1)
+        cap_gpu_memory(shared.device, shared.options.get("gpus_per_worker", 0))
         self.make, self.configs, self.shared = factory, configs, shared
         self.reset_config(config)
 

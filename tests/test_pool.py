@@ -16,9 +16,10 @@ from structnet.errors import UserError
 from structnet.train_state import TrainState
 from structnet.training import Recipe
 from tournament import Economy, Settings, Tournament
+from tournament.cluster import probe, start_ray
 from tournament.coordinator import Result
 from tournament.observer import Observer
-from tournament.pool import InlinePool, Job, Pool, RayPool, probe, start_ray
+from tournament.pool import InlinePool, Job, Pool, RayPool
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -156,4 +157,4 @@ def test_a_ray_that_runs_passes_the_probe() -> None:
 
 
 def test_ray_that_runs_already_is_used() -> None:
-    assert start_ray(2, 1, 0, None) is False
+    assert start_ray(2, 1, None) is False

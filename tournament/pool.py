@@ -7,11 +7,6 @@ hands out handles (`put`, `get`), and a job takes handles among its arguments, t
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import subprocess
-import sys
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,11 +16,10 @@ from typing import Any, Protocol
 import torch
 
 from structnet.data import Dataset
-from structnet.errors import UserError, one_line
+from structnet.errors import one_line
+from tournament.cluster import cap_gpu_memory, check_device, check_room
 from tournament.contender import Contender, pack
 
-ADDRESS_TIMEOUT_SECONDS = 10.0
-HEALTH_TIMEOUT_SECONDS = 15.0
 TASK_RETRIES = 2
 
 
@@ -121,8 +115,8 @@ class InlinePool:
 class _RayContender:
     """A Contender that fetches the dataset with its first job, and again after a restart."""
 
-    def __init__(self, device: str, name: str) -> None:
-        self._device, self._name = device, name
+    def __init__(self, device: str, gpus: float, name: str) -> None:
+        self._device, self._gpus, self._name = device, gpus, name
         self._contender: Contender | None = None
 
     def work(
@@ -135,6 +129,7 @@ class _RayContender:
         if self._contender is None:
             import ray
 
+            cap_gpu_memory(self._device, self._gpus)
             self._contender = Contender(ray.get(boxed_data[0]), self._device, self._name)
         report, made = _attempt(self._contender, method, arguments)
         if states is None:
@@ -143,7 +138,7 @@ class _RayContender:
 
 
 class RayPool:
-    """Contender actors on a Ray cluster that is already initialised (see `start_ray`).
+    """Contender actors on a Ray cluster that is already initialised (see tournament.cluster).
 
     data: the dataset, or a handle to the packed one. It goes into the object store once; on a CPU the actors of a
     machine read it from there without a copy. An actor that dies is restarted and what it was doing is tried
@@ -163,20 +158,10 @@ class RayPool:
     ) -> None:
         import ray
 
-        if device.startswith("cuda") and gpus_per_worker <= 0:
-            raise UserError(
-                f"device is '{device}', but gpus_per_worker is {gpus_per_worker:g}: Ray shows a GPU only to workers "
-                "that ask for one, or for a fraction such as 0.5"
-            )
+        check_device(device, gpus_per_worker)
+        check_room(workers, cpus_per_worker, gpus_per_worker)
         self._ray = ray
         self.workers, self.device = workers, device
-        available = ray.cluster_resources()
-        for kind, wanted in (("CPU", workers * cpus_per_worker), ("GPU", workers * gpus_per_worker)):
-            if wanted > available.get(kind, 0):
-                raise UserError(
-                    f"{workers} workers need {wanted:g} {kind}s, but the cluster has {available.get(kind, 0):g}: "
-                    f"lower --workers or --{kind.lower()}s-per-worker"
-                )
         self._data = data if isinstance(data, ray.ObjectRef) else ray.put(pack(data))
         namespace = f"structnet-{uuid.uuid4().hex[:8]}"
         actor = ray.remote(_RayContender)
@@ -188,7 +173,7 @@ class RayPool:
                 num_gpus=gpus_per_worker,
                 max_restarts=-1,
                 max_task_retries=TASK_RETRIES,
-            ).remote(device, f"contender-{index}")
+            ).remote(device, gpus_per_worker, f"contender-{index}")
             for index in range(workers)
         ]
 
@@ -251,75 +236,3 @@ class RayPool:
     def close(self) -> None:
         for actor in self._actors:
             self._ray.kill(actor)
-
-
-def start_ray(workers: int, cpus_per_worker: float, gpus_per_worker: float, address: str | None) -> bool:
-    """Connects to a cluster, or starts a local Ray with as many CPUs as the workers ask for.
-
-    Returns whether this process started or joined it, and so has to call ray.shutdown(). Raises UserError
-    when nothing answers at the address: ray.init itself would wait for minutes.
-    """
-    import ray
-
-    if ray.is_initialized():
-        return False
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    if address:
-        probe(address)
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"Ray at '{address}' did not let us in ({reason}): check the address, and RAY_AUTH_MODE and "
-                "RAY_AUTH_TOKEN if the cluster uses tokens"
-            ) from error
-        return True
-    # Without "local" it would join, and refuse, a Ray that somebody else started on this machine.
-    ray.init(
-        address="local",
-        num_cpus=max(1, -(-int(workers * cpus_per_worker * 100) // 100)),
-        num_gpus=-(-int(workers * gpus_per_worker * 100) // 100) or None,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    return True
-
-
-def probe(address: str) -> None:
-    """Raises UserError unless a Ray cluster answers at host:port within seconds; `auto` and `local` pass."""
-    plain = address.removeprefix("ray://")
-    if plain in ("auto", "local"):
-        return
-    host, _, port = plain.rpartition(":")
-    if not host or not port.isdigit():
-        raise UserError(f"address is '{address}', but must be HOST:PORT, ray://HOST:PORT or auto")
-    try:
-        socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
-    except OSError as error:
-        raise UserError(
-            f"no Ray cluster answers at '{address}' ({error}): start one with `ray start --head`, or leave out "
-            "--address to run on this machine"
-        ) from error
-    if not address.startswith("ray://"):
-        _check_health(address)
-
-
-def _check_health(address: str) -> None:
-    """Raises UserError unless what listens at host:port is a Ray that lets us in.
-
-    In a process of its own: where another server listens, Ray's client waits for minutes inside its own code.
-    """
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-    try:
-        answered = (
-            subprocess.run(command, capture_output=True, timeout=HEALTH_TIMEOUT_SECONDS).returncode == 0
-        )
-    except subprocess.TimeoutExpired:
-        answered = False
-    if not answered:
-        raise UserError(
-            f"what listens at '{address}' does not answer as a Ray cluster: check the address, and RAY_AUTH_MODE "
-            "and RAY_AUTH_TOKEN if the cluster uses tokens"
-        )

@@ -47,8 +47,8 @@ from structnet.network import StructNet
 from structnet.tables import read_table
 from structnet.train_state import TrainState
 from structnet.training import Recipe, constant, steps_per_epoch, train_steps
+from tournament.cluster import start_ray
 from tournament.contender import pack
-from tournament.pool import start_ray
 
 HIDDEN, DENSITY, BATCH = 64, 0.02, 128
 COHORTS, MAIN_COHORT = (16, 64, 256, 1024), 256
@@ -204,7 +204,7 @@ def _measure_hunts(bench: Bench) -> Rows:
     theirs: dict[str, list[float]] = {way: [] for way in WAYS}
     each: dict[str, list[float]] = {way: [] for way in WAYS}
     apart: list[float] = []
-    is_ours = start_ray(WORKERS, 1, 0, None)
+    is_ours = start_ray(WORKERS, 1, None)
     try:
         packed = pack(bench.data)
         for _ in range(repeats):

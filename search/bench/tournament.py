@@ -23,9 +23,10 @@ from structnet.errors import UserError
 from structnet.network import StructNet
 from structnet.train_state import TrainState
 from structnet.training import Recipe, steps_per_epoch
+from tournament.cluster import start_ray
 from tournament.coordinator import Tournament
 from tournament.observer import Observer
-from tournament.pool import Job, Pool, RayPool, start_ray
+from tournament.pool import Job, Pool, RayPool
 from tournament.settings import Settings, fitted_lengths, fitted_settings
 
 HIDDEN, DENSITY = 100, 0.01
@@ -62,7 +63,7 @@ def run(
         check_repeats(repeats)
     data, console = _load(dataset, data_dir), console_for_tables()
     console.print(f"A tournament on {data.name} with {workers} workers of one CPU each")
-    is_ours = start_ray(workers, 1, 0, None)
+    is_ours = start_ray(workers, 1, None)
     try:
         pool = RayPool(data, workers)
         try:
