@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from structnet.activations import activation_named
+from structnet.backing_off import backing_off, halved
 from structnet.batched import use_tile_kernels
 from structnet.data import Split
 from structnet.diagnosis import firing_rate, saturated_units
@@ -39,6 +40,7 @@ TILE_UNITS = 4096
 # way in blocks of any such length.
 EVALUATED_AT_ONCE = 512
 DEAD_BELOW, SATURATED_ABOVE = 0.01, 3.0
+_Kept = tuple[torch.Tensor, Adam]
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,8 @@ class Cohort:
         _check_members(states, rates)
         self.step = states[0].step
         self.rates = np.array(rates, dtype=np.float64)
-        bounds = _tile_bounds(states)
-        self.tiles = [_Tile(states[a:b], self.rates[a:b]) for a, b in pairwise(bounds)]
-        self._bounds = bounds
+        self._bounds = _tile_bounds(states)
+        self.tiles = self._tiled(states)
 
     def __len__(self) -> int:
         return len(self.rates)
@@ -87,8 +88,25 @@ class Cohort:
         """Trains all members for so many steps; their losses, (members, steps), in nats, before L1.
 
         schedule: step -> factor on the learning rates of the members. A member that diverges has losses or
-        values that are not finite (`diverged`), and goes on in vain until it is dropped.
+        values that are not finite (`diverged`), and goes on in vain until it is dropped. Where memory runs out,
+        tiles are halved, for good, and all is done again from the start; on a CPU with the same bits.
         """
+        step, kept = self.step, [tile.kept() for tile in self.tiles]
+
+        def smaller() -> bool:
+            nonlocal kept
+            self.step = step
+            for tile, values in zip(self.tiles, kept):
+                tile.put_back(values)
+            is_smaller = self._halve()
+            kept = [tile.kept() for tile in self.tiles]
+            return is_smaller
+
+        return backing_off(lambda: self._train(split, recipe, steps, schedule), smaller)
+
+    def _train(
+        self, split: Split, recipe: Recipe, steps: int, schedule: Callable[[int], float]
+    ) -> torch.Tensor:
         losses = torch.empty(steps, len(self), device=self.tiles[0].device)
         for index in range(steps):
             inputs, labels = training_batch(split, recipe, self.step)
@@ -104,6 +122,9 @@ class Cohort:
 
     def evaluate(self, split: Split) -> CohortEvaluation:
         """All members on every image of a split. Where the loss is not finite, the accuracy is NaN."""
+        return backing_off(lambda: self._evaluate(split), self._halve)
+
+    def _evaluate(self, split: Split) -> CohortEvaluation:
         bits, right = [], []
         for tile in self.tiles:
             blocks = [tile.judge(*block) for block in _blocks(split)]
@@ -118,8 +139,21 @@ class Cohort:
     def unhealthy_units(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Saturated and dead hidden units, each (members,), as `diagnose` finds them on these training images."""
         with np.errstate(over="ignore", invalid="ignore"):
-            counts = [tile.unhealthy_units(images) for tile in self.tiles]
+            counts = backing_off(lambda: [tile.unhealthy_units(images) for tile in self.tiles], self._halve)
         return np.concatenate([one for one, _ in counts]), np.concatenate([two for _, two in counts])
+
+    def _tiled(self, states: Sequence[TrainState]) -> list[_Tile]:
+        return [_Tile(states[a:b], self.rates[a:b]) for a, b in pairwise(self._bounds)]
+
+    def _halve(self) -> bool:
+        """Cuts each tile in two; False if all have a single member."""
+        bounds = halved(self._bounds)
+        if bounds == self._bounds:
+            return False
+        states = [self.take(member) for member in range(len(self))]
+        self.tiles, self._bounds = [], bounds
+        self.tiles = self._tiled(states)
+        return True
 
     def take(self, member: int) -> TrainState:
         """A member as an ordinary state of its own: it can be trained on, grown and saved."""
@@ -247,6 +281,15 @@ class _Tile:
             owner=self._owner_on_device,
         )
         return losses
+
+    def kept(self) -> _Kept:
+        """A copy of all that training changes."""
+        return self.network.values.detach().clone(), self.optimizer.copy()
+
+    def put_back(self, kept: _Kept) -> None:
+        """As it was when that copy was made, which is used up."""
+        self.network.values.detach().copy_(kept[0])
+        self.optimizer = kept[1]
 
     def diverged(self) -> np.ndarray:
         bad = (~torch.isfinite(self.network.values.detach())).cpu().numpy()

@@ -95,12 +95,18 @@ def _cohorts(states: dict[int, TrainState]) -> list[list[int]]:
 def _train(
     states: list[TrainState], train: Split, recipe: Recipe, steps: int, rate: float
 ) -> list[TrainState | Exception]:
-    """Each trained, or what ended it; one after the other where they cannot train together."""
+    """Each trained, or what ended it; in halves where memory is short, one by one where they fail together."""
+    half = 0
     if len(states) > 1:
         try:
             return _train_together(states, train, recipe, steps, rate)
-        except Exception:  # out of memory, most likely: alone, whoever is to blame fails alone
+        except torch.OutOfMemoryError:
+            half = len(states) // 2
+        except Exception:  # alone, whoever is to blame fails alone
             pass
+    if half:
+        parts = states[:half], states[half:]
+        return [outcome for part in parts for outcome in _train(part, train, recipe, steps, rate)]
     trained: list[TrainState | Exception] = []
     for state in states:
         try:
