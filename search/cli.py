@@ -7,6 +7,7 @@ import sys
 import typer
 
 from search.commands import benches, checks, growing, results, rivals, searches, studies
+from search.commands import queue as queueing
 from structnet.errors import UserError
 
 app = typer.Typer(
@@ -17,6 +18,9 @@ app = typer.Typer(
     help="Finds the smallest neural network that does the job, by growing it.",
 )
 bench = typer.Typer(no_args_is_help=True, help="The project's own benchmarks, as ratios measured in one run.")
+queue = typer.Typer(
+    no_args_is_help=True, help="Experiments by priority, run one after the other or side by side."
+)
 
 for command in (
     growing.grow,
@@ -40,6 +44,19 @@ for name, benchmark in (
     ("hunt", benches.bench_hunt),
 ):
     bench.command(name)(benchmark)
+
+app.add_typer(queue, name="queue")
+# What follows the first word of the command to be added is its own, with or without a `--` before it.
+queue.command("add", context_settings={"allow_interspersed_args": False})(queueing.add)
+for name, action in (
+    ("list", queueing.list_entries),
+    ("run", queueing.run),
+    ("cancel", queueing.cancel),
+    ("retry", queueing.retry),
+    ("pause", queueing.pause),
+    ("resume", queueing.resume),
+):
+    queue.command(name)(action)
 
 
 def main() -> None:

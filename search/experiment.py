@@ -20,13 +20,18 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
+def default_name(command: str, about: str) -> str:
+    """A name for an experiment of a command about a dataset, or whatever it is about, that begins now."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    plain = "".join(letter if letter.isalnum() else "-" for letter in about).strip("-")[-40:]
+    return f"{command}-{plain}-{stamp}"
+
+
 class Experiment:
     """Writes the rows of one experiment: one per trial, the empty trial for a plain run."""
 
     def __init__(self, command: str, options: CommonOptions, config: dict[str, Any]) -> None:
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        plain = "".join(letter if letter.isalnum() else "-" for letter in options.dataset).strip("-")[-40:]
-        self.name = check_name(options.name or f"{command}-{plain}-{stamp}")
+        self.name = check_name(options.name or default_name(command, options.dataset))
         self.command, self.options, self.config = command, options, config
         self.writer = TableWriter(options.results, self.name)
         self.rows: dict[str, dict[str, Any]] = {}
