@@ -34,7 +34,7 @@ COLUMNS = (
     "added",
     "started",
     "ended",
-    "exit code or error",
+    "exit",
 )
 
 
@@ -127,18 +127,23 @@ def print_added(entry: Entry, results: str) -> None:
 
 
 def print_list(results: str) -> None:
-    """The table of entries, the most important first."""
+    """The table of entries, the most important first, and why entries failed."""
     store = open_store(results)
+    entries = store.entries()
     table = Table(box=box.SIMPLE_HEAD)
     for heading in COLUMNS:
-        number = heading in ("id", "priority", "cpus", "attempts")
+        number = heading in ("id", "priority", "cpus", "attempts", "exit")
         table.add_column(
-            heading, justify="right" if number else "left", no_wrap=heading != COLUMNS[-1], overflow="fold"
+            heading, justify="right" if number else "left", no_wrap=heading != "name", overflow="fold"
         )
-    for entry in store.entries():
+    for entry in entries:
         table.add_row(*(Text(cell) for cell in cells(entry)))
     console = wide(Console())
     console.print(table)
+    for entry in entries:
+        if entry.error:
+            line = f"{entry.id} {entry.command} {entry.name} failed: {entry.error}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     if store.paused:
         console.print("The queue is paused: `structnet queue resume` lets entries start.", highlight=False)
 
@@ -146,7 +151,6 @@ def print_list(results: str) -> None:
 def cells(entry: Entry) -> list[str]:
     """A row of the table of entries as text."""
     coming = entry.wanted and ("stopping" if entry.wanted == "waiting" else f"to be {entry.wanted}")
-    code = "" if entry.exit_code is None else str(entry.exit_code)
     return [
         str(entry.id),
         str(entry.priority),
@@ -156,7 +160,7 @@ def cells(entry: Entry) -> list[str]:
         f"{entry.cpus:g}" + (f" + {entry.gpus:g} GPU" if entry.gpus else ""),
         str(entry.attempts),
         *(_when(time) for time in (entry.added_at, entry.started_at, entry.ended_at)),
-        entry.error or code,
+        "" if entry.exit_code is None else str(entry.exit_code),
     ]
 
 

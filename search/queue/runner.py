@@ -66,6 +66,7 @@ class Runner:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._told: set[int] = set()
         self._adopted: set[int] = set()
+        self._beyond_reach: set[int] = set()
 
     def run(self) -> bool:
         """Runs until nothing is left to start or to wait for; whether it was not stopped before by Ctrl-C.
@@ -88,25 +89,25 @@ class Runner:
         entries = self.store.entries("waiting", "running")
         running = [entry for entry in entries if entry.status == "running"]
         for entry in running:
-            if entry.id not in self._children:
-                self._look_after(entry)
-            if self.stopping or entry.wanted:
+            alive = entry.id in self._children or self._look_after(entry)
+            if alive and (self.stopping or entry.wanted):
                 self._interrupt(entry)
         if self.stopping:
-            return any(self._reachable(entry) for entry in running)
+            return any(entry.id not in self._beyond_reach for entry in running)
         started = self._start_some(entries, running)
         return bool(running or started or self.watch)
 
-    def _look_after(self, entry: Entry) -> None:
-        """Waits for what another runner has started; once it has ended, it waits for its turn again."""
-        if self._alive(entry):
-            if entry.id not in self._adopted:
-                self._adopted.add(entry.id)
-                self.say(f"{_title(entry)} still runs, started by a runner that is gone: waiting for it")
-        else:
+    def _look_after(self, entry: Entry) -> bool:
+        """Whether what another runner has started still lives. Once it has ended, it waits for its turn again."""
+        alive = self._alive(entry)
+        if not alive:
             self._told.discard(entry.id)
             after = self.store.ended(entry.id, None, None, otherwise="waiting")
             self.say(f"{_title(entry)} was started by a runner that is gone, and has ended: {after.status}")
+        elif entry.id not in self._adopted:
+            self._adopted.add(entry.id)
+            self.say(f"{_title(entry)} still runs, started by a runner that is gone: waiting for it")
+        return alive
 
     def _ended(self, number: int, code: int) -> None:
         self._told.discard(number)
@@ -122,7 +123,7 @@ class Runner:
     def _reason(self, number: int, code: int) -> str:
         """One line on why it failed: the last one that it wrote, or the signal that killed it."""
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by signal {-code} ({signal.strsignal(-code)})"
         with self._file(number, "log").open("rb") as log:
             log.seek(0, os.SEEK_END)
             log.seek(max(0, log.tell() - _TAIL_BYTES))
@@ -153,6 +154,7 @@ class Runner:
             with suppress(ProcessLookupError):
                 os.kill(entry.pid, signal.SIGINT)
         else:
+            self._beyond_reach.add(entry.id)
             self.say(f"{_title(entry)} cannot be stopped, its process is not known: it goes on to its end")
             return
         self.say(f"{_title(entry)} is being stopped")
