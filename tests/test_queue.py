@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -200,9 +201,8 @@ STATES = ("waiting", "running", "paused", "cancelled", "finished", "failed")
 @pytest.mark.parametrize(("verb", "state"), list(itertools.product(ALLOWED, STATES)))
 def test_what_a_state_allows(store: Store, verb: str, state: str) -> None:
     added(store)
-    with sqlite3.connect(store.file) as db:
+    with closing(sqlite3.connect(store.file)) as db, db:
         db.execute("UPDATE entries SET status = ?", (state,))
-    db.close()
     if state in ALLOWED[verb]:
         store.ask(1, verb)
         assert statuses(store) == {1: ALLOWED[verb][state]}
@@ -268,9 +268,8 @@ def test_a_damaged_queue_is_refused_by_name(tmp_path: Path, content: bytes) -> N
 
 
 def test_a_database_of_somebody_else_is_refused_and_kept(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "queue.sqlite") as db:
+    with closing(sqlite3.connect(tmp_path / "queue.sqlite")) as db, db:
         db.execute("CREATE TABLE theirs (x)")
-    db.close()
     before = (tmp_path / "queue.sqlite").read_bytes()
     with pytest.raises(UserError, match=r"queue\.sqlite is no queue"):
         added(open_store(str(tmp_path), create=True))

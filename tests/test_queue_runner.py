@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from grid_cases import process
 
-from search.queue.processes import identity, is_locked, take_lock
+from search.queue.processes import identity, is_locked
 from search.queue.runner import Machine, Runner
 from search.queue.store import Entry, Store, open_store
 from structnet.errors import UserError
@@ -268,13 +270,16 @@ def alive(entry: Entry) -> bool:
     return identity(entry.pid) == entry.process is not None
 
 
-@pytest.mark.parametrize("deleted", [False, True], ids=["", "its lock is deleted"])
-def test_what_outlives_its_runner_is_waited_for_and_not_started_again(place: Place, deleted: bool) -> None:
+@pytest.mark.parametrize("lost", ["nothing", "lock", "pid"])
+def test_what_outlives_its_runner_is_waited_for_and_not_started_again(place: Place, lost: str) -> None:
     entry = orphaned(place)
     assert entry.status == "running"
     assert alive(entry)
-    if deleted:
+    if lost == "lock":
         (place.folder / "queue" / "1.lock").unlink()
+    if lost == "pid":  # as if the runner had been killed before it could note it
+        with closing(sqlite3.connect(place.store.file)) as db, db:
+            db.execute("UPDATE entries SET pid = NULL, process = NULL")
     runner = place.runner()
     assert runner.stdout is not None
     assert "still runs" in runner.stdout.readline()
@@ -316,26 +321,6 @@ def test_ctrl_c_stops_what_another_runner_has_started(place: Place) -> None:
     assert runner.returncode == 130, out
     assert place.entry().status == "waiting"
     assert not alive(entry)
-
-
-def test_a_process_that_its_runner_had_no_time_to_note_is_waited_for_too(place: Place) -> None:
-    place.add("long", "hold")
-    begun = place.store.start(1, ())
-    assert begun is not None
-    lock = take_lock(place.folder / "queue" / "1.lock")
-    assert lock is not None
-    words = [*PROGRAM, "grow", "--name", "long", "--results", str(place.folder), "hold"]
-    unknown = subprocess.Popen(words, pass_fds=[lock])
-    os.close(lock)
-    runner = place.runner()
-    assert runner.stdout is not None
-    assert "still runs" in runner.stdout.readline()
-    place.go("long")
-    unknown.communicate(timeout=PATIENCE_SECONDS)
-    out, _ = runner.communicate(timeout=PATIENCE_SECONDS)
-    assert runner.returncode == 0, out
-    assert [note["pid"] == unknown.pid for note in place.notes("long")] == [True, False]
-    assert place.entry().status == "finished"
 
 
 def test_a_runner_killed_before_its_process_began_loses_nothing(place: Place) -> None:
