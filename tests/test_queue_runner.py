@@ -23,7 +23,7 @@ from search.queue.store import Entry, Store, open_store
 from structnet.errors import UserError
 from structnet.tables import read_table
 
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 600.0
 
 # Stands for a command: notes each start and its arguments, and does what the last of these says. Two of one name at
 # the same time are noted as doubled.
