@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from search.commands import benches, checks, growing, results, rivals, searches, studies
+from search.commands import benches, checks, growing, results, rivals, searches, studies, training
 from search.commands import queue as queueing
 from structnet.errors import UserError
 
@@ -31,6 +31,7 @@ for command in (
     searches.bootstrap,
     searches.sweep,
     rivals.evolve,
+    training.train,
     studies.study,
     results.predict,
     results.query,

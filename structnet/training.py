@@ -113,6 +113,11 @@ def loss_and_gradient(
     return losses[0], gradient
 
 
+GradientOf = Callable[
+    [StructNet, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]
+]
+
+
 def losses_and_gradient(
     network: StructNet, values: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor, members: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,11 +186,13 @@ def train_steps(
     learning_rate: Callable[[int], float],
     *,
     norms: torch.Tensor | None = None,
+    gradient_of: GradientOf = loss_and_gradient,
 ) -> torch.Tensor:
     """Trains in place for so many steps and returns their losses, (steps,), in nats, before L1.
 
-    learning_rate: step along the line -> rate. norms: (steps,) is filled with the Euclidean norm of the gradient
-    of every step, before L1. Raises Diverged when a loss or a parameter is not finite.
+    learning_rate: step along the line -> rate. gradient_of: how a batch becomes a loss and a gradient. norms: (steps,)
+    is filled with the Euclidean norm of the gradient of every step, before L1. Raises Diverged when a loss or a
+    parameter is not finite.
     """
     network, connections = state.network, state.network.connection_count
     values = network.values.detach()
@@ -193,7 +200,7 @@ def train_steps(
     losses = torch.empty(steps, device=values.device)
     for index in range(steps):
         inputs, labels = training_batch(split, recipe, state.step)
-        losses[index], gradient = loss_and_gradient(network, values, inputs, labels)
+        losses[index], gradient = gradient_of(network, values, inputs, labels)
         if norms is not None:
             norms[index] = torch.linalg.vector_norm(gradient)
         age = state.step - born if recipe.rates else None

@@ -18,7 +18,7 @@ def add(
         list[str],
         typer.Argument(
             help="After --, a command that can be resumed, with its options: grow, hunt, ladder, rescue, bootstrap, "
-            "sweep, evolve or study."
+            "sweep, evolve, train or study."
         ),
     ],
     priority: Annotated[int, typer.Option(help="What has more starts first.")] = 0,

@@ -22,7 +22,7 @@ from structnet.errors import UserError
 from structnet.tables import check_name, list_parts
 
 # What goes on with --resume after it was stopped, or killed.
-RESUMABLE = ("grow", "hunt", "ladder", "rescue", "bootstrap", "sweep", "evolve", "study")
+RESUMABLE = ("grow", "hunt", "ladder", "rescue", "bootstrap", "sweep", "evolve", "train", "study")
 COLUMNS = (
     "id",
     "priority",

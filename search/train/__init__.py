@@ -1,0 +1,1 @@
+"""`structnet train`: one network on several workers, with Ray Train."""
