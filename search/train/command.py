@@ -133,7 +133,14 @@ def plan_of(options: TrainOptions, experiment: Experiment) -> Plan:
     )
     folder = f"{results}/snapshots/{experiment.name}"
     return Plan(
-        options.epochs, options.learning_rate, recipe, results, experiment.name, folder, options.device
+        options.epochs,
+        options.learning_rate,
+        recipe,
+        results,
+        experiment.name,
+        folder,
+        options.device,
+        options.gpus_per_worker,
     )
 
 

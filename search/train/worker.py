@@ -22,6 +22,7 @@ from structnet.snapshot import list_snapshots, load_snapshot, remove_snapshot, s
 from structnet.tables import TableWriter
 from structnet.train_state import TrainState
 from structnet.training import Recipe, cosine, evaluate, steps_per_epoch, train_steps
+from tournament.cluster import cap_gpu_memory
 from tournament.contender import unpack
 
 NETWORK = "train"
@@ -39,6 +40,7 @@ class Plan:
     experiment: str
     folder: str
     device: str
+    gpus_per_worker: float
 
 
 def newest_state(folder: str) -> TrainState | None:
@@ -58,6 +60,7 @@ def train_loop(plan: Plan, start: list[Any], packed: list[Any], about: dict[str,
     dataset. about: the rest of the dataset.
     """
     torch.set_num_threads(1)
+    cap_gpu_memory(plan.device, plan.gpus_per_worker)
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
     device = get_device() if plan.device.startswith("cuda") else torch.device("cpu")
