@@ -114,3 +114,15 @@ def test_the_address_of_the_environment_counts_like_the_option(monkeypatch: pyte
         start_ray(1, 1, None)
     with pytest.raises(UserError, match="address is 'given'"):
         start_ray(1, 1, "given")
+
+
+def test_in_a_job_the_address_is_not_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[str] = []
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", lambda address, **options: joined.append(address))
+    monkeypatch.setenv("RAY_ADDRESS", "of-the-job")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert start_ray(1, 1, None) is True
+    assert joined == ["of-the-job"]
+    with pytest.raises(UserError, match="address is 'given'"):
+        start_ray(1, 1, "given")

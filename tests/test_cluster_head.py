@@ -130,6 +130,9 @@ def head() -> Iterator[Head]:
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "1",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        # A machine that is only slow, because this one has other work, is not taken for dead and replaced.
+        "RAY_health_check_timeout_ms": "120000",
+        "RAY_health_check_failure_threshold": "20",
         "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
     }

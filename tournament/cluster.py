@@ -20,7 +20,9 @@ import torch
 from structnet.errors import UserError
 
 ADDRESS_TIMEOUT_SECONDS = 10.0
-HEALTH_TIMEOUT_SECONDS = 15.0
+HEALTH_TIMEOUT_SECONDS = 25.0
+# In the environment of a job that was submitted, beside a RAY_ADDRESS that Ray knows to be right.
+JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # Ray counts in ten-thousandths: a third of a GPU is 0.3333, and three of them fit.
 GRAINS = 10_000
 
@@ -36,9 +38,10 @@ def start_ray(workers: int, cpus_per_worker: float, address: str | None) -> bool
 
     if ray.is_initialized():
         return False
-    address = address or os.environ.get("RAY_ADDRESS") or None
+    given, address = address, address or os.environ.get("RAY_ADDRESS") or None
     if address:
-        probe(address)
+        if given or JOB_MARK not in os.environ:
+            probe(address)
         try:
             with warnings.catch_warnings():
                 # Ray's client warns before it raises; there is one line either way.
