@@ -53,6 +53,25 @@ def test_a_mistake_in_the_cluster_file_is_caught(change: dict[str, Any], message
         validate(load(CLUSTER) | change)
 
 
+def test_ray_takes_the_file_as_the_page_changes_it() -> None:
+    cluster = load(CLUSTER)
+    validate(
+        cluster
+        | {
+            "provider": {
+                "type": "gcp",
+                "region": "us-central1",
+                "availability_zone": "us-central1-a",
+                "project_id": "PROJECT",
+            }
+        }
+    )
+    for name in ("available_node_types", "head_node_type", "max_workers"):
+        del cluster[name]
+    own = validate(cluster | {"provider": {"type": "local", "head_ip": "HEAD", "worker_ips": ["ONE", "TWO"]}})
+    assert own["max_workers"] == 2
+
+
 def test_the_head_runs_no_trials_and_workers_come_and_go() -> None:
     cluster = load(CLUSTER)
     head, worker = (cluster["available_node_types"][name] for name in (cluster["head_node_type"], "gpu"))
