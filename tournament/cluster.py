@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from structnet.errors import UserError
+from structnet.errors import UserError, one_line
 
 ADDRESS_TIMEOUT_SECONDS = 10.0
 HEALTH_TIMEOUT_SECONDS = 25.0
@@ -54,14 +54,19 @@ def start_ray(workers: int, cpus_per_worker: float, address: str | None) -> bool
                 "RAY_AUTH_TOKEN if the cluster uses tokens"
             ) from error
         return True
-    # Without "local" it would join, and refuse, a Ray that somebody else started on this machine.
-    ray.init(
-        address="local",
-        num_cpus=max(1, -(-int(workers * cpus_per_worker * 100) // 100)),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        # Without "local" it would join, and refuse, a Ray that somebody else started on this machine.
+        ray.init(
+            address="local",
+            num_cpus=max(1, -(-int(workers * cpus_per_worker * 100) // 100)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray has no type of its own for not being up in time
+        raise UserError(
+            f"Ray did not start on this machine ({one_line(error)}): try again when it is less busy"
+        ) from error
     return True
 
 
