@@ -35,6 +35,7 @@ for command in (
     studies.study,
     results.predict,
     results.query,
+    results.status,
 ):
     app.command()(command)
 

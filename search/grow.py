@@ -291,7 +291,7 @@ def _progress_columns(row: dict[str, Any]) -> dict[str, Any]:
         "parameter_steps_all",
         "accuracy",
     )
-    return {name: row[name] for name in (*names, "seconds")}
+    return {name: row[name] for name in names}
 
 
 def final_columns(result: Result) -> dict[str, Any]:

@@ -54,9 +54,7 @@ def run_query(results: str, sql: str) -> pa.Table:
     results: a folder or an fsspec URL. Raises UserError when the folder does not exist, the statement is of
     another kind or there is more than one, or DuckDB refuses it.
     """
-    fs, root = open_results(results)
-    if is_local(fs) and not Path(root).is_dir():
-        raise UserError(f"results is {results!r}, but there is no such folder: name one with tables in it")
+    fs = check_folder(results)
     named = _named_tables(sql)
     bad_inside: dict[Part, UserError] = {}
     for attempt in range(ATTEMPTS):
@@ -82,6 +80,14 @@ def run_query(results: str, sql: str) -> pa.Table:
     for error in bad.values():
         warnings.warn(f"skipped: {error}", stacklevel=2)
     return answer
+
+
+def check_folder(results: str) -> Any:
+    """The file system of the results; raises UserError for a local folder that does not exist."""
+    fs, root = open_results(results)
+    if is_local(fs) and not Path(root).is_dir():
+        raise UserError(f"results is {results!r}, but there is no such folder: name one with tables in it")
+    return fs
 
 
 def print_query(results: str, sql: str) -> None:

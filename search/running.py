@@ -86,7 +86,8 @@ def recorded(
     """
     experiment.start(trial, rng_seed)
     try:
-        yield
+        with experiment.beating(trial):
+            yield
     except KeyboardInterrupt:
         experiment.end(trial, "interrupted")
         again = f"{program()} {experiment.command} … --name {experiment.name} --resume"

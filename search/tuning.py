@@ -38,7 +38,6 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from tournament.cluster import cap_gpu_memory
 from tournament.contender import pack, unpack
 
-HEARTBEAT_SECONDS = 10.0
 RETRIES = 3
 
 

@@ -70,7 +70,7 @@ def run(given: dict[str, Any]) -> None:
     experiment.start("", options.rng_seed)
     began = time.perf_counter()
     try:
-        with stages(console) as on_stage:
+        with experiment.beating(""), stages(console) as on_stage:
             found = validate(
                 network,
                 data,

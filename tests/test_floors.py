@@ -84,3 +84,17 @@ def test_structnet_works_without_ray() -> None:
 @pytest.mark.skipif(not (ROOT / "search" / "cli.py").exists(), reason="there is no command line yet")
 def test_the_command_line_starts_without_torch_and_ray() -> None:
     run("import sys, search.cli; assert not {'torch', 'ray'} & set(sys.modules)")
+
+
+def test_status_reads_tables_without_torch_and_ray(tmp_path: Path) -> None:
+    run(
+        "import sys\n"
+        "from structnet.tables import TableWriter\n"
+        "from search.cli import app\n"
+        f"results = {str(tmp_path)!r}\n"
+        "row = {'trial': '', 'command': 'hunt', 'status': 'running'}\n"
+        "TableWriter(results, 'one').write('experiments', 'run', [row])\n"
+        "for name in ([], ['one']):\n"
+        "    app(['status', *name, '--results', results], standalone_mode=False)\n"
+        "assert not {'torch', 'ray'} & set(sys.modules)\n"
+    )

@@ -1,4 +1,4 @@
-"""`predict` and `query`, on the command line."""
+"""`predict`, `query` and `status`, on the command line."""
 
 from __future__ import annotations
 
@@ -45,3 +45,19 @@ def query(
         print_compaction(results or "results")
     if sql is not None:
         print_query(results or "results", sql)
+
+
+def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="An experiment to show in detail; all of them in a table if left out."),
+    ] = None,
+    watch: Annotated[
+        float | None, typer.Option(help="Look again every so many seconds, until it has ended.")
+    ] = None,
+    results: opt.Results = None,
+) -> None:
+    """What experiments are doing, read from their tables."""
+    from search.status import run
+
+    run(name, results or "results", watch)
