@@ -42,11 +42,16 @@ PATIENCE_SECONDS = 300.0
 
 @dataclass
 class Head:
-    """A head that runs: host:port for --address, the URL of its dashboard, and the environment of its clients."""
+    """A head that runs: host:port for --address, the URL of its dashboard, and the environment of its clients.
+
+    process and said: of the head, and what it has printed.
+    """
 
     address: str
     dashboard: str
     environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+    said: Path
 
     def run(self, *command: str, cwd: Path, token: bool = True) -> subprocess.CompletedProcess[str]:
         """The command with the token of the cluster in its environment, or as if there were none."""
@@ -58,6 +63,7 @@ class Head:
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
         )
         print(f"{time.monotonic() - started:.0f} s: {' '.join(command[:3])} ... -> {done.returncode}")
+        assert self.process.poll() is None, self.said.read_text()
         return done
 
     def submit(self, *entrypoint: str, cwd: Path, token: bool = True) -> subprocess.CompletedProcess[str]:
@@ -151,9 +157,11 @@ def head() -> Iterator[Head]:
     command = ["ray", "start", "--head", "--block", "--disable-usage-stats"]
     command += [f"--{name}={value}" for name, value in options.items()]
     try:
-        process = started(command, environment | fake, folder / "head.log", dashboard)
+        said = folder / "head.log"
+        process = started(command, environment | fake, said, dashboard)
         try:
-            yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
+            where = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
+            yield Head(*where, environment, process, said)
         finally:
             end(process)
     finally:
