@@ -20,7 +20,7 @@ import torch
 from structnet.errors import UserError, one_line
 
 ADDRESS_TIMEOUT_SECONDS = 10.0
-HEALTH_TIMEOUT_SECONDS = 25.0
+HEALTH_TIMEOUT_SECONDS = 20.0
 # In the environment of a job that was submitted, beside a RAY_ADDRESS that Ray knows to be right.
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # Ray counts in ten-thousandths: a third of a GPU is 0.3333, and three of them fit.
