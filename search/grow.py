@@ -266,8 +266,11 @@ def tournament_of(
 ) -> Tournament:
     """The tournament of one repetition: rows and heartbeats go to this trial, snapshots to the folder."""
     from tournament.coordinator import Tournament
+    from tournament.metrics import TournamentMetrics
+    from tournament.observer import Observers
     from tournament.progress import Checkpoint
 
+    metrics = TournamentMetrics(experiment.name)
     return Tournament(
         seed_network(options, data, seed),
         data,
@@ -275,7 +278,7 @@ def tournament_of(
         pool=pool,
         writer=experiment.writer,
         checkpoint=Checkpoint(folder, data),
-        observer=observer,
+        observer=Observers(observer, metrics) if observer else metrics,
         heartbeat=lambda row: experiment.update(trial, **_progress_columns(row)),
         trial=trial,
     )

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from search.experiment import Experiment
+from search.metrics import SearchMetrics
 from search.options import CommonOptions
 from structnet.data import Dataset
 from structnet.tables import is_local, open_results
@@ -45,7 +46,10 @@ class Work(Protocol):
     """What a trial does, in stretches that can be saved in between."""
 
     def step(self) -> dict[str, Any]:
-        """One stretch of up to about half a minute; numbers and texts for the display, and `done`, a bool."""
+        """One stretch of up to about half a minute; numbers and texts for the display, and `done`, a bool.
+
+        What trains networks tells its `name` and as `networks` of how many the training has ended.
+        """
 
     def save(self, folder: Path) -> None:
         """Writes its state as plain files, without pickle."""
@@ -129,6 +133,7 @@ def run_trials(
     )
     trainable.__qualname__ = command
     _Listener.current = on_report
+    _Listener.metrics = SearchMetrics(shared.experiment, len(configs))
     before = _placement_groups()
     try:
         place = f"{shared.experiment}/{part}" if part else shared.experiment
@@ -139,7 +144,8 @@ def run_trials(
             remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
         raise
     finally:
-        _Listener.current = None
+        _Listener.metrics.ended()
+        _Listener.current = _Listener.metrics = None
     return [
         Failed(configs[_Listener.indices[result.path]], str(result.error).strip().splitlines()[-1])
         for result in (results[number] for number in range(len(results)))
@@ -186,13 +192,37 @@ class _Listener(tune.Callback):
     """
 
     current: Callable[[dict[str, Any]], None] | None = None
+    metrics: SearchMetrics | None = None
     indices: ClassVar[dict[str | None, int]] = {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
+        if _Listener.metrics is not None and "report" in result:
+            _Listener.metrics.reported(result["report"])
         if _Listener.current is not None and "report" in result:
             _Listener.current(result["report"])
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trials, trial, Trial.RUNNING)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trials, trial, Trial.TERMINATED)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trials, trial, Trial.PENDING)
+        if _Listener.metrics is not None:
+            _Listener.metrics.failed("retried")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trials, trial, Trial.ERROR)
+        if _Listener.metrics is not None:
+            _Listener.metrics.failed("given_up")
+
+    def _count(self, trials: list[Trial], changed: Trial, status: str) -> None:
+        """status: of the one that changes, which Tune notes only after it has told us."""
+        if _Listener.metrics is not None:
+            _Listener.metrics.queued([status if trial is changed else trial.status for trial in trials])
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         _Listener.indices = {trial.path: trial.config["index"] for trial in trials}

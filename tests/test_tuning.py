@@ -14,7 +14,7 @@ import pytest
 import torch
 from ray import cloudpickle
 
-from search import tuning
+from search import metrics, tuning
 from search.experiment import Experiment
 from search.options import CommonOptions
 from search.tuning import Failed, Shared, results_path, run_trials
@@ -54,7 +54,8 @@ class Counting:
             raise RuntimeError("stopped")
         self.note(f"step-{self.count}")
         name, done = self.config["name"], self.count == STRETCHES
-        return {"done": done, "name": name, "count": self.count, "images": self.images}
+        told = {"done": done, "name": name, "networks": self.count}
+        return told | {"count": self.count, "images": self.images}
 
     def save(self, folder: Path) -> None:
         (folder / "count.json").write_text(json.dumps(self.count))
@@ -110,13 +111,18 @@ class Ran(NamedTuple):
     folder: Path
     failed: list[Failed]
     told: Told
+    published: list[tuple[str, float, dict[str, str]]]
 
 
 @pytest.fixture(scope="module")
 def first(digits: Dataset, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Ran:
     """All of them, two at a time."""
     folder = tmp_path_factory.mktemp("first")
-    return Ran(folder, *run(digits, folder, CONFIGS))
+    published: list[tuple[str, float, dict[str, str]]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        note = lambda metric, value, **tags: published.append((metric.name, value, tags))  # noqa: E731
+        patch.setattr(metrics, "publish", note)
+        return Ran(folder, *run(digits, folder, CONFIGS), published)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +133,7 @@ def resumed(digits: Dataset, first: Ran, tmp_path_factory: pytest.TempPathFactor
     for log in folder.glob("*.log"):
         log.write_text("")
     (folder / "repaired").touch()
-    return Ran(folder, *run(digits, folder, CONFIGS, resume=True))
+    return Ran(folder, *run(digits, folder, CONFIGS, resume=True), [])
 
 
 def notes(folder: Path, name: str, *, starts: bool = False) -> list[str]:
@@ -169,6 +175,20 @@ def test_those_that_fail_are_named_with_their_reason(first: Ran) -> None:
 def test_what_fails_is_tried_again(first: Ran) -> None:
     assert notes(first.folder, "bad", starts=True).count("made") >= 2
     assert notes(first.folder, "bad") == ["step-1", "loaded-1"]
+
+
+def test_metrics_tell_of_networks_failures_and_what_waits(first: Ran) -> None:
+    def values(name: str, **tags: str) -> list[float]:
+        return [value for found, value, its in first.published if (found, its) == (f"structnet_{name}", tags)]
+
+    # Of `bad` one stretch, of `stopped` two.
+    assert sum(values("networks_trained", experiment="counted")) == (len(FINE) + 1) * STRETCHES + 1 + 2
+    assert len(values("trials_failed", experiment="counted", outcome="given_up")) == len(first.failed)
+    assert values("trials_failed", experiment="counted", outcome="retried")
+    assert 0 < max(values("jobs_waiting", queue="trials")) <= len(CONFIGS)
+    assert values("jobs_waiting", queue="trials")[-1] == 0
+    assert {0, 1} <= set(values("jobs_running", queue="trials")) <= {0, 1, 2}
+    assert values("jobs_running", queue="trials")[-1] == 0
 
 
 def test_a_resume_does_what_is_left(resumed: Ran) -> None:

@@ -120,6 +120,7 @@ class Tournament:
                 self._final_stretch()
             return self._result()
         finally:
+            self.observer.ended()
             if self.pool is None:
                 workers.close()
 
@@ -134,6 +135,7 @@ class Tournament:
         born = line.progress.step
         played = play_round(line, survey, self.trial, self.observer)
         self._write("candidates", played.rows)
+        self.observer.candidates_judged(played.rows)
         self.candidates += played.rows
         winner = played.verdict.winner
         if winner is not None and winner.parameters_added > 0:

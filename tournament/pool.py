@@ -19,6 +19,7 @@ from structnet.data import Dataset
 from structnet.errors import one_line
 from tournament.cluster import cap_gpu_memory, check_device, check_room
 from tournament.contender import Contender, pack
+from tournament.metrics import JOBS_RUNNING, JOBS_WAITING, forget, publish
 
 TASK_RETRIES = 2
 
@@ -207,13 +208,20 @@ class RayPool:
                     return
                 submit(actor)
 
+        def tell() -> None:
+            busy = sum(jobs > 0 for jobs in load)
+            publish(JOBS_RUNNING, busy, queue="contenders")
+            publish(JOBS_WAITING, len(waiting) + sum(load) - busy, queue="contenders")
+
         fill()
+        tell()
         while running:
             done, _ = self._ray.wait(list(running), num_returns=1)
             actor, index, state = running.pop(done[0])
             load[actor] -= 1
             outcomes[index] = self._collect(done[0], state)
             fill()
+            tell()
             if on_done:
                 on_done(index)
         return [outcome for outcome in outcomes if outcome is not None]
@@ -234,5 +242,6 @@ class RayPool:
         return [process for process, _ in self._ray.get(calls)]
 
     def close(self) -> None:
+        forget(queue="contenders")
         for actor in self._actors:
             self._ray.kill(actor)

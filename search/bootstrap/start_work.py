@@ -88,6 +88,7 @@ class StartWork:
         self.done = bool(shared.options["resume"]) and config["name"] in {
             part.name for part in list_parts(shared.results, "networks", shared.experiment)
         }
+        self.networks = 0
 
     def step(self) -> dict[str, Any]:
         """All of it."""
@@ -96,8 +97,8 @@ class StartWork:
             TableWriter(self.shared.results, self.shared.experiment).write(
                 "networks", self.config["name"], rows
             )
-            self.done = True
-        return {"done": True, "name": self.config["name"]}
+            self.done, self.networks = True, len(rows)
+        return {"done": True, "name": self.config["name"], "networks": self.networks}
 
     def save(self, folder: Path) -> None:
         (folder / "state.json").write_text(json.dumps({"done": self.done}))

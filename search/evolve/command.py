@@ -132,7 +132,7 @@ def train(
 
     def report(told: dict[str, Any]) -> None:
         experiment.update("")
-        for found in told["networks"]:
+        for found in told["ended"]:
             if found["network"] in seen:
                 continue
             seen.add(found["network"])

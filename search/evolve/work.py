@@ -128,7 +128,7 @@ class EvolveWork:
         if self._done:
             self.writer.write("networks", self.name, self.rows)
         shown = [{name: row.get(name) for name in ("network", "accuracy", "error")} for row in self.rows]
-        return {"done": self._done, "name": self.name, "networks": shown}
+        return {"done": self._done, "name": self.name, "networks": len(self.rows), "ended": shown}
 
     def save(self, folder: Path) -> None:
         if self.state is not None:

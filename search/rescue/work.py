@@ -49,7 +49,8 @@ class RescueWork:
         if self._done:
             self._write()
         arms = {result.arm: result.accuracy for result in self.test.results}
-        return {"done": self._done, "name": self.name, "arms": arms, "error": self.error}
+        told = {"done": self._done, "name": self.name, "networks": len(arms)}
+        return told | {"arms": arms, "error": self.error}
 
     def save(self, folder: Path) -> None:
         # What diverged is not gone on with, and its values are nothing to save.

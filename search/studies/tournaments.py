@@ -12,6 +12,7 @@ from search.studies.study import Measured, Place, Scale, Task
 from structnet.data import Dataset
 from structnet.tables import TableWriter
 from tournament.coordinator import Result, Tournament
+from tournament.metrics import TournamentMetrics
 from tournament.pool import InlinePool
 
 
@@ -55,6 +56,7 @@ def run_tournament(data: Dataset, place: Place, rng_seed: int, options: dict[str
             settings=grow.settings_for(given, rng_seed),
             pool=pool,
             writer=TableWriter(place.results, place.experiment),
+            observer=TournamentMetrics(place.experiment),
             trial=place.trial,
         ).run()
     finally:
