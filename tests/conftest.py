@@ -10,6 +10,8 @@ from collections.abc import Iterator
 # Before ray is imported anywhere: it reads these once.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+# On a busy machine Ray's own agent is not up within the 15 seconds that it has by default.
+os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
 
 import pytest
 import torch

@@ -255,11 +255,11 @@ def config(comparison: str) -> dict[str, Any]:
 
 def test_a_trial_that_is_done_does_nothing_again(tmp_path: Path) -> None:
     work = StartWork(config("scales"), shared_with(tmp_path / "one"))
-    assert work.step() == {"done": True, "name": "seed-0003-scales"}
+    assert work.step() == {"done": True, "name": "seed-0003-scales", "networks": 3}
     work.save(tmp_path)
     again = StartWork(config("scales"), shared_with(tmp_path / "two"))
     again.load(tmp_path)
-    assert again.step()["done"]
+    assert again.step() == {"done": True, "name": "seed-0003-scales", "networks": 0}
     assert len(read_table(str(tmp_path / "one"), "networks")) == 3
     assert len(read_table(str(tmp_path / "two"), "networks")) == 0
     for resume in (False, True):
