@@ -8,7 +8,7 @@ import typer
 
 from search.commands import benches, checks, growing, results, rivals, searches, studies, training
 from search.commands import queue as queueing
-from structnet.errors import UserError
+from structnet.errors import UserError, WorkFailed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,12 +62,12 @@ for name, action in (
 
 
 def main() -> None:
-    """Runs a command; a mistake of the user is one line on stderr and exit code 2."""
+    """Runs a command; a mistake of the user is one line on stderr and exit code 2, work that failed code 1."""
     try:
         app()
-    except UserError as error:
+    except (UserError, WorkFailed) as error:
         typer.echo(f"structnet: {error}", err=True)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, UserError) else 1)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from structnet.errors import UserError
+from structnet.storage import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,8 +69,7 @@ def save_figure(figure: Figure, path: str) -> None:
     with rc_context({"svg.hashsalt": "structnet"}):
         figure.savefig(picture, format=kind, dpi=200, metadata=metadata)
     files, place = fsspec.url_to_fs(path)
-    files.makedirs(str(PurePosixPath(place).parent), exist_ok=True)
-    files.pipe_file(place, picture.getvalue())
+    write_whole(files, {place: picture.getvalue()})
 
 
 def _draw_curve(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from structnet.errors import UserError
+from structnet.storage import is_local
 from structnet.tables import (
     ATTEMPTS,
     KEYS,
@@ -27,7 +28,6 @@ from structnet.tables import (
     Part,
     damaged,
     first_line,
-    is_local,
     list_parts,
     missing_keys,
     open_results,

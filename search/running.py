@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.console import Console
 from search.experiment import Experiment
 from search.options import CommonOptions, sizes
 from structnet.errors import UserError, WorkFailed, one_line
+from structnet.storage import StoreFailed
 from structnet.tables import open_results
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ def recorded(
         console.print(f"\ninterrupted; everything so far is written. Go on with: {again}", highlight=False)
         sys.exit(130)
     except WorkFailed as error:
-        experiment.end(trial, "failed", error=str(error)[:300])
+        # Where nothing can be written, neither can this; a later run tells the silent experiment by its heartbeat.
+        with suppress(StoreFailed):
+            experiment.end(trial, "failed", error=str(error)[:300])
         hint = "lower --learning-rate" if "Diverged" in str(error) else "go on with --resume"
         console.print(f"{error}; everything so far is written: {hint}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from structnet.errors import UserError
+from structnet.storage import is_local
 from structnet.tables import (
     KEYS,
     SCHEMAS,
     Part,
     damaged,
     first_line,
-    is_local,
     list_parts,
     open_results,
     read_part,

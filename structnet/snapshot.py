@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +27,7 @@ from safetensors.numpy import save as save_tensors
 from structnet.activations import ACTIVATIONS
 from structnet.data import fingerprint
 from structnet.errors import UserError
+from structnet.storage import write_whole
 from structnet.topology import Topology, check_architecture
 from structnet.train_state import TrainState
 
@@ -93,7 +93,7 @@ def save_snapshot(
     path: a local path or an fsspec URL, with or without one of the two endings. Each file appears whole or
     not at all. preprocessing and metadata: plain data for JSON, without NaN, infinities and numpy numbers.
     Raises UserError if the class names do not fit the outputs, ValueError or TypeError for what JSON cannot
-    hold; nothing is written then.
+    hold, StoreFailed if it cannot be stored; nothing is written then.
     """
     classes = state.network.architecture[-1]
     if class_names and len(class_names) != classes:
@@ -119,7 +119,8 @@ def save_snapshot(
     }
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     stem = _stem(path)
-    _write_whole({f"{stem}.safetensors": tensors, f"{stem}.json": text.encode()})
+    files, place = _located(stem)
+    write_whole(files, {f"{place}.safetensors": tensors, f"{place}.json": text.encode()})
 
 
 def load_snapshot(path: str, device: torch.device | str = "cpu") -> Snapshot:
@@ -309,32 +310,6 @@ def _read(file: str) -> bytes:
         raise UserError(
             f"{file} cannot be read ({_reason(error)}): check the path and who may read it"
         ) from error
-
-
-def _write_whole(contents: Mapping[str, bytes]) -> None:
-    """Writes the files, all in one folder, in their order, each whole or not at all."""
-    places = {file: _located(file)[1] for file in contents}
-    files, first = _located(next(iter(contents)))
-    files.makedirs(str(PurePosixPath(first).parent), exist_ok=True)
-    if not isinstance(files, LocalFileSystem):
-        # An object store shows an object only when its upload is complete.
-        for file, data in contents.items():
-            files.pipe_file(places[file], data)
-        return
-    waiting: dict[Path, Path] = {}
-    try:
-        for file, data in contents.items():
-            place = Path(places[file])
-            waiting[place] = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
-            with waiting[place].open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-        for place, temporary in waiting.items():
-            temporary.replace(place)
-    finally:
-        for temporary in waiting.values():
-            temporary.unlink(missing_ok=True)
 
 
 def _located(file: str) -> tuple[Any, str]:

@@ -8,11 +8,9 @@ renamed or retyped; parts from before have null there.
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import time
-import uuid
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,6 +24,7 @@ import pyarrow.parquet as pq
 
 from structnet.errors import UserError
 from structnet.schemas import BOOL, INT, INTS, KEYS, SCHEMAS, TEXT
+from structnet.storage import is_local, write_whole
 
 __all__ = ["KEYS", "SCHEMAS", "Part", "TableWriter", "check_name", "list_parts", "read_table"]
 
@@ -77,18 +76,11 @@ class TableWriter:
 
 
 def store_part(fs: Any, path: str, rows: pa.Table) -> None:
-    """Writes a part whole or not at all, in the place of what is there; UserError when it cannot be stored."""
+    """Writes a part whole or not at all, in the place of what is there; StoreFailed when it cannot be stored."""
     sink = pa.BufferOutputStream()
     # zstd alone lets flipped bits through.
     pq.write_table(rows, sink, compression="zstd", row_group_size=_ROWS_IN_GROUP, write_page_checksum=True)
-    data = sink.getvalue().to_pybytes()
-    try:
-        if is_local(fs):
-            _replace(Path(path), data)
-        else:
-            fs.pipe_file(path, data)  # an object store shows an object whole or not at all
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error}): free space or choose other results") from error
+    write_whole(fs, {path: sink.getvalue().to_pybytes()})
 
 
 class Part(NamedTuple):
@@ -215,12 +207,6 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def is_local(fs: Any) -> bool:
-    from fsspec.implementations.local import LocalFileSystem
-
-    return isinstance(fs, LocalFileSystem)
-
-
 def _check_table(table: str) -> None:
     if table not in SCHEMAS:
         raise ValueError(f"table is {table!r}, but must be one of {', '.join(SCHEMAS)}")
@@ -236,26 +222,6 @@ def _check_writable(root: Path, results: str) -> None:
             f"results is {results!r}, but that folder cannot be written to ({error.strerror}): "
             "choose another with --results"
         ) from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Puts the file there by renaming: even a power cut leaves the old or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _to_arrow(table: str, rows: Sequence[dict[str, Any]]) -> pa.Table:

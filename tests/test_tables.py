@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from table_cases import DAMAGES, damage, epoch
 
 from search.query import run_query
-from structnet import tables
+from structnet import storage, tables
 from structnet.errors import UserError
+from structnet.storage import StoreFailed
 from structnet.tables import KEYS, SCHEMAS, Part, TableWriter, check_name, list_parts, read_table
 
 
@@ -111,8 +112,9 @@ def test_a_write_that_dies_leaves_the_old_part_and_no_debris(
     def die(handle: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(tables.os, "fsync", die)
-    with pytest.raises(UserError, match="no space left"):
+    monkeypatch.setattr(storage, "PAUSES", ())
+    monkeypatch.setattr(storage.os, "fsync", die)
+    with pytest.raises(StoreFailed, match="no space left"):
         writer.write("epochs", "net-0", [epoch(1, 0.2)])
     assert read_table(str(tmp_path), "epochs")["loss"].to_pylist() == [0.1]
     assert [file.name for file in path.parent.iterdir()] == ["net-0.parquet"]
@@ -125,8 +127,9 @@ def test_a_part_appears_by_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def die(source: Path, target: Path) -> None:
         raise OSError("power cut")
 
+    monkeypatch.setattr(storage, "PAUSES", ())
     monkeypatch.setattr(Path, "replace", die)
-    with pytest.raises(UserError, match="power cut"):
+    with pytest.raises(StoreFailed, match="power cut"):
         writer.write("epochs", "net-0", [epoch(1, 0.2)])
     assert read_table(str(tmp_path), "epochs")["loss"].to_pylist() == [0.1]
 
