@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from search.studies.rivals import GROWN, RATES, STUDY, gaps
+from search.studies.rivals import GROWN, RATES, RIVALS, STUDY, gaps, rate_of
 from search.studies.study import Place, Row, Scale
 from structnet.data import load_dataset
 
@@ -17,7 +17,7 @@ def rows_for(errors: dict[str, float], sizes: tuple[int, ...] = (2000, 4000, 800
     rows = []
     for limit in sizes:
         for seed, wobble in enumerate((0.0, 0.001, -0.001)):
-            for method in (GROWN, *RATES):
+            for method in RATES:
                 error = errors.get(method, 0.1) + (wobble if method == GROWN else 0.0)
                 rows.append(Row(str(limit), seed, f"test_accuracy:{method}", 0, 1 - error))
                 rows.append(Row(str(limit), seed, f"parameters:{method}", 0, limit))
@@ -52,10 +52,19 @@ def test_the_area_is_over_the_logarithm_of_the_size() -> None:
     assert finding.table[1] == (GROWN, *[f"98.00 ± 0.10 ({cost})" for cost in (40, 80, 160)])
 
 
+def test_each_size_has_the_rate_that_was_picked_nearest_to_it() -> None:
+    assert [rate_of("rigl", size) for size in (200, 2_000, 2_900, 4_000, 20_000)] == [
+        *[RATES["rigl"][0]] * 2,
+        *[RATES["rigl"][1]] * 2,
+        RATES["rigl"][3],
+    ]
+    assert rate_of("static", 30_000) == RATES["static"][0]
+
+
 def test_a_plot_has_a_line_for_each_method() -> None:
     figure = Figure()
     STUDY.draw(rows_for({GROWN: 0.02}), figure)
-    assert figure.axes[0].get_legend_handles_labels()[1] == [GROWN, *RATES]
+    assert figure.axes[0].get_legend_handles_labels()[1] == list(RATES)
 
 
 def test_rivals_cost_what_the_tournament_costs(tmp_path: Path) -> None:
@@ -65,7 +74,7 @@ def test_rivals_cost_what_the_tournament_costs(tmp_path: Path) -> None:
         one.quantity: one.value for one in STUDY.measure(task, digits, Place(str(tmp_path), "e", task.name))
     }
     cost = found[f"parameter_steps_all:{GROWN}"]
-    for rival in RATES:
+    for rival in RIVALS:
         assert 0.3 < found[f"test_accuracy:{rival}"] < 1
         assert found[f"parameters:{rival}"] <= (260 if rival == "dense" else 200)
         if not rival.endswith(" long"):
