@@ -44,6 +44,7 @@ for name, benchmark in (
     ("links", benches.bench_links),
     ("tournament", benches.bench_tournament),
     ("hunt", benches.bench_hunt),
+    ("control", benches.bench_control),
 ):
     bench.command(name)(benchmark)
 

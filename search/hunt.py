@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -13,10 +13,13 @@ from rich.table import Table
 from search.bench.command import one_thread
 from search.experiment import Experiment
 from search.grids.blocks import Member, blocks_of, grid
+from search.grids.cohort_work import CohortWork
 from search.grids.criteria import champions
+from search.grids.progress import GridProgress
 from search.grids.train_grid import GridOptions, fitted, train_grid
 from search.options import defaults_for, merged, numbers, wide
 from search.running import architecture_of, load_data, on_ray, print_outcome, recorded
+from search.tuning import Factory
 from structnet.data import Dataset
 from structnet.snapshot import load_snapshot, remove_snapshot
 from structnet.tables import TableWriter
@@ -53,7 +56,22 @@ def run(given: dict[str, Any]) -> None:
     console = Console()
     data = load_data(options)
     options = fitted(options, data)
-    members = members_of(options, data)
+    hunt(members_of(options, data), data, options, console)
+
+
+def hunt(
+    members: Sequence[Member],
+    data: Dataset,
+    options: HuntOptions,
+    console: Console,
+    *,
+    factory: Factory = CohortWork,
+    progress: Callable[..., GridProgress] = GridProgress,
+) -> None:
+    """Everything from the experiment's first row to the champions on the console.
+
+    factory and progress: what trains a block, and what is told of it; a benchmark has its own.
+    """
     experiment = Experiment("hunt", options, options.model_dump(mode="json"))
     if experiment.finished(""):
         console.print(f"{experiment.name} is finished already", highlight=False)
@@ -66,7 +84,7 @@ def run(given: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
-        rows = train_grid(members, data, options, experiment, console)
+        rows = train_grid(members, data, options, experiment, console, factory=factory, progress=progress)
         rows = judge_champions(rows, data, options, experiment)
         experiment.end("", "finished", **summary_columns(rows))
     print_champions(rows, chance_accuracy(data.validation.labels, data.classes), console)

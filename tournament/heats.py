@@ -115,8 +115,9 @@ def run_heats(
         if not is_last:
             alive = _survivors(alive, heat.survivors, terms.policy)
         on_ranked(number, field, alive)
+        going_on = {id(entrant) for entrant in alive}
         for entrant in field:
-            entrant.survived = any(entrant is other for other in alive)
+            entrant.survived = id(entrant) in going_on
             if not entrant.survived:
                 entrant.state = None  # nobody goes on from it, so its memory need not be held
         on_end(number, field, is_last)

@@ -112,8 +112,9 @@ def benchmark_row(
     ratio: float,
     repeats: int,
     device: torch.device,
+    **measured: Any,
 ) -> dict[str, Any]:
-    """A row of the benchmarks table."""
+    """A row of the benchmarks table. measured: plain values that it has no column for, kept with the machine."""
     return {
         "benchmark": benchmark,
         "case": case,
@@ -122,7 +123,7 @@ def benchmark_row(
         "theirs_seconds": theirs_seconds,
         "ratio": ratio,
         "repeats": repeats,
-        "machine": json.dumps(machine(device), sort_keys=True),
+        "machine": json.dumps(machine(device) | measured, sort_keys=True),
     }
 
 

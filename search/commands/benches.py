@@ -66,3 +66,32 @@ def bench_hunt(
     from search.bench.hunt import run
 
     run(case=case, dataset=dataset, data_dir=data_dir, repeats=repeats, minutes=minutes, results=results)
+
+
+def bench_control(
+    case: Annotated[str | None, typer.Option(help="hunt or round. Default: both.")] = None,
+    networks: Annotated[
+        int | None, typer.Option(help="Networks of the hunt, at least. Default: 100,000.")
+    ] = None,
+    delay: Annotated[
+        float | None, typer.Option(help="Seconds that a block of the hunt sleeps. Default: 0.5.")
+    ] = None,
+    candidates: Annotated[int | None, typer.Option(help="Candidates of the round. Default: 1,000.")] = None,
+    workers: Annotated[int, typer.Option(help="Ray workers; most of the time they sleep.")] = 4,
+    quick: Annotated[bool, typer.Option("--quick", help="Sizes of seconds, for a look.")] = False,
+    results: Annotated[
+        str | None, typer.Option(help="Also write rows to the benchmarks table there.")
+    ] = None,
+) -> None:
+    """What directing costs: the driver of a hunt without training, and how fast forks get to their workers."""
+    from search.bench.control import run
+
+    run(
+        case=case,
+        networks=networks,
+        delay=delay,
+        candidates=candidates,
+        workers=workers,
+        quick=quick,
+        results=results,
+    )

@@ -133,11 +133,15 @@ def blocks_of(members: Sequence[Member], block_cost: float | None = None) -> lis
     cut: list[list[Member]] = []
     for _, found in groupby(sorted(members, key=family), key=family):
         here: list[Member] = []
+        cost = 0.0
         for piece in _pieces(list(found), block_cost):
-            if here and _cost(here) + _cost(piece) > block_cost:
+            if here and cost + _cost(piece) > block_cost:
                 cut.append(here)
-                here = []
-            here = here + piece
+                here, cost = [], 0.0
+            here.extend(piece)
+            # One by one, as `_cost` adds them up: where a block ends must not hang on the last bit of a sum.
+            for member in piece:
+                cost += member.cost
         cut.append(here)
     cut.sort(key=lambda block: (-_cost(block), block[0].key))
     return [Block(f"block-{number:04d}", tuple(block)) for number, block in enumerate(cut)]
