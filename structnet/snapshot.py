@@ -306,7 +306,7 @@ def _read(file: str) -> bytes:
         raise UserError(
             f"there is no file {file}, but a snapshot is ID.safetensors and ID.json: check the path"
         ) from error
-    except OSError as error:
+    except Exception as error:  # what the library of an object store raises is its own affair
         raise UserError(
             f"{file} cannot be read ({_reason(error)}): check the path and who may read it"
         ) from error

@@ -99,8 +99,15 @@ def list_parts(results: str, table: str, experiment: str | None = None) -> list[
     folder = f"{root}/tables/{table}"
     below = folder if experiment is None else f"{folder}/experiment={check_name(experiment)}"
     fs.invalidate_cache()
+    try:
+        found = fs.find(below, detail=True)
+    except Exception as error:  # what the library of an object store raises is its own affair
+        raise UserError(
+            f"results is {results!r}, but cannot be read ({first_line(error)}): see that it is there, can be reached "
+            "and may be read"
+        ) from error
     parts = []
-    for path, info in fs.find(below, detail=True).items():
+    for path, info in found.items():
         place, above, file = path.rsplit("/", 2)
         in_experiment = place == folder and above.startswith("experiment=")
         if in_experiment and file.endswith(".parquet") and not file.startswith("."):

@@ -158,11 +158,13 @@ def _train(
     from ray.train.torch import TorchTrainer
 
     from search.train.worker import train_loop
+    from search.tuning import ray_folder
     from tournament.contender import pack
 
     about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
     loop = partial(train_loop, plan, [ray.put(start.to_arrays())], [ray.put(pack(data))], about)
     gpus = options.gpus_per_worker
+    files, folder = ray_folder(plan.results)
     trainer = TorchTrainer(
         loop,
         scaling_config=ScalingConfig(
@@ -172,7 +174,8 @@ def _train(
         ),
         run_config=RunConfig(
             name=experiment.name,
-            storage_path=f"{plan.results.rstrip('/')}/ray",
+            storage_path=folder,
+            storage_filesystem=files,
             failure_config=FailureConfig(max_failures=RETRIES),
         ),
     )
