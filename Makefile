@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install grow test test-slow lint types clean
+.PHONY: install grow test test-slow test-faults soak lint types clean
 
 install: .venv/installed
 
@@ -19,7 +19,13 @@ test: install
 	$(BIN)/pytest -m "not slow"
 
 test-slow: install
-	$(BIN)/pytest --timeout 3600
+	$(BIN)/pytest -m "not soak" --timeout 3600
+
+test-faults: install
+	$(BIN)/pytest -m faults -s --durations=0
+
+soak: install
+	$(BIN)/pytest -m soak -s --timeout 7200
 
 lint: install
 	$(BIN)/ruff check .

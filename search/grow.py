@@ -242,12 +242,24 @@ def _grow_one(
 ) -> Result:
     from search.live import watcher
     from tournament.opponent import train_opponent
+    from tournament.pool import WorkersLost
 
     folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
     with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console) as observer:
-        tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, observer)
-        result = tournament.run(resume=options.resume)
-        opponent = train_opponent(result, tournament.settings, pool)
+
+        def grow(resume: bool) -> tuple[Result, Opponent]:
+            tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, observer)
+            result = tournament.run(resume=resume)
+            return result, train_opponent(result, tournament.settings, pool)
+
+        resume = options.resume
+        while True:
+            try:
+                result, opponent = grow(resume)
+                break
+            except WorkersLost as lost:
+                console.print(f"{lost}: going on from the last round", highlight=False, soft_wrap=True)
+                resume = True
     dense = {"dense_accuracy": opponent.measured.accuracy, "dense_test_accuracy": opponent.test.accuracy}
     experiment.end(trial, "finished", **final_columns(result), **dense)
     _print_result(result, opponent, options.price, console)

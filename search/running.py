@@ -14,8 +14,8 @@ from rich.console import Console
 from search.experiment import Experiment
 from search.options import CommonOptions, sizes
 from structnet.errors import UserError, WorkFailed, one_line
-from structnet.storage import StoreFailed
-from structnet.tables import open_results
+from structnet.storage import StoreFailed, remove_unfinished
+from structnet.tables import SCHEMAS, open_results
 
 if TYPE_CHECKING:
     from structnet.data import Dataset
@@ -104,8 +104,18 @@ def recorded(
     except Exception as error:
         experiment.end(trial, "failed", error=one_line(error))
         raise
+    finally:
+        _remove_unfinished(experiment)
     if not trial and experiment.finished(trial):
         _forget_tune(experiment)
+
+
+def _remove_unfinished(experiment: Experiment) -> None:
+    """Removes what workers that died while they wrote have left beside the tables and snapshots."""
+    fs, root = open_results(experiment.options.results)
+    for table in SCHEMAS:
+        remove_unfinished(fs, f"{root}/tables/{table}/experiment={experiment.name}")
+    remove_unfinished(fs, f"{root}/snapshots/{experiment.name}")
 
 
 def _forget_tune(experiment: Experiment) -> None:

@@ -17,12 +17,16 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+from pyarrow import fs as arrow_fs
 
+from search.checkpoints import is_whole, seal, tune_state_is_whole
 from search.experiment import Experiment
 from search.metrics import SearchMetrics
 from search.options import CommonOptions
 from structnet.data import Dataset
-from structnet.tables import is_local, open_results
+from structnet.errors import WorkFailed
+from structnet.storage import is_local, write_whole
+from structnet.tables import open_results
 
 # Read by Tune when it is imported or when it runs: our own tables replace its loggers, Ctrl-C is ours to handle,
 # and a state that is written after every trial of a short search is meant.
@@ -104,6 +108,18 @@ def results_path(options: CommonOptions) -> str:
     return str(Path(root).absolute()) if is_local(fs) else options.results
 
 
+def ray_folder(results: str) -> tuple[Any, str]:
+    """Where Ray keeps its state of a run: a file system of Arrow's, None for a folder of this machine, and the path.
+
+    By itself Ray would open a URL with a client of Arrow's own, which knows fewer kinds of storage and takes neither
+    the settings nor all the credentials with which the tables are written.
+    """
+    fs, root = open_results(results)
+    if is_local(fs):
+        return None, f"{Path(root).absolute()}/ray"
+    return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(fs)), f"{root}/ray"
+
+
 def run_trials(
     command: str,
     factory: Factory,
@@ -132,8 +148,9 @@ def run_trials(
         _block_class(command, bundles), factory=factory, configs=list(configs), shared=shared
     )
     trainable.__qualname__ = command
-    _Listener.current = on_report
+    _Listener.current, _Listener.failure = on_report, None
     _Listener.metrics = SearchMetrics(shared.experiment, len(configs))
+    _Listener.store_check = lambda: _check_store(options.results, shared.experiment)
     before = _placement_groups()
     try:
         place = f"{shared.experiment}/{part}" if part else shared.experiment
@@ -142,15 +159,25 @@ def run_trials(
         # Tune leaves its actors and what they hold where they are, and in a notebook Ray lives on.
         for group in _placement_groups() - before:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+        if _Listener.failure is not None:
+            raise _Listener.failure from None
         raise
     finally:
         _Listener.metrics.ended()
-        _Listener.current = _Listener.metrics = None
+        _Listener.current = _Listener.metrics = _Listener.store_check = None
     return [
         Failed(configs[_Listener.indices[result.path]], str(result.error).strip().splitlines()[-1])
         for result in (results[number] for number in range(len(results)))
         if result.error is not None
     ]
+
+
+def _check_store(results: str, experiment: str) -> None:
+    """Raises StoreFailed if nothing can be written for as long as a part is tried: then no retry of a trial helps."""
+    fs, root = open_results(results)
+    path = f"{root}/ray/{experiment}/writable"
+    write_whole(fs, {path: b"yes"})
+    fs.rm_file(path)
 
 
 def _placement_groups() -> set[str]:
@@ -161,12 +188,20 @@ def _placement_groups() -> set[str]:
 
 
 def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, workers_each: int) -> tune.Tuner:
-    fs, root = open_results(options.results)
-    folder = f"{Path(root).absolute()}/ray" if is_local(fs) else f"{options.results.rstrip('/')}/ray"
+    files, folder = ray_folder(options.results)
     home = f"{folder}/{place}"
     storage, name = home.rsplit("/", 1)
-    if options.resume and tune.Tuner.can_restore(home):
-        return tune.Tuner.restore(home, trainable=trainable, resume_unfinished=True, resume_errored=True)
+    fs, root = open_results(options.results)
+    there = options.resume and tune.Tuner.can_restore(home, storage_filesystem=files)
+    # What cannot be restored is begun anew; whoever is trained again comes to the same rows.
+    if there and tune_state_is_whole(fs, f"{root}/ray/{place}"):
+        return tune.Tuner.restore(
+            home,
+            trainable=trainable,
+            resume_unfinished=True,
+            resume_errored=True,
+            storage_filesystem=files,
+        )
     return tune.Tuner(
         trainable,
         param_space={"index": tune.grid_search(list(range(trials)))},
@@ -176,8 +211,9 @@ def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, work
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage,
+            storage_filesystem=files,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=3, checkpoint_frequency=1),
             callbacks=[_Listener()],
             verbose=0,
         ),
@@ -188,11 +224,14 @@ class _Listener(tune.Callback):
     """Passes reports on. Tune stores its callbacks with its state, so this one has none of its own.
 
     indices: after a run, of the config of each trial, by the folder of the trial. A result of Tune has the config
-    of another trial, or none, if its trial never reported.
+    of another trial, or none, if its trial never reported. failure: for which it ended the run; Tune itself would
+    make a traceback of it.
     """
 
     current: Callable[[dict[str, Any]], None] | None = None
+    store_check: Callable[[], None] | None = None
     metrics: SearchMetrics | None = None
+    failure: WorkFailed | None = None
     indices: ClassVar[dict[str | None, int]] = {}
 
     def on_trial_result(
@@ -200,8 +239,8 @@ class _Listener(tune.Callback):
     ) -> None:
         if _Listener.metrics is not None and "report" in result:
             _Listener.metrics.reported(result["report"])
-        if _Listener.current is not None and "report" in result:
-            _Listener.current(result["report"])
+        if (report := _Listener.current) is not None and "report" in result:
+            self._or_end(lambda: report(result["report"]))
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._count(trials, trial, Trial.RUNNING)
@@ -213,11 +252,23 @@ class _Listener(tune.Callback):
         self._count(trials, trial, Trial.PENDING)
         if _Listener.metrics is not None:
             _Listener.metrics.failed("retried")
+        self._or_end(_Listener.store_check)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._count(trials, trial, Trial.ERROR)
         if _Listener.metrics is not None:
             _Listener.metrics.failed("given_up")
+        self._or_end(_Listener.store_check)
+
+    def _or_end(self, call: Callable[[], None] | None) -> None:
+        """Makes a call that may end the run."""
+        if call is None:
+            return
+        try:
+            call()
+        except WorkFailed as error:
+            _Listener.failure = error
+            raise
 
     def _count(self, trials: list[Trial], changed: Trial, status: str) -> None:
         """status: of the one that changes, which Tune notes only after it has told us."""
@@ -261,9 +312,12 @@ class _Block(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         self.work.save(Path(checkpoint_dir))
+        seal(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        self.work.load(Path(checkpoint))
+        # From one that was cut short, or changed, the trial begins anew.
+        if is_whole(Path(checkpoint)):
+            self.work.load(Path(checkpoint))
 
     def __repr__(self) -> str:
         return f"{self.command}:{self.name}"

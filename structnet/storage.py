@@ -7,6 +7,7 @@ before the work that needs it ends.
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from structnet.errors import WorkFailed
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between two tries
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
 class StoreFailed(WorkFailed):
@@ -30,7 +32,7 @@ def is_local(fs: Any) -> bool:
 
 
 def write_whole(fs: Any, contents: Mapping[str, bytes]) -> None:
-    """Writes files in their order, in the place of what is there; folders are made.
+    """Writes files in their order, in the place of what is there; on a local disk their folder is made.
 
     fs: an fsspec file system. contents: path on it -> bytes, all in one folder. The first file appears when all are
     stored, on a local disk, so that even a power cut leaves old ones or new ones, each whole.
@@ -53,6 +55,19 @@ def write_whole(fs: Any, contents: Mapping[str, bytes]) -> None:
             time.sleep(pause)
 
 
+def remove_unfinished(fs: Any, folder: str) -> int:
+    """Removes what writers that were killed have left anywhere in a folder; how many files.
+
+    A writer that is still at work finds its file gone, and writes it again.
+    """
+    if not is_local(fs):
+        return 0
+    found = [path for path in Path(folder).rglob(".*.tmp") if _UNFINISHED.fullmatch(path.name)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
 def _write_remote(fs: Any, contents: Mapping[str, bytes]) -> None:
     """An object store shows an object only when its upload is complete."""
     for path, data in contents.items():
@@ -66,7 +81,7 @@ def _write_local(fs: Any, contents: Mapping[str, bytes]) -> None:
     try:
         for path, data in contents.items():
             place = Path(path)
-            waiting[place] = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+            waiting[place] = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")  # see _UNFINISHED
             with waiting[place].open("xb") as stream:
                 stream.write(data)
                 stream.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -95,6 +97,25 @@ def test_interruptions_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         write_whole(LOCAL, {str(tmp_path / "part"): b"1"})
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_goes_with_the_end_of_its_experiment(tmp_path: Path) -> None:
+    """A process is killed while it writes a part, and another while it writes a snapshot."""
+    experiment = Experiment("grow", CommonOptions(results=str(tmp_path), name="run"), {})
+    code = (
+        "import os, signal, sys; from fsspec.implementations.local import LocalFileSystem as Local;"
+        "from structnet import storage; storage.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL);"
+        "storage.write_whole(Local(), {sys.argv[1]: b'1'})"
+    )
+    places = [f"tables/epochs/experiment={name}/part.parquet" for name in ("run", "other")]
+    with recorded(experiment, Console()):
+        for place in (*places, "snapshots/run/trial/round-0001.json"):
+            subprocess.run([sys.executable, "-c", code, str(tmp_path / place)], check=False)
+        mine = tmp_path / "snapshots" / "run" / ".notes.tmp"
+        mine.write_text("of the user")
+        assert len(list(tmp_path.rglob(".*.tmp"))) == 4
+    left = [path.parent.name for path in tmp_path.rglob(".*.tmp")]
+    assert sorted(left) == ["experiment=other", "run"] and mine.exists()
 
 
 def test_a_run_that_cannot_write_ends_with_one_line_and_code_1(

@@ -23,7 +23,7 @@ from tournament.line import Line
 from tournament.market import price_now
 from tournament.observer import Observer
 from tournament.pool import InlinePool, Pool
-from tournament.progress import Checkpoint, Clock, Progress
+from tournament.progress import Checkpoint, Clock, Progress, last_whole_round
 from tournament.records import bits_of, round_row
 from tournament.rounds import Played, play_round
 from tournament.settings import Settings, check_limit, fitted_settings
@@ -93,7 +93,7 @@ class Tournament:
         self.candidates: list[dict[str, Any]] = []
 
     def run(self, *, resume: bool = False) -> Result:
-        """Grows to the end, from the seed or, with resume, from the last snapshot if there is one.
+        """Grows to the end, from the seed or, with resume, from the last snapshot that is whole, as all rows before it.
 
         Raises structnet.errors.WorkFailed if the winning line itself diverges or cannot be worked on.
         """
@@ -101,8 +101,7 @@ class Tournament:
         try:
             self.line = Line(self.network, self.data, self.settings, workers)
             self.clock = Clock()
-            found = self.checkpoint.newest() if resume and self.checkpoint else None
-            if found:
+            if found := self._found() if resume else None:
                 self.line.resume(*found)
                 self.clock = Clock(self.line.progress.seconds)
             else:
@@ -123,6 +122,14 @@ class Tournament:
             self.observer.ended()
             if self.pool is None:
                 workers.close()
+
+    def _found(self) -> tuple[dict[str, Any], Progress] | None:
+        """Where to go on: arrays and progress; None at the seed."""
+        if self.checkpoint is None:
+            return None
+        if self.writer is None:
+            return self.checkpoint.newest()
+        return self.checkpoint.newest(last_whole_round(self.writer, self.trial))
 
     def _round(self) -> None:
         line = self.line

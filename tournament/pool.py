@@ -7,8 +7,9 @@ hands out handles (`put`, `get`), and a job takes handles among its arguments, t
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,12 +17,20 @@ from typing import Any, Protocol
 import torch
 
 from structnet.data import Dataset
-from structnet.errors import one_line
+from structnet.errors import UserError, WorkFailed, one_line
 from tournament.cluster import cap_gpu_memory, check_device, check_room
 from tournament.contender import Contender, pack
 from tournament.metrics import JOBS_RUNNING, JOBS_WAITING, forget, publish
 
 TASK_RETRIES = 2
+SILENT_SECONDS = (
+    5.0  # without any result, after which the cluster is asked whether its machines are still there
+)
+PAUSE_SECONDS = 0.5  # between two calls to an actor that cannot be reached
+
+
+class WorkersLost(WorkFailed):
+    """A machine is gone, and states that lay on it: what is written is whole, so go on from there."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,10 @@ def _attempt(contender: Contender, method: str, arguments: Sequence[Any]) -> tup
     return (report, ""), state
 
 
+def _lost(error: Exception) -> WorkersLost:
+    return WorkersLost(f"a machine is gone, and work with it ({one_line(error)})")
+
+
 class InlinePool:
     """Runs every job in this process, one after the other: no Ray, for notebooks and tests."""
 
@@ -116,8 +129,8 @@ class InlinePool:
 class _RayContender:
     """A Contender that fetches the dataset with its first job, and again after a restart."""
 
-    def __init__(self, device: str, gpus: float, name: str) -> None:
-        self._device, self._gpus, self._name = device, gpus, name
+    def __init__(self, kind: type[Contender], device: str, gpus: float, name: str) -> None:
+        self._kind, self._device, self._gpus, self._name = kind, device, gpus, name
         self._contender: Contender | None = None
 
     def work(
@@ -131,7 +144,7 @@ class _RayContender:
             import ray
 
             cap_gpu_memory(self._device, self._gpus)
-            self._contender = Contender(ray.get(boxed_data[0]), self._device, self._name)
+            self._contender = self._kind(ray.get(boxed_data[0]), self._device, self._name)
         report, made = _attempt(self._contender, method, arguments)
         if states is None:
             return report, made
@@ -142,8 +155,10 @@ class RayPool:
     """Contender actors on a Ray cluster that is already initialised (see tournament.cluster).
 
     data: the dataset, or a handle to the packed one. It goes into the object store once; on a CPU the actors of a
-    machine read it from there without a copy. An actor that dies is restarted and what it was doing is tried
-    again, twice; then the job fails.
+    machine read it from there without a copy. kind: of the contenders; a benchmark has its own.
+
+    An actor that dies is restarted, where there is room; until then the others do its jobs. A job that was being done
+    when its actor died is tried again, twice; then it fails.
     """
 
     together = True
@@ -156,12 +171,13 @@ class RayPool:
         cpus_per_worker: float = 1,
         gpus_per_worker: float = 0,
         device: str = "cpu",
+        kind: type[Contender] = Contender,
     ) -> None:
         import ray
 
         check_device(device, gpus_per_worker)
         check_room(workers, cpus_per_worker, gpus_per_worker)
-        self._ray = ray
+        self._ray, self._share = ray, (cpus_per_worker, gpus_per_worker)
         self.workers, self.device = workers, device
         self._data = data if isinstance(data, ray.ObjectRef) else ray.put(pack(data))
         namespace = f"structnet-{uuid.uuid4().hex[:8]}"
@@ -173,38 +189,43 @@ class RayPool:
                 num_cpus=cpus_per_worker,
                 num_gpus=gpus_per_worker,
                 max_restarts=-1,
-                max_task_retries=TASK_RETRIES,
-            ).remote(device, gpus_per_worker, f"contender-{index}")
+                max_task_retries=0,  # Ray's own are used up before it knows that a machine is gone
+            ).remote(kind, device, gpus_per_worker, f"contender-{index}")
             for index in range(workers)
         ]
+        self._call_all()
 
     def put(self, value: Any) -> Any:
         return self._ray.put(value)
 
     def get(self, handle: Any) -> Any:
-        return self._ray.get(handle)
+        """The value behind a handle; raises WorkersLost if it lay on a machine that is gone."""
+        try:
+            return self._ray.get(handle)
+        except self._ray.exceptions.ObjectLostError as lost:
+            raise _lost(lost) from lost
 
     def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+        """Raises WorkersLost if what a job needs is gone with a machine, WorkFailed if there is room for no worker."""
         waiting = deque(range(len(jobs)))
-        outcomes: list[Outcome | None] = [None] * len(jobs)
-        running: dict[Any, tuple[int, int, Any]] = {}
-        load = [0] * self.workers
+        outcomes: dict[int, Outcome] = {}
+        running: dict[Any, tuple[int, int, Any]] = {}  # in the order in which they were sent
+        load, tries = [0] * self.workers, Counter[int]()
 
         def submit(actor: int) -> None:
             index = waiting.popleft()
-            job = jobs[index]
-            results = 2 if job.states is None else 1 + job.states
-            call = self._actors[actor].work.options(num_returns=results, name=job.name or job.method)
-            report, *made = call.remote([self._data], job.states, job.method, *job.arguments)
-            running[report] = actor, index, made if job.states is not None else made[0]
+            report, state = self._send(actor, jobs[index])
+            running[report] = actor, index, state
             load[actor] += 1
 
         def fill() -> None:
             # A second job waits at every actor, so that none idles while a result travels; towards the end
             # jobs are kept back, so that the last ones go to whoever is free first.
-            while waiting:
-                actor = min(range(self.workers), key=lambda number: load[number])
-                if load[actor] >= (2 if len(waiting) > self.workers else 1):
+            away = set(self._away.values())
+            here = [actor for actor in range(self.workers) if actor not in away]
+            while waiting and here:
+                actor = min(here, key=lambda number: load[number])
+                if load[actor] >= (2 if len(waiting) > len(here) else 1):
                     return
                 submit(actor)
 
@@ -213,33 +234,101 @@ class RayPool:
             publish(JOBS_RUNNING, busy, queue="contenders")
             publish(JOBS_WAITING, len(waiting) + sum(load) - busy, queue="contenders")
 
-        fill()
-        tell()
-        while running:
-            done, _ = self._ray.wait(list(running), num_returns=1)
-            actor, index, state = running.pop(done[0])
-            load[actor] -= 1
-            outcomes[index] = self._collect(done[0], state)
+        def take_back(actor: int) -> int:
+            """The jobs of an actor that died wait again; which of them it was at."""
+            its = [report for report, (owner, _, _) in running.items() if owner == actor]
+            indices = [running.pop(report)[1] for report in its]
+            waiting.extendleft(reversed(indices))
+            load[actor] = 0
+            return indices[0]
+
+        while len(outcomes) < len(jobs):
             fill()
             tell()
+            done, _ = self._ray.wait([*self._away, *running], num_returns=1, timeout=SILENT_SECONDS)
+            if not done:
+                self._check_room()
+                continue
+            if done[0] in self._away:
+                self._hear(done[0])
+                continue
+            actor, index, state = running[done[0]]
+            outcome, alive = self._collect(done[0], state)
+            if alive:
+                del running[done[0]]
+                load[actor] -= 1
+            else:
+                index = take_back(actor)
+                self._call(actor)
+                tries[index] += 1
+                if tries[index] <= TASK_RETRIES:
+                    continue
+                waiting.remove(index)
+            outcomes[index] = outcome
             if on_done:
                 on_done(index)
-        return [outcome for outcome in outcomes if outcome is not None]
+        tell()
+        return [outcomes[index] for index in range(len(jobs))]
 
-    def _collect(self, reported: Any, state: Any) -> Outcome:
+    def _send(self, actor: int, job: Job) -> tuple[Any, Any]:
+        """Handles to the report and to the state or states that will come of it."""
+        results = 2 if job.states is None else 1 + job.states
+        call = self._actors[actor].work.options(num_returns=results, name=job.name or job.method)
+        report, *made = call.remote([self._data], job.states, job.method, *job.arguments)
+        return report, made if job.states is not None else made[0]
+
+    def _collect(self, reported: Any, state: Any) -> tuple[Outcome, bool]:
+        """What came of a job, and whether its actor lives. Raises WorkersLost."""
+        errors = self._ray.exceptions
+        gone = errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError
         try:
             report, error = self._ray.get(reported)
-        except self._ray.exceptions.RayError as lost:
-            return Outcome(None, None, f"worker lost: {type(lost).__name__}")
-        return Outcome(report, state, error)
+        except gone as lost:
+            return Outcome(None, None, f"worker lost: {type(lost).__name__}"), False
+        except errors.ObjectLostError as lost:
+            raise _lost(lost) from lost
+        except errors.RayError as failed:
+            return Outcome(None, None, f"worker failed: {type(failed).__name__}"), True
+        return Outcome(report, state, error), True
+
+    def _call(self, actor: int) -> None:
+        """Asks an actor to answer when it is there; until then it gets no jobs."""
+        self._away[self._ask(actor)] = actor
+
+    def _ask(self, actor: int) -> Any:
+        """A handle to the process id, of an actor that is restarted too once it is there."""
+        call = self._actors[actor].work.options(num_returns=2, name="process_id", max_task_retries=-1)
+        return call.remote([self._data], None, "process_id")[0]
+
+    def _call_all(self) -> None:
+        self._away: dict[Any, int] = {}
+        for actor in range(self.workers):
+            self._call(actor)
+
+    def _hear(self, answer: Any) -> None:
+        """Takes the answer of an actor; if it cannot be reached yet, it is asked again."""
+        actor = self._away.pop(answer)
+        try:
+            self._ray.get(answer)
+        except self._ray.exceptions.RayActorError:
+            time.sleep(PAUSE_SECONDS)
+            self._call(actor)
+
+    def _check_room(self) -> None:
+        """Raises WorkFailed if no machine has room for a worker, WorkersLost if one that has jobs cannot be there."""
+        here = self.workers - len(self._away)
+        try:
+            check_room(max(1, here), *self._share)
+        except UserError as error:
+            if not here:
+                raise WorkFailed(f"all workers are lost, and {error}") from error
+            self._call_all()
+            raise _lost(error) from error
 
     def process_ids(self) -> list[int]:
         """The process of each actor."""
-        calls = [
-            actor.work.options(num_returns=2).remote([self._data], None, "process_id")[0]
-            for actor in self._actors
-        ]
-        return [process for process, _ in self._ray.get(calls)]
+        answers = self._ray.get([self._ask(actor) for actor in range(self.workers)])
+        return [process for process, _ in answers]
 
     def close(self) -> None:
         forget(queue="contenders")

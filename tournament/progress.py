@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +17,7 @@ from structnet.snapshot import (
     remove_snapshot,
     save_snapshot,
 )
+from structnet.tables import TableWriter, read_table
 from structnet.train_state import TrainState
 
 
@@ -87,13 +90,13 @@ class Checkpoint:
         for name in before:
             remove_snapshot(self.path(name))
 
-    def newest(self) -> tuple[dict[str, Any], Progress] | None:
-        """Arrays and progress of the newest snapshot that can be read; None if there is none at all.
+    def newest(self, until: float = math.inf) -> tuple[dict[str, Any], Progress] | None:
+        """Arrays and progress of the newest snapshot that can be read, of those up to a round; None if there is none.
 
         One that was cut short is passed over for the one before it. Raises UserError if every one is damaged, or
         if it was trained on data of another preprocessing.
         """
-        damage = None
+        damage, later = None, False
         for name in reversed(list_snapshots(self.folder)):
             try:
                 snapshot = load_snapshot(self.path(name))
@@ -101,8 +104,11 @@ class Checkpoint:
                 damage = damage or error
                 continue
             check_preprocessing(snapshot, self.data)
-            return snapshot.state.to_arrays(), Progress(**snapshot.metadata["progress"])
-        if damage:
+            progress = Progress(**snapshot.metadata["progress"])
+            if progress.round <= until:
+                return snapshot.state.to_arrays(), progress
+            later = True
+        if damage and not later:
             raise damage
         return None
 
@@ -116,6 +122,26 @@ class Checkpoint:
             metadata={"progress": asdict(progress)},
         )
         return path
+
+
+def last_whole_round(writer: TableWriter, trial: str) -> int:
+    """The round up to which all rows of a trial are in the tables; -1 if not even those of round 0 are.
+
+    A part may be damaged though the snapshot after it is whole: its rows come back only if the round is repeated.
+    """
+
+    def rows(table: str) -> list[dict[str, Any]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of parts that are damaged: they are written again
+            found = read_table(writer.results, table, writer.experiment, skip_damaged=True).to_pylist()
+        return [row for row in found if row["trial"] == trial]
+
+    rounds = {row["round"]: row for row in rows("rounds")}
+    played = {row["round"] for row in rows("candidates")}
+    last = -1
+    while (row := rounds.get(last + 1)) and (not row["candidates"] or row["round"] in played):
+        last += 1
+    return last
 
 
 class Clock:

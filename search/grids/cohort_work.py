@@ -26,7 +26,9 @@ from structnet.train_state import TrainState
 from structnet.training import Recipe, batch_indices, chance_accuracy, cosine, evaluate, steps_per_epoch
 
 DIAGNOSED_IMAGES = 2048
-STRETCH_SECONDS = 5.0
+# A report and a checkpoint after each: two for a block of half a minute. Tune writes its whole state once more whenever
+# a trial has made as many checkpoints as it keeps (search.tuning), which took most of the driver's time at 5 seconds.
+STRETCH_SECONDS = 15.0
 SCALARS = ("activation", "kernel", "optimizer_step", "optimizer_options", "step")
 
 
@@ -67,7 +69,7 @@ class CohortWork:
         started = time.perf_counter()
         while self.alive:
             self._train_epoch()
-            if time.perf_counter() - started >= STRETCH_SECONDS:
+            if self._is_stretch(time.perf_counter() - started):
                 break
         cost = self.epoch if self.alive else self.epochs
         return {
@@ -105,6 +107,9 @@ class CohortWork:
     @property
     def _device(self) -> str:
         return self.shared.device
+
+    def _is_stretch(self, seconds: float) -> bool:
+        return seconds >= STRETCH_SECONDS
 
     def _start(self) -> None:
         """Builds the networks; one that cannot be built is a failed row."""
@@ -160,10 +165,12 @@ class CohortWork:
         units = self._unhealthy_units(cohort) if with_units else None
         bad = cohort.diverged() | ~np.isfinite(found.loss) | ~torch.isfinite(losses).all(dim=1).cpu().numpy()
         means = losses.double().mean(dim=1).tolist()
+        # Once for all: the cohort gathers both from its tiles every time it is asked.
+        topologies, counts = cohort.topologies, cohort.parameters.tolist()
         rows = []
         for index, position in enumerate(self.alive):
-            row = self._described(position, cohort.topologies[index].density)
-            parameters, hidden = int(cohort.parameters[index]), row["hidden_units"]
+            row = self._described(position, topologies[index].density)
+            parameters, hidden = counts[index], row["hidden_units"]
             row |= {"parameters": parameters, "epochs": self.epoch, "seconds": self.seconds}
             if bad[index]:
                 row["error"] = f"training diverged in epoch {self.epoch}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -11,13 +11,15 @@ from rich.console import Console
 from search.experiment import Experiment
 from search.grids.blocks import Member, blocks_of, check_memory
 from search.grids.cohort_work import CohortWork
+from search.grids.criteria import champions
 from search.grids.progress import GridProgress
-from search.grids.trials import train_trials, trial_rows
+from search.grids.trials import train_trials, trial_rows, whole_rows
 from search.options import CommonOptions
 from search.running import check_shift
-from search.tuning import Shared
+from search.tuning import Factory, Shared
 from structnet.data import Dataset
 from structnet.errors import UserError, WorkFailed
+from structnet.snapshot import load_snapshot
 from structnet.topology import ALLOCATIONS
 from structnet.training import Recipe
 from tournament.settings import fitted_lengths
@@ -57,8 +59,14 @@ def train_grid(
     options: GridOptions,
     experiment: Experiment,
     console: Console,
+    *,
+    factory: Factory = CohortWork,
+    progress: Callable[..., GridProgress] = GridProgress,
 ) -> list[dict[str, Any]]:
-    """Trains all networks, on a Ray that is running, and returns their rows. Raises WorkFailed for a lost block."""
+    """Trains all networks, on a Ray that is running, and returns their rows. Raises WorkFailed for a lost block.
+
+    factory and progress: what trains a block, and what is told of it; a benchmark has its own.
+    """
     blocks = blocks_of(members)
     if not options.address:
         check_memory(blocks, options.workers)
@@ -66,9 +74,43 @@ def train_grid(
     before = []
     if options.resume:
         before = trial_rows(options.results, experiment.name, {block.name for block in blocks})
-    with GridProgress(console, blocks, experiment, before) as progress:
+    with progress(console, blocks, experiment, before) as shown:
         shared = Shared.of(data, options, experiment)
-        rows = train_trials(CohortWork, configs, shared, options, experiment, progress.report)
+        rows = train_trials(
+            factory,
+            configs,
+            shared,
+            options,
+            experiment,
+            shown.report,
+            also_lost=lambda rows: lost_since(rows, options, experiment),
+        )
     if len(rows) != len(members):
         raise WorkFailed(f"{len(rows)} rows for {len(members)} networks in experiment {experiment.name}")
     return rows
+
+
+def lost_since(rows: Sequence[dict[str, Any]], options: CommonOptions, experiment: Experiment) -> set[str]:
+    """Blocks of an earlier run whose rows of epochs, or networks that are to be judged, are not whole any more."""
+    if not options.resume:
+        return set()
+    return without_epochs(rows, options.results, experiment.name) | without_champions(rows)
+
+
+def without_epochs(rows: Sequence[dict[str, Any]], results: str, experiment: str) -> set[str]:
+    """Blocks with a network that has not a row for each of its epochs."""
+    key = ["trial", "network"]
+    counted = whole_rows(results, "epochs", experiment).group_by(key).aggregate([("epoch", "count")])
+    there = {(row["trial"], row["network"]): row["epoch_count"] for row in counted.to_pylist()}
+    return {row["trial"] for row in rows if there.get((row["trial"], row["network"]), 0) < row["epochs"]}
+
+
+def without_champions(rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Blocks with a champion whose snapshot cannot be read. Those of others may be given up already."""
+    lost = set()
+    for row in champions([row for row in rows if row["snapshot"]]).values():
+        try:
+            load_snapshot(row["snapshot"])
+        except UserError:
+            lost.add(row["trial"])
+    return lost

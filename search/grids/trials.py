@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
 
 from search.experiment import Experiment
 from search.options import CommonOptions
@@ -21,24 +25,55 @@ def train_trials(
     on_report: Callable[[dict[str, Any]], None],
     *,
     part: str = "",
+    also_lost: Callable[[Sequence[dict[str, Any]]], set[str]] = lambda rows: set(),
 ) -> list[dict[str, Any]]:
     """Runs a trial for every config, on a Ray that is running, and returns the rows of all of them.
 
-    part: names this part of a command that uses Tune more than once. Raises WorkFailed for a trial that failed
-    on its retries too, or left no rows.
+    part: names this part of a command that uses Tune more than once. also_lost: tells from all rows which trials lack
+    something else that they wrote. A trial may be done for Tune while its rows, on a disk, are damaged: such ones run
+    once more. Raises WorkFailed for a trial that failed on its retries too, or left no rows.
     """
-    failed = run_trials(experiment.command, factory, configs, shared, options, on_report, part=part)
-    if failed:
-        lost = ", ".join(failure.config["name"] for failure in failed)
-        raise WorkFailed(f"{len(failed)} of {len(configs)} trials failed ({lost}): {failed[0].error}")
     names = {str(config["name"]) for config in configs}
-    rows = trial_rows(options.results, experiment.name, names)
-    if missing := names - {row["trial"] for row in rows}:
-        raise WorkFailed(f"no rows of {', '.join(sorted(missing))} in experiment {experiment.name}")
+
+    def run(
+        configs: Sequence[dict[str, Any]], options: CommonOptions, part: str
+    ) -> tuple[list[dict[str, Any]], set[str]]:
+        """Runs them and returns the rows of all trials, and which of all trials lack something."""
+        failed = run_trials(experiment.command, factory, configs, shared, options, on_report, part=part)
+        if failed:
+            lost = ", ".join(failure.config["name"] for failure in failed)
+            raise WorkFailed(f"{len(failed)} of {len(configs)} trials failed ({lost}): {failed[0].error}")
+        rows = trial_rows(options.results, experiment.name, names)
+        return rows, names - {row["trial"] for row in rows} | also_lost(rows)
+
+    rows, lost = run(configs, options, part)
+    if lost:
+        text = (
+            f"{len(lost)} of {len(names)} trials run again, as what they wrote is not whole: {_listed(lost)}"
+        )
+        Console().print(text, highlight=False, soft_wrap=True)
+        again = [config for config in configs if config["name"] in lost]
+        # Another time others may be lost, so this is never resumed.
+        rows, lost = run(
+            again, options.model_copy(update={"resume": False}), f"{part}/again" if part else "again"
+        )
+    if lost:
+        raise WorkFailed(f"no whole rows of {_listed(lost)} in experiment {experiment.name}")
     return rows
 
 
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names))
+
+
 def trial_rows(results: str, experiment: str, names: Collection[str]) -> list[dict[str, Any]]:
-    """The rows of `networks` that these trials have written, as they were written."""
-    rows = read_table(results, "networks", experiment).drop_columns("experiment").to_pylist()
+    """The rows of `networks` that these trials have written, as they were written, of parts that are whole."""
+    rows = whole_rows(results, "networks", experiment).drop_columns("experiment").to_pylist()
     return [row for row in rows if row["trial"] in names]
+
+
+def whole_rows(results: str, table: str, experiment: str) -> pa.Table:
+    """The rows of an experiment in the parts of a table that are whole."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of damaged parts: whose rows they had is run again
+        return read_table(results, table, experiment, skip_damaged=True)
