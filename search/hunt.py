@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,8 @@ from search.grids.blocks import Member, blocks_of, grid
 from search.grids.cohort_work import CohortWork
 from search.grids.criteria import champions
 from search.grids.progress import GridProgress
-from search.grids.train_grid import GridOptions, fitted, train_grid
+from search.grids.train_grid import GridOptions, fitted, saved, train_grid
+from search.grids.trials import by_trial
 from search.options import defaults_for, merged, numbers, wide
 from search.running import architecture_of, load_data, on_ray, print_outcome, recorded
 from search.tuning import Factory
@@ -85,9 +87,10 @@ def hunt(
     )
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train_grid(members, data, options, experiment, console, factory=factory, progress=progress)
-        rows = judge_champions(rows, data, options, experiment)
-        experiment.end("", "finished", **summary_columns(rows))
-    print_champions(rows, chance_accuracy(data.validation.labels, data.classes), console)
+        found = judge_champions(rows, data, options, experiment)
+        experiment.end("", "finished", **summary_columns(found))
+    print_status(rows, console)
+    print_champions(found, chance_accuracy(data.validation.labels, data.classes), console)
     columns = "network, density, parameters, accuracy, efficiency, patchability, test_accuracy, snapshot"
     sql = f"select {columns} from networks where experiment = '{experiment.name}' order by accuracy desc limit 20"
     print_outcome(experiment, sql, console)
@@ -102,53 +105,53 @@ def members_of(options: HuntOptions, data: Dataset) -> list[Member]:
     return grid(architectures, densities, seeds, [options.allocation], limit=options.limit)
 
 
-def judge_champions(
-    rows: list[dict[str, Any]], data: Dataset, options: GridOptions, experiment: Experiment
-) -> list[dict[str, Any]]:
+Champions = dict[tuple[str, float | None], dict[str, Any]]
+
+
+def judge_champions(rows: pa.Table, data: Dataset, options: GridOptions, experiment: Experiment) -> Champions:
     """Reads the test set once for the champions alone, and gives up the snapshots of all others.
 
-    Every block saved its best networks, so the champions are among them. A snapshot goes before its row is written
-    again, so a run that dies in between finds what is left to give up when it is resumed.
+    rows: of all networks, sorted by block. Every block saved its best networks, so the champions are among them. A
+    snapshot goes before its row is written again, so a run that dies in between finds what is left to give up when it
+    is resumed.
     """
-    chosen = {row["network"] for row in champions([row for row in rows if row["snapshot"]]).values()}
-    given_up = [row["snapshot"] for row in rows if row["snapshot"] and row["network"] not in chosen]
+    there = saved(rows)
+    found = champions(there)
+    tested = {row["network"]: row for row in found.values()}
     with one_thread():
-        for row in rows:
-            if row["network"] in chosen:
-                network = load_snapshot(row["snapshot"]).state.network
-                row["test_accuracy"] = evaluate(network, data.test).accuracy
-            else:
-                row["snapshot"] = None
+        for row in tested.values():
+            network = load_snapshot(row["snapshot"]).state.network
+            row["test_accuracy"] = evaluate(network, data.test).accuracy
+    given_up = [row["snapshot"] for row in there if row["network"] not in tested]
     for path in given_up:
         remove_snapshot(path)
     writer = TableWriter(options.results, experiment.name)
-    for block, members in _by_block(rows).items():
-        writer.write("networks", block, members)
-    return rows
+    for block, members in by_trial(rows):
+        if any(row["snapshot"] for row in members):
+            judged = [tested.get(row["network"], row | {"snapshot": None}) for row in members]
+            writer.write("networks", block, judged)
+    return found
 
 
-def _by_block(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    blocks: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        blocks[row["trial"]].append(row)
-    return blocks
-
-
-def summary_columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary_columns(found: Champions) -> dict[str, Any]:
     """The columns of the experiment: those of the most accurate network."""
-    row = champions([row for row in rows if row["snapshot"]]).get(("accuracy", None))
+    row = found.get(("accuracy", None))
     names = ("parameters", "accuracy", "test_accuracy", "snapshot")
     return {name: row[name] for name in names} if row else {}
 
 
-def print_champions(rows: Sequence[dict[str, Any]], chance: float, console: Console) -> None:
+def print_status(rows: pa.Table, console: Console) -> None:
+    """How many networks ended in which way."""
+    counts = {found["values"]: found["counts"] for found in pc.value_counts(rows["status"]).to_pylist()}
+    console.print(", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())), highlight=False)
+
+
+def print_champions(found: Champions, chance: float, console: Console) -> None:
     """The best by every criterion, of all and of each density."""
-    status = Counter(row["status"] for row in rows)
-    console.print(", ".join(f"{count:,} {name}" for name, count in sorted(status.items())), highlight=False)
     table = Table("best by", "density", "network", box=None, header_style="bold")
     for name in ("parameters", "accuracy", "points/1,000 parameters", "patchability", "test"):
         table.add_column(name, justify="right")
-    for (criterion, density), row in champions([row for row in rows if row["snapshot"]]).items():
+    for (criterion, density), row in found.items():
         patchable = row["patchability"]
         table.add_row(
             criterion,

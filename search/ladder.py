@@ -60,7 +60,7 @@ def run(given: dict[str, Any]) -> None:
     chance = chance_accuracy(data.validation.labels, data.classes)
     plot = f"{options.results}/reports/{experiment.name}/ladder.png"
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
-        rows = train_grid(members, data, options, experiment, console)
+        rows = train_grid(members, data, options, experiment, console).to_pylist()
         ladders = {share: rungs_of(rows, members, share) for share in shares}
         check_rungs(ladders, members)
         cliffs = {share: locate_cliff(rungs, chance) for share, rungs in ladders.items()}

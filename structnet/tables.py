@@ -32,6 +32,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 100
 _LONGEST_PART = 200
 _ROWS_IN_GROUP = 131_072
+# A column of a few rows takes several times the memory of its values: so many parts are joined as they are read.
+_PARTS_TOGETHER = 64
 # Of reading parts that change meanwhile, with pauses that add up to a few seconds.
 ATTEMPTS = 10
 
@@ -135,6 +137,8 @@ def read_table(
                 tables.append(read_part(fs, table, part))
             except UserError as error:
                 bad.append(error)
+            if len(tables) == _PARTS_TOGETHER:
+                tables = [pa.concat_tables(tables).combine_chunks()]
         # A part that goes after it was listed was merged into another: read that.
         gone = any(isinstance(error.__cause__, FileNotFoundError) for error in bad)
         if not gone or list_parts(results, table, experiment) == parts:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,24 @@ GROW = Command(
     counts="rounds",
     parts=8,
     tables={"rounds": 8, "candidates": 60},
+)
+# The same with a long end: until a command has noticed that its cluster is gone, it must not have ended.
+SLOW = replace(GROW, line=("grow", "--epochs=400", *GROW.line[2:]))
+# States of more than the 100 kB that Ray sends along with an answer: they lie on the node where they were made.
+WIDE = replace(
+    GROW,
+    line=(
+        "grow",
+        "--architecture=64,1000,10",
+        "--density=0.3",
+        "--epochs=12",
+        "--rounds=6",
+        "--candidates=6",
+        "--actions=patch,widen,prune",
+        "--opening-credits=30000",
+        "--name=first",
+    ),
+    tables={"rounds": 8, "candidates": 30},
 )
 BLOCKS, NETWORKS, EPOCHS = 12, 48, 30
 HUNT = Command(

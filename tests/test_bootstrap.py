@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 import torch
 from rich.console import Console
@@ -407,7 +408,7 @@ def test_if_nothing_learns_it_says_so_and_exits_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [row((64, 4, 10), 0.2, seed, 50, 0.15) for seed in (0, 1)]
-    monkeypatch.setattr(bootstrap, "train_grid", lambda *_: rows)
+    monkeypatch.setattr(bootstrap, "train_grid", lambda *_: pa.Table.from_pylist(rows))
     monkeypatch.setattr(bootstrap, "on_ray", lambda _: nullcontext())
     for resume in (False, True):
         with pytest.raises(SystemExit) as end:
@@ -425,7 +426,7 @@ def test_without_images_coarse_to_fine_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [row((32, 4), 0.2, seed, 30, 0.9) for seed in (0, 1)]
-    monkeypatch.setattr(bootstrap, "train_grid", lambda *_: rows)
+    monkeypatch.setattr(bootstrap, "train_grid", lambda *_: pa.Table.from_pylist(rows))
     monkeypatch.setattr(bootstrap, "on_ray", lambda _: nullcontext())
     call(tmp_path, dataset="teacher")
     said = " ".join(capsys.readouterr().out.split())

@@ -20,6 +20,8 @@ import pytest
 from fault_cases import (
     GROW,
     HUNT,
+    SLOW,
+    WIDE,
     Command,
     below,
     end_all,
@@ -131,8 +133,11 @@ def at() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def whole(command: Command, at: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What an undisturbed run comes to."""
-    folder = tmp_path_factory.mktemp("whole")
+    return undisturbed(command, tmp_path_factory.mktemp("whole"), at)
+
+
+def undisturbed(command: Command, folder: Path, at: tuple[str, str]) -> dict[str, Any]:
+    """What a run comes to in which nothing happens."""
     started = time.monotonic()
     finish(start(command, folder, folder, *at))
     print(f"{command.name}, undisturbed: {time.monotonic() - started:.0f} s")
@@ -168,19 +173,29 @@ def test_a_worker(command: Command, whole: dict[str, Any], at: tuple[str, str], 
     assert outcome(command, tmp_path) == whole
 
 
-def test_a_node(command: Command, whole: dict[str, Any], tmp_path: Path, short: Path) -> None:
-    """Of three, of which the head does no work: what is left has room for one of two workers."""
+def without_a_node(command: Command, folder: Path, short: Path) -> str:
+    """What it says when it loses one of three nodes: the head does no work, so one of two workers has no room."""
     with (
         cluster_at(short, 0, 1, 1) as (cluster, nodes),
-        running(command, tmp_path, short, "--address", cluster.address) as driver,
+        running(command, folder, short, "--address", cluster.address) as driver,
     ):
         raylet = nodes[2].all_processes["raylet"][0].process.pid
         wait_until(lambda: workers(raylet), "the node works")
         cluster.remove_node(nodes[2], allow_graceful=False)
-        assert command.in_the_middle(tmp_path)
+        assert command.in_the_middle(folder)
         with timed(command, "node"):
-            finish(driver)
+            return finish(driver)
+
+
+def test_a_node(command: Command, whole: dict[str, Any], tmp_path: Path, short: Path) -> None:
+    without_a_node(command, tmp_path, short)
     assert outcome(command, tmp_path) == whole
+
+
+def test_a_node_with_states_on_it(tmp_path: Path, at: tuple[str, str], short: Path) -> None:
+    (tmp_path / "cut").mkdir()
+    without_a_node(WIDE, tmp_path / "cut", short)
+    assert outcome(WIDE, tmp_path / "cut") == undisturbed(WIDE, tmp_path, at)
 
 
 def test_the_driver(command: Command, whole: dict[str, Any], cut: Path, short: Path) -> None:
@@ -190,9 +205,16 @@ def test_the_driver(command: Command, whole: dict[str, Any], cut: Path, short: P
 
 
 def test_the_gcs_for_ever(
-    command: Command, whole: dict[str, Any], at: tuple[str, str], tmp_path: Path, short: Path
+    command: Command,
+    whole: dict[str, Any],
+    at: tuple[str, str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    short: Path,
 ) -> None:
     """The cluster is lost with it: the command ends by itself, and goes on on another one."""
+    if command is GROW:
+        command, whole = SLOW, undisturbed(SLOW, tmp_path_factory.mktemp("slow"), at)
     patience = str(GCS_SECONDS)
     with cluster_at(short, 2, RAY_gcs_rpc_server_reconnect_timeout_s=patience) as (cluster, [head]):
         with running(command, tmp_path, short, "--address", cluster.address) as driver:

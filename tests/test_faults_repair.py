@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fault_cases import flip, rows_of, truncate
 from fsspec.implementations.local import LocalFileSystem
@@ -147,9 +148,9 @@ def test_a_block_is_lost_with_its_champion(tmp_path: Path, damage: Callable[[Pat
         row = {"trial": f"block-{number}", "network": f"net-{number}", "loss": 1.0, "parameters": 9}
         rows.append(row | told | {"snapshot": path})
     damage(tmp_path / "net-1.safetensors")
-    assert without_champions(rows) == set()
+    assert without_champions(pa.Table.from_pylist(rows)) == set()
     damage(tmp_path / "net-2.safetensors")
-    assert without_champions(rows) == {"block-2"}
+    assert without_champions(pa.Table.from_pylist(rows)) == {"block-2"}
 
 
 # Checkpoints of trials

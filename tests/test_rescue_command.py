@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from training_cases import Untouchable
@@ -383,7 +384,7 @@ def test_without_a_plateau_it_says_why_and_exits_with_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = [row(f"d{density}", seed, accuracy) for seed in (0, 1) for density in (0, 1, 2)]
-    monkeypatch.setattr(command, "train_grid", lambda *_: rows)
+    monkeypatch.setattr(command, "train_grid", lambda *_: pa.Table.from_pylist(rows))
     monkeypatch.setattr(command, "on_ray", lambda _: nullcontext())
     for resume in (False, True):
         with pytest.raises(SystemExit) as end:

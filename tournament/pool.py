@@ -26,6 +26,7 @@ TASK_RETRIES = 2
 SILENT_SECONDS = (
     5.0  # without any result, after which the cluster is asked whether its machines are still there
 )
+LOST = "a machine is gone, and with it work that others need"
 PAUSE_SECONDS = 0.5  # between two calls to an actor that cannot be reached
 
 
@@ -90,10 +91,6 @@ def _attempt(contender: Contender, method: str, arguments: Sequence[Any]) -> tup
     except Exception as error:  # work that fails is an outcome; whoever asked for it decides what that means
         return (None, one_line(error)), None
     return (report, ""), state
-
-
-def _lost(error: Exception) -> WorkersLost:
-    return WorkersLost(f"a machine is gone, and work with it ({one_line(error)})")
 
 
 class InlinePool:
@@ -203,7 +200,7 @@ class RayPool:
         try:
             return self._ray.get(handle)
         except self._ray.exceptions.ObjectLostError as lost:
-            raise _lost(lost) from lost
+            raise WorkersLost(LOST) from lost
 
     def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
         """Raises WorkersLost if what a job needs is gone with a machine, WorkFailed if there is room for no worker."""
@@ -286,7 +283,7 @@ class RayPool:
         except gone as lost:
             return Outcome(None, None, f"worker lost: {type(lost).__name__}"), False
         except errors.ObjectLostError as lost:
-            raise _lost(lost) from lost
+            raise WorkersLost(LOST) from lost
         except errors.RayError as failed:
             return Outcome(None, None, f"worker failed: {type(failed).__name__}"), True
         return Outcome(report, state, error), True
@@ -323,7 +320,7 @@ class RayPool:
             if not here:
                 raise WorkFailed(f"all workers are lost, and {error}") from error
             self._call_all()
-            raise _lost(error) from error
+            raise WorkersLost(LOST) from error
 
     def process_ids(self) -> list[int]:
         """The process of each actor."""

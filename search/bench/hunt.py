@@ -260,7 +260,7 @@ def _our_hunt(bench: Bench) -> tuple[float, dict[int, float]]:
         experiment = Experiment("hunt", options, options.model_dump(mode="json"))
         experiment.start("", options.rng_seed)
         silent = Console(file=StringIO())
-        rows = train_grid(bench.members(NETWORKS), bench.data, options, experiment, silent)
+        rows = train_grid(bench.members(NETWORKS), bench.data, options, experiment, silent).to_pylist()
         experiment.end("", "finished")
         return perf_counter() - started, {row["rng_seed"]: row["accuracy"] for row in rows}
 

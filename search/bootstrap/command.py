@@ -81,7 +81,7 @@ def run(given: dict[str, Any]) -> None:
     say(announcement(members, data, options, experiment), console)
     chance = chance_accuracy(data.validation.labels, data.classes)
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
-        rows = train_grid(members, data, options, experiment, console)
+        rows = train_grid(members, data, options, experiment, console).to_pylist()
         found = candidates(rows, chance, options.margin)
         chosen, start = smallest(found), smallest(one for one in found if grows_into_larger(one, options))
         print_ladder(found, chosen, start, chance, options.margin, console)
@@ -221,14 +221,15 @@ def train_starts(
     names = {config["name"] for config in configs}
     done: set[str] = set()
     if options.resume:
-        done = {row["trial"] for row in trial_rows(options.results, experiment.name, names)}
+        done = set(trial_rows(options.results, experiment.name, names)["trial"].to_pylist())
 
     def report(told: dict[str, Any]) -> None:
         done.add(told["name"])
         experiment.update("")
         say(f"{told['name']} is trained: {len(done)} of {len(configs)}", console)
 
-    return train_trials(StartWork, configs, shared, options, experiment, report, part="larger")
+    rows = train_trials(StartWork, configs, shared, options, experiment, report, part="larger")
+    return list(rows.to_pylist())
 
 
 def summary_columns(chosen: Candidate | None, started: Sequence[dict[str, Any]]) -> dict[str, Any]:

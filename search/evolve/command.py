@@ -124,10 +124,11 @@ def train(
 ) -> list[dict[str, Any]]:
     """Trains all networks, on a Ray that is running; their rows. Raises WorkFailed for a lost trial."""
     configs = trials_of(rivals, steps)
-    before: list[dict[str, Any]] = []
+    before: set[str] = set()
     if options.resume:
-        before = trial_rows(options.results, experiment.name, {config["name"] for config in configs})
-    seen = {row["network"] for row in before}
+        rows = trial_rows(options.results, experiment.name, {config["name"] for config in configs})
+        before = set(rows["network"].to_pylist())
+    seen = set(before)
     started = time.monotonic()
 
     def report(told: dict[str, Any]) -> None:
@@ -140,6 +141,5 @@ def train(
             said = found["error"] or f"{found['accuracy']:.4f} on validation"
             say(f"{found['network']}: {said}; {len(seen)} of {len(rivals)}, about {left:.0f} s left", console)
 
-    return train_trials(
-        EvolveWork, configs, Shared.of(data, options, experiment), options, experiment, report
-    )
+    shared = Shared.of(data, options, experiment)
+    return list(train_trials(EvolveWork, configs, shared, options, experiment, report).to_pylist())

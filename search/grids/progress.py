@@ -23,8 +23,10 @@ HEARTBEAT_SECONDS = 10.0
 class GridProgress:
     """Networks done, networks per second, best so far by each criterion, time left.
 
-    before: rows that an earlier run finished. report: takes the reports of CohortWork.
+    before: rows that an earlier run finished, of which it reads COLUMNS. report: takes the reports of CohortWork.
     """
+
+    COLUMNS = ("trial", "network", "status", *CRITERIA, "loss", "parameters")
 
     def __init__(
         self,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 from rich.console import Console
 
@@ -62,8 +64,8 @@ def train_grid(
     *,
     factory: Factory = CohortWork,
     progress: Callable[..., GridProgress] = GridProgress,
-) -> list[dict[str, Any]]:
-    """Trains all networks, on a Ray that is running, and returns their rows. Raises WorkFailed for a lost block.
+) -> pa.Table:
+    """Trains all networks, on a Ray that is running; their rows, sorted by block. Raises WorkFailed for a lost block.
 
     factory and progress: what trains a block, and what is told of it; a benchmark has its own.
     """
@@ -73,7 +75,8 @@ def train_grid(
     configs = [block.to_config() for block in blocks]
     before = []
     if options.resume:
-        before = trial_rows(options.results, experiment.name, {block.name for block in blocks})
+        there = trial_rows(options.results, experiment.name, {block.name for block in blocks})
+        before = there.select(GridProgress.COLUMNS).to_pylist()
     with progress(console, blocks, experiment, before) as shown:
         shared = Shared.of(data, options, experiment)
         rows = train_trials(
@@ -90,27 +93,34 @@ def train_grid(
     return rows
 
 
-def lost_since(rows: Sequence[dict[str, Any]], options: CommonOptions, experiment: Experiment) -> set[str]:
+def lost_since(rows: pa.Table, options: CommonOptions, experiment: Experiment) -> set[str]:
     """Blocks of an earlier run whose rows of epochs, or networks that are to be judged, are not whole any more."""
     if not options.resume:
         return set()
     return without_epochs(rows, options.results, experiment.name) | without_champions(rows)
 
 
-def without_epochs(rows: Sequence[dict[str, Any]], results: str, experiment: str) -> set[str]:
+def without_epochs(rows: pa.Table, results: str, experiment: str) -> set[str]:
     """Blocks with a network that has not a row for each of its epochs."""
     key = ["trial", "network"]
     counted = whole_rows(results, "epochs", experiment).group_by(key).aggregate([("epoch", "count")])
-    there = {(row["trial"], row["network"]): row["epoch_count"] for row in counted.to_pylist()}
-    return {row["trial"] for row in rows if there.get((row["trial"], row["network"]), 0) < row["epochs"]}
+    both = rows.select([*key, "epochs"]).join(counted, key)
+    lacking = pc.less(pc.fill_null(both["epoch_count"], 0), both["epochs"])
+    return set(both.filter(lacking)["trial"].to_pylist())
 
 
-def without_champions(rows: Sequence[dict[str, Any]]) -> set[str]:
+def without_champions(rows: pa.Table) -> set[str]:
     """Blocks with a champion whose snapshot cannot be read. Those of others may be given up already."""
     lost = set()
-    for row in champions([row for row in rows if row["snapshot"]]).values():
+    for row in champions(saved(rows)).values():
         try:
             load_snapshot(row["snapshot"])
         except UserError:
             lost.add(row["trial"])
     return lost
+
+
+def saved(rows: pa.Table) -> list[dict[str, Any]]:
+    """The rows of the networks of which there is a snapshot: the few of each block that may be champions."""
+    found: list[dict[str, Any]] = rows.filter(pc.is_valid(rows["snapshot"])).to_pylist()
+    return found

@@ -165,7 +165,8 @@ def train_plateau(
     """The plateau of every rng_seed of which no dense network diverged, on a Ray that is running; or the given one."""
     if options.plateau is not None:
         return [options.plateau]
-    return plateaus_of(train_grid(plateau_members(options), data, options, experiment, console))
+    rows = train_grid(plateau_members(options), data, options, experiment, console)
+    return plateaus_of(rows.to_pylist())
 
 
 def plateaus_of(rows: Sequence[dict[str, Any]]) -> list[float]:
@@ -197,7 +198,7 @@ def train_arms(
     names = {str(config["name"]) for config in configs}
     done: set[str] = set()
     if options.resume:
-        done = {row["trial"] for row in trial_rows(options.results, experiment.name, names)}
+        done = set(trial_rows(options.results, experiment.name, names)["trial"].to_pylist())
     seen: set[tuple[str, str]] = set()
 
     def report(told: dict[str, Any]) -> None:
@@ -213,7 +214,8 @@ def train_arms(
 
     # Networks of a few hundred parameters, one at a time: on the CPU, whatever the plateau was trained on.
     shared = replace(Shared.of(data, options, experiment), device="cpu")
-    return train_trials(RescueWork, configs, shared, options, experiment, report, part="arms")
+    rows = train_trials(RescueWork, configs, shared, options, experiment, report, part="arms")
+    return list(rows.to_pylist())
 
 
 def finished_arms(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -133,7 +133,7 @@ def _run_blocks(
     if not options.address:
         check_memory(blocks, options.workers)
     names = {block.name for block in blocks}
-    before = trial_rows(options.results, experiment.name, names) if options.resume else []
+    before = trial_rows(options.results, experiment.name, names).to_pylist() if options.resume else []
     configs = [trial.config for trial in trials]
     with GridProgress(console, blocks, experiment, before) as progress:
         shared = Shared.of(data, options, experiment)
