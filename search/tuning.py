@@ -153,7 +153,7 @@ def run_trials(
     _Listener.store_check = lambda: _check_store(options.results, shared.experiment)
     before = _placement_groups()
     try:
-        place = f"{shared.experiment}/{part}" if part else shared.experiment
+        place = _place(shared.experiment, part)
         results = _tuner(trainable, len(configs), options, place, max(1, workers_inside)).fit()
     except BaseException:
         # Tune leaves its actors and what they hold where they are, and in a notebook Ray lives on.
@@ -170,6 +170,21 @@ def run_trials(
         for result in (results[number] for number in range(len(results)))
         if result.error is not None
     ]
+
+
+def can_restore(options: CommonOptions, experiment: str, part: str = "") -> bool:
+    """Whether there is a state of Tune's to go on from that is whole, of an experiment or a part of it."""
+    place = _place(experiment, part)
+    files, folder = ray_folder(options.results)
+    if not tune.Tuner.can_restore(f"{folder}/{place}", storage_filesystem=files):
+        return False
+    fs, root = open_results(options.results)
+    return tune_state_is_whole(fs, f"{root}/ray/{place}")
+
+
+def _place(experiment: str, part: str) -> str:
+    """Where Tune keeps what it needs, below Ray's folder."""
+    return f"{experiment}/{part}" if part else experiment
 
 
 def _check_store(results: str, experiment: str) -> None:
@@ -191,10 +206,8 @@ def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, work
     files, folder = ray_folder(options.results)
     home = f"{folder}/{place}"
     storage, name = home.rsplit("/", 1)
-    fs, root = open_results(options.results)
-    there = options.resume and tune.Tuner.can_restore(home, storage_filesystem=files)
     # What cannot be restored is begun anew; whoever is trained again comes to the same rows.
-    if there and tune_state_is_whole(fs, f"{root}/ray/{place}"):
+    if options.resume and can_restore(options, place):
         return tune.Tuner.restore(
             home,
             trainable=trainable,

@@ -346,9 +346,14 @@ def test_what_tune_keeps(command: Command, whole: dict[str, Any], at: tuple[str,
     if command is GROW:
         pytest.skip("grow does not use Tune")
     truncate(states[-1])
+    done = [path.stem for path in command.parts_of(cut, command.counts)]
+    before = {
+        path: path.stat().st_mtime_ns for path in command.parts_of(cut, "epochs") if path.stem[:10] in done
+    }
     with timed(command, "Tune's state truncated"):
         resumed(command, cut, cut, *at)
     assert outcome(command, cut) == whole
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what is done is not trained again"
 
 
 def written_at(path: Path) -> int:

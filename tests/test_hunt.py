@@ -314,6 +314,12 @@ def test_a_resume_may_change_where_it_runs(hunted: tuple[Path, str]) -> None:
     assert "finished already" in run(hunted[0], resume=True, workers=7, limit=5000)
 
 
+def placeless(results: Path, table: str) -> list[dict[str, Any]]:
+    """The rows of a table, of which snapshots are known by their name alone."""
+    rows = timeless(results, table, "first")
+    return [row | {"snapshot": Path(row.get("snapshot") or "").name} for row in rows]
+
+
 def unfinished(results: Path) -> None:
     """As if the hunt had been stopped before its end."""
     row = read_table(str(results), "experiments", "first").to_pylist()[0]
@@ -333,14 +339,25 @@ def test_a_block_whose_rows_are_damaged_is_trained_again(
     part = tmp_path / "tables" / table / "experiment=first" / f"{name}.parquet"
     part.write_bytes(part.read_bytes()[:100])
     said = run(tmp_path, resume=True)
-    assert f"1 of 4 trials run again, as what they wrote is not whole: {name[:10]}" in said
-
-    def found(results: Path, table: str) -> list[dict[str, Any]]:
-        rows = timeless(results, table, "first")
-        return [row | {"snapshot": Path(row.get("snapshot") or "").name} for row in rows]
-
+    assert f"1 of 4 trials lack results and are run: {name[:10]}" in said
     for table in ("networks", "epochs"):
-        assert found(tmp_path, table) == found(hunted[0], table)
+        assert placeless(tmp_path, table) == placeless(hunted[0], table)
+
+
+def test_without_what_tune_keeps_the_blocks_that_are_done_stay_done(
+    hunted: tuple[Path, str], tmp_path: Path
+) -> None:
+    results = Path(shutil.copytree(hunted[0], tmp_path / "results"))
+    unfinished(results)
+    (results / "tables/networks/experiment=first/block-0002.parquet").unlink()
+    before = {part.path: part.stamp for part in list_parts(str(results), "epochs")}
+    assert "1 of 4 trials lack results and are run: block-0002" in run(results, resume=True)
+    after = {part.path: part.stamp for part in list_parts(str(results), "epochs")}
+    assert {path for path in before if after[path] != before[path]} == {
+        path for path in before if "block-0002" in path
+    }
+    for table in ("networks", "epochs"):
+        assert placeless(results, table) == placeless(hunted[0], table)
 
 
 def test_in_a_process_of_its_own_too(copied: Path, tmp_path: Path) -> None:

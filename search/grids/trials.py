@@ -12,9 +12,11 @@ from rich.console import Console
 
 from search.experiment import Experiment
 from search.options import CommonOptions
-from search.tuning import Factory, Shared, run_trials
+from search.tuning import Factory, Shared, can_restore, run_trials
 from structnet.errors import WorkFailed
 from structnet.tables import read_table
+
+LISTED = 8  # names of trials in a message
 
 
 def train_trials(
@@ -31,27 +33,33 @@ def train_trials(
     """Runs a trial for every config, on a Ray that is running, and returns the rows of all of them.
 
     part: names this part of a command that uses Tune more than once. also_lost: tells from all rows which trials lack
-    something else that they wrote. A trial may be done for Tune while its rows, on a disk, are damaged: such ones run
-    once more. Raises WorkFailed for a trial that failed on its retries too, or left no rows.
+    something else that they wrote. A trial writes its rows at its end, and then is done. It may be so for Tune while
+    its rows, on a disk, are damaged: such ones run once more. Where Tune's own state is damaged or gone, those run that
+    are not done. Raises WorkFailed for a trial that failed on its retries too, or left no rows.
     """
     names = {str(config["name"]) for config in configs}
+
+    def there() -> tuple[pa.Table, set[str]]:
+        """The rows of all trials, and which of all trials lack something."""
+        rows = trial_rows(options.results, experiment.name, names)
+        return rows, names - set(pc.unique(rows["trial"]).to_pylist()) | also_lost(rows)
 
     def run(
         configs: Sequence[dict[str, Any]], options: CommonOptions, part: str
     ) -> tuple[pa.Table, set[str]]:
-        """Runs them and returns the rows of all trials, and which of all trials lack something."""
         failed = run_trials(experiment.command, factory, configs, shared, options, on_report, part=part)
         if failed:
-            lost = ", ".join(failure.config["name"] for failure in failed)
+            lost = _listed([failure.config["name"] for failure in failed])
             raise WorkFailed(f"{len(failed)} of {len(configs)} trials failed ({lost}): {failed[0].error}")
-        rows = trial_rows(options.results, experiment.name, names)
-        return rows, names - set(pc.unique(rows["trial"]).to_pylist()) | also_lost(rows)
+        return there()
 
-    rows, lost = run(configs, options, part)
+    lost = names
+    if options.resume and not can_restore(options, experiment.name, part):
+        rows, lost = there()
+    if lost == names:
+        rows, lost = run(configs, options, part)
     if lost:
-        text = (
-            f"{len(lost)} of {len(names)} trials run again, as what they wrote is not whole: {_listed(lost)}"
-        )
+        text = f"{len(lost)} of {len(names)} trials lack results and are run: {_listed(lost)}"
         Console().print(text, highlight=False, soft_wrap=True)
         again = [config for config in configs if config["name"] in lost]
         # Another time others may be lost, so this is never resumed.
@@ -64,7 +72,8 @@ def train_trials(
 
 
 def _listed(names: Collection[str]) -> str:
-    return ", ".join(sorted(names))
+    first = sorted(names)[:LISTED]
+    return ", ".join(first) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def trial_rows(results: str, experiment: str, names: Collection[str]) -> pa.Table:
