@@ -20,6 +20,7 @@ from statistics import median
 
 import psutil
 import pytest
+from fault_cases import workers
 
 from structnet.tables import read_table
 
@@ -65,12 +66,6 @@ def titled(process: psutil.Process) -> str:
         return ""
 
 
-def workers(driver: psutil.Process) -> list[psutil.Process]:
-    """Processes below the driver that are at some work of Ray's."""
-    found = [(process, titled(process)) for process in driver.children(recursive=True)]
-    return [process for process, title in found if title.startswith("ray::") and "IDLE" not in title]
-
-
 def soak(driver: psutil.Process, seconds: float) -> tuple[list[tuple[float, int]], int, set[psutil.Process]]:
     """Until the driver ends: (seconds, bytes) of its memory, how many workers were killed, all that it started."""
     choose = random.Random(0)
@@ -82,10 +77,10 @@ def soak(driver: psutil.Process, seconds: float) -> tuple[list[tuple[float, int]
         try:
             samples.append((now, driver.memory_full_info().uss))
             family |= set(driver.children(recursive=True))
-            if now >= next_kill and now < seconds and (found := workers(driver)):
-                choose.choice(found).send_signal(signal.SIGKILL)
+            if now >= next_kill and now < seconds and (found := workers(driver.pid)):
+                os.kill(choose.choice(found), signal.SIGKILL)
                 killed, next_kill = killed + 1, now + KILL_EVERY_SECONDS * choose.uniform(0.5, 1.5)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ProcessLookupError):
             pass
         time.sleep(SAMPLE_SECONDS)
     return samples, killed, family
