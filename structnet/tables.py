@@ -149,7 +149,10 @@ def read_table(
         warnings.warn(f"skipped: {refused}", stacklevel=2)
     if not tables:
         return with_experiment(SCHEMAS[table]).empty_table()
-    return unique(pa.concat_tables(tables), ["experiment", *KEYS[table]])
+    rows = unique(pa.concat_tables(tables), ["experiment", *KEYS[table]])
+    del tables
+    pa.default_memory_pool().release_unused()  # which it would keep: twice what the rows take
+    return rows
 
 
 def read_part(fs: Any, table: str, part: Part) -> pa.Table:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ LEAST_BLOCKS, LEAST_BLOCK_COST = 8, 80_000
 UNIT_COST = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """A network of a grid, by what it is made from."""
 
@@ -68,13 +68,12 @@ class Block:
         return 2 * sum(cohort_bytes(member.architecture, count) for member, count in connections)
 
     def to_config(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"name": self.name, "members": [asdict(member) for member in self.members]}
+        """As plain values; of each member those of its fields, as there may be a million."""
+        return {"name": self.name, "members": [_values(member) for member in self.members]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Block:
-        members = [{**member, "architecture": tuple(member["architecture"])} for member in config["members"]]
-        return cls(config["name"], tuple(Member(**member) for member in members))
+        return cls(config["name"], tuple(Member(tuple(shape), *rest) for shape, *rest in config["members"]))
 
 
 def grid(
@@ -160,6 +159,10 @@ def check_memory(blocks: Sequence[Block], workers: int) -> None:
             f"{workers} workers need about {needed / 2**30:.1f} GiB for the largest networks (such as "
             f"{largest.members[0].key}), but {free / 2**30:.1f} GiB are free: lower --workers, densities or widths"
         )
+
+
+def _values(member: Member) -> tuple[Any, ...]:
+    return member.architecture, member.density, member.rng_seed, member.allocation
 
 
 def _pieces(members: list[Member], block_cost: float) -> list[list[Member]]:
