@@ -40,11 +40,14 @@ DISCOVERY = "prom_metrics_service_discovery.json"
 # Of a machine without a GPU there is nothing to say about GPUs.
 NOT_HERE = set() if torch.cuda.is_available() else {"ray_node_gpus_utilization"}
 PATIENCE_SECONDS = 300.0
-GROW = ["grow", "--epochs=40", "--rounds=8", "--candidates=4", "--workers=1", "--name=grown"]
+# A rate takes two samples between which something happened, so both go on for a while.
+# Of a process that lives for less than the ten seconds between two reports nothing would be seen.
+EVERY_SECOND = {"RAY_metrics_report_interval_ms": "1000"}
+GROW = ["grow", "--epochs=40", "--rounds=8", "--candidates=4", "--repeats=4", "--workers=1", "--name=grown"]
 HUNT = [
     "hunt",
     *["--architectures=input-16-classes", "--densities=0.05,0.1,0.15,0.2,0.25,0.3", "--rng-seeds=4"],
-    *["--epochs=60", "--batch-size=8", "--workers=1", "--name=hunted"],
+    *["--epochs=120", "--batch-size=8", "--workers=1", "--name=hunted"],
 ]
 # No fork of a sound network fails, so one is said to have.
 FAILED_FORK = """
@@ -173,7 +176,7 @@ def head(ray_folder: Path) -> Iterator[tuple[str, int]]:
     }
     command = [str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
     command += [f"--{name}={value}" for name, value in options.items()]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_metrics_report_interval_ms": "1000"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), **EVERY_SECOND}
     leader = started(command, environment, ray_folder / "head.log", dashboard)
     try:
         yield f"127.0.0.1:{port}", leader.pid
@@ -186,8 +189,13 @@ def trials(session: int) -> list[int]:
     listed = subprocess.run(["ps", "-e", "-o", "pid=,sid=,args="], capture_output=True, text=True, check=True)
     lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
     return [
-        int(pid) for pid, sid, title in lines if int(sid) == session and title.startswith("ray::hunt:block")
+        int(pid) for pid, sid, title in lines if int(sid) == session and title.startswith("ray::hunt.train")
     ]
+
+
+def begun(folder: Path) -> bool:
+    """Whether a network of the hunt has trained an epoch."""
+    return any((folder / "results/tables/epochs/experiment=hunted").glob("[!.]*.parquet"))
 
 
 def test_every_panel_shows_what_it_asks_for(head: tuple[str, int], ray_folder: Path, tmp_path: Path) -> None:
@@ -196,12 +204,14 @@ def test_every_panel_shows_what_it_asks_for(head: tuple[str, int], ray_folder: P
     running: list[subprocess.Popen[str]] = []
     with watching(tmp_path, ray_folder / DISCOVERY, scrape_interval="1s") as prometheus:
         try:
-            hunt = process(*HUNT, "--address", address, cwd=tmp_path)
+            hunt = process(*HUNT, "--address", address, cwd=tmp_path, **EVERY_SECOND)
             running.append(hunt)
-            found = wait_until(lambda: trials(session) or hunt.poll() is not None, "a block is trained")
+            found = wait_until(
+                lambda: (begun(tmp_path) and trials(session)) or hunt.poll() is not None, "a block is trained"
+            )
             assert hunt.poll() is None, "".join(hunt.communicate())
             os.kill(found[0], signal.SIGKILL)  # Tune tries its trial again, and one has failed
-            running.append(process(*GROW, "--address", address, cwd=tmp_path))
+            running.append(process(*GROW, "--address", address, cwd=tmp_path, **EVERY_SECOND))
             running.append(
                 subprocess.Popen([sys.executable, "-c", FAILED_FORK, address], cwd=ROOT, text=True)
             )
