@@ -149,12 +149,19 @@ def run_trials(
     )
     trainable.__qualname__ = command
     _Listener.current, _Listener.failure = on_report, None
+    _Listener.begun, _Listener.unbegun = set(), set()
     _Listener.metrics = SearchMetrics(shared.experiment, len(configs))
     _Listener.store_check = lambda: _check_store(options.results, shared.experiment)
     before = _placement_groups()
     try:
         place = _place(shared.experiment, part)
         results = _tuner(trainable, len(configs), options, place, max(1, workers_inside)).fit()
+        for _ in range(RETRIES):
+            if not (_died_when_taken_up(results) and can_restore(options, place)):
+                break
+            _Listener.unbegun.clear()
+            again = options.model_copy(update={"resume": True})
+            results = _tuner(trainable, len(configs), again, place, max(1, workers_inside)).fit()
     except BaseException:
         # Tune leaves its actors and what they hold where they are, and in a notebook Ray lives on.
         for group in _placement_groups() - before:
@@ -170,6 +177,16 @@ def run_trials(
         for result in (results[number] for number in range(len(results)))
         if result.error is not None
     ]
+
+
+def _died_when_taken_up(results: tune.ResultGrid) -> bool:
+    """Whether Tune gave up a trial whose process died while it took it up: then it does so with all its retries left.
+
+    For Tune such a trial has not begun; going on from its state tries it again.
+    """
+    found = (results[number] for number in range(len(results)))
+    dead = [result.path for result in found if isinstance(result.error, ray.exceptions.RayActorError)]
+    return not _Listener.unbegun.isdisjoint(dead)
 
 
 def can_restore(options: CommonOptions, experiment: str, part: str = "") -> bool:
@@ -238,13 +255,16 @@ class _Listener(tune.Callback):
 
     indices: after a run, of the config of each trial, by the folder of the trial. A result of Tune has the config
     of another trial, or none, if its trial never reported. failure: for which it ended the run; Tune itself would
-    make a traceback of it.
+    make a traceback of it. begun: the folders of the trials that were taken up since they last failed;
+    unbegun: of those that Tune gave up without that.
     """
 
     current: Callable[[dict[str, Any]], None] | None = None
     store_check: Callable[[], None] | None = None
     metrics: SearchMetrics | None = None
     failure: WorkFailed | None = None
+    begun: ClassVar[set[str | None]] = set()
+    unbegun: ClassVar[set[str | None]] = set()
     indices: ClassVar[dict[str | None, int]] = {}
 
     def on_trial_result(
@@ -257,18 +277,22 @@ class _Listener(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._count(trials, trial, Trial.RUNNING)
+        _Listener.begun.add(trial.path)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._count(trials, trial, Trial.TERMINATED)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._count(trials, trial, Trial.PENDING)
+        _Listener.begun.discard(trial.path)
         if _Listener.metrics is not None:
             _Listener.metrics.failed("retried")
         self._or_end(_Listener.store_check)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._count(trials, trial, Trial.ERROR)
+        if trial.path not in _Listener.begun:
+            _Listener.unbegun.add(trial.path)
         if _Listener.metrics is not None:
             _Listener.metrics.failed("given_up")
         self._or_end(_Listener.store_check)
@@ -314,8 +338,8 @@ class _Block(tune.Trainable):
         chosen = self.configs[new_config["index"]]
         self.name = chosen.get("name", "")
         self.work = self.make(chosen, self.shared)
-        # Ray makes the title of the process from the name of the class, so it says which block runs there; the
-        # name on the dashboard's page of actors stays that of the first block.
+        # Ray makes the title of the process from the name of the class between two calls; while one runs, and on the
+        # dashboard's page of actors, the name stays that of the command or of the first block.
         type(self).__name__ = type(self).__qualname__ = repr(self)
         return True
 

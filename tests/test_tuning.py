@@ -27,8 +27,8 @@ STRETCHES = 4
 class Counting:
     """Counts to STRETCHES and notes every stretch and every start in a file of its own.
 
-    config: "unmade": it cannot be made; "dies_at", a stretch in which the process ends, once; "raises_at", one that
-    fails always; "stops_at", one that fails until the file `repaired` is there.
+    config: "unmade": it cannot be made; "dies_at", a stretch in which the process ends, once, or 0, when it is made;
+    "raises_at", one that fails always; "stops_at", one that fails until the file `repaired` is there.
     """
 
     def __init__(self, config: dict[str, Any], shared: Shared) -> None:
@@ -37,6 +37,7 @@ class Counting:
         self.config, self.folder, self.count = config, Path(shared.results), 0
         self.images = len(shared.dataset().train)
         self.note("made")
+        self.die_once()
 
     def note(self, what: str) -> None:
         with (self.folder / f"{self.config['name']}.log").open("a") as file:
@@ -44,10 +45,7 @@ class Counting:
 
     def step(self) -> dict[str, Any]:
         self.count += 1
-        died = self.folder / f"{self.config['name']}.died"
-        if self.config.get("dies_at") == self.count and not died.exists():
-            died.touch()
-            os._exit(1)
+        self.die_once()
         if self.config.get("raises_at") == self.count:
             raise RuntimeError("no more of this")
         if self.config.get("stops_at") == self.count and not (self.folder / "repaired").exists():
@@ -56,6 +54,12 @@ class Counting:
         name, done = self.config["name"], self.count == STRETCHES
         told = {"done": done, "name": name, "networks": self.count}
         return told | {"count": self.count, "images": self.images}
+
+    def die_once(self) -> None:
+        died = self.folder / f"{self.config['name']}.died"
+        if self.config.get("dies_at") == self.count and not died.exists():
+            died.touch()
+            os._exit(1)
 
     def save(self, folder: Path) -> None:
         (folder / "count.json").write_text(json.dumps(self.count))
@@ -162,6 +166,18 @@ def test_processes_have_one_thread(first: Ran) -> None:
 def test_a_process_that_dies_is_replaced_and_its_trial_goes_on(first: Ran) -> None:
     assert notes(first.folder, "dying") == ["step-1", "step-2", "loaded-2", "step-3", "step-4"]
     assert counts(first.told, "dying") == list(range(1, STRETCHES + 1))
+
+
+def test_a_process_that_dies_as_it_takes_up_a_trial_is_replaced_too(
+    digits: Dataset, tmp_path: Path, ray_session: None
+) -> None:
+    """Tune gives such a trial up at once: for it the trial has not begun."""
+    configs = [{"name": "plain"}, {"name": "another"}, {"name": "taken", "dies_at": 0}]
+    failed, told = run(digits, tmp_path, configs)
+    assert (tmp_path / "taken.died").exists() and failed == []
+    for name in ("plain", "another", "taken"):
+        assert notes(tmp_path, name) == STEPS
+        assert counts(told, name) == list(range(1, STRETCHES + 1))
 
 
 def test_those_that_fail_are_named_with_their_reason(first: Ran) -> None:
