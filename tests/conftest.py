@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 # Before ray is imported anywhere: it reads these once.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -15,6 +16,7 @@ os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
 
 import pytest
 import torch
+from process_cases import short_folder
 
 torch.set_num_threads(1)
 
@@ -39,3 +41,10 @@ def ray_session() -> Iterator[None]:
         )
         yield
         ray.shutdown()
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for a Ray of the test's own."""
+    with short_folder() as folder:
+        yield folder

@@ -7,17 +7,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from grid_cases import process
+from process_cases import PATIENCE_SECONDS, process, wait_until
 
 from structnet.tables import KEYS, list_parts, read_table
 
-PATIENCE_SECONDS = 600.0
 STARTS = 3
 MEASURED_ON_THE_WAY = ("seconds", "worker", "started_at", "heartbeat_at", "finished_at", "config", "versions")
 
@@ -124,16 +122,6 @@ def finish(started: subprocess.Popen[str]) -> str:
     assert started.returncode == 0, out + err
     assert "Traceback" not in out + err, out + err
     return out
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """What the condition returns once that is true."""
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < give_up:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited in vain until {what}")
 
 
 def below(root: int) -> dict[int, str]:

@@ -1,10 +1,7 @@
-"""What the tests of grids share: a block trained without Ray, tables without times, the command in a process."""
+"""What the tests of grids share: a block trained without Ray, and tables without times."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -65,16 +62,3 @@ def timeless(results: Path, table: str, experiment: str = "test") -> list[dict[s
         if row.get("snapshot"):
             row["snapshot"] = row["snapshot"].removeprefix(f"{results}/")
     return rows
-
-
-def process(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """The command `structnet` in a process of its own."""
-    here = str(Path(__file__).parent.parent)
-    return subprocess.Popen(
-        [sys.executable, "-m", "search.cli", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": here, "COLUMNS": "200", **environment},
-    )

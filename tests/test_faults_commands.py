@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,9 +29,9 @@ from fault_cases import (
     outcome,
     start,
     truncate,
-    wait_until,
     workers,
 )
+from process_cases import short_folder, wait_until
 
 from structnet.errors import UserError
 from structnet.snapshot import load_snapshot
@@ -48,22 +47,6 @@ SMALL = {"object_store_memory": 100 * 2**20}
 def command(request: pytest.FixtureRequest) -> Command:
     found: Command = request.param
     return found
-
-
-@contextmanager
-def short_folder() -> Iterator[Path]:
-    """A folder whose path is short enough for Ray's sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    with short_folder() as folder:
-        yield folder
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from grid_cases import process, shared_for, timeless, train_block
+from grid_cases import shared_for, timeless, train_block
+from process_cases import process
 
 from search import hunt
 from search.cli import main

@@ -10,12 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from grid_cases import process
+from process_cases import process, wait_until
 from test_cluster_head import end, free_ports, started
 from test_dashboard import DASHBOARD, EXPRESSIONS, names_in
 
@@ -120,16 +119,6 @@ def watching(folder: Path, discovery: Path, **changed: str) -> Iterator[Promethe
         server.wait(30)
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """What the condition returns once that is true."""
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < give_up:
-        if found := condition():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"waited in vain until {what}")
-
-
 def test_a_machine_that_joins_is_found(tmp_path: Path) -> None:
     """Ray puts a link beside the folder of its session, and changes the file there: that Prometheus cannot watch."""
     session, link = tmp_path / "session", tmp_path / "linked" / DISCOVERY
@@ -154,15 +143,7 @@ def test_a_machine_that_joins_is_found(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def ray_folder() -> Iterator[Path]:
-    """A folder whose path is short enough for Ray's sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def head(ray_folder: Path) -> Iterator[tuple[str, int]]:
+def head(short: Path) -> Iterator[tuple[str, int]]:
     """The address of a Ray that exports every second, and the id of the session of its processes."""
     port, dashboard, client, agent = free_ports(4)
     options = {
@@ -172,12 +153,12 @@ def head(ray_folder: Path) -> Iterator[tuple[str, int]]:
         "dashboard-agent-listen-port": agent,
         "num-cpus": 2,
         "object-store-memory": 100 * 2**20,
-        "temp-dir": ray_folder,
+        "temp-dir": short,
     }
     command = [str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
     command += [f"--{name}={value}" for name, value in options.items()]
     environment = os.environ | {"PYTHONPATH": str(ROOT), **EVERY_SECOND}
-    leader = started(command, environment, ray_folder / "head.log", dashboard)
+    leader = started(command, environment, short / "head.log", dashboard)
     try:
         yield f"127.0.0.1:{port}", leader.pid
     finally:
@@ -198,11 +179,11 @@ def begun(folder: Path) -> bool:
     return any((folder / "results/tables/epochs/experiment=hunted").glob("[!.]*.parquet"))
 
 
-def test_every_panel_shows_what_it_asks_for(head: tuple[str, int], ray_folder: Path, tmp_path: Path) -> None:
+def test_every_panel_shows_what_it_asks_for(head: tuple[str, int], short: Path, tmp_path: Path) -> None:
     address, session = head
     began = time.time()
     running: list[subprocess.Popen[str]] = []
-    with watching(tmp_path, ray_folder / DISCOVERY, scrape_interval="1s") as prometheus:
+    with watching(tmp_path, short / DISCOVERY, scrape_interval="1s") as prometheus:
         try:
             hunt = process(*HUNT, "--address", address, cwd=tmp_path, **EVERY_SECOND)
             running.append(hunt)

@@ -9,13 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from grid_cases import process
+from process_cases import process, wait_until
 
 from search.queue.processes import identity, is_locked
 from search.queue.runner import Machine, Runner
@@ -65,16 +65,6 @@ from search.queue.runner import Machine, Runner
 whole = Runner(sys.argv[1], Machine(9, 2, 9), watch=sys.argv[2] == "watch", program=sys.argv[3:]).run()
 sys.exit(0 if whole else 130)
 """
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """What the condition returns once that is true."""
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < give_up:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain until {what}")
 
 
 class Place:

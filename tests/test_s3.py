@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from grid_cases import process, timeless
+from grid_cases import timeless
 from moto.server import ThreadedMotoServer
+from process_cases import process
 
 from search.tuning import ray_folder
 from structnet.tables import list_parts, open_results, read_table
@@ -57,14 +56,6 @@ def bucket() -> Iterator[str]:
         yield "s3://bucket"
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder whose path is short enough for Ray's sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> str:
