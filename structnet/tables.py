@@ -33,7 +33,7 @@ _LONGEST_NAME = 100
 _LONGEST_PART = 200
 _ROWS_IN_GROUP = 131_072
 # A column of a few rows takes several times the memory of its values: so many parts are joined as they are read.
-_PARTS_TOGETHER = 64
+PARTS_TOGETHER = 64
 # Of reading parts that change meanwhile, with pauses that add up to a few seconds.
 ATTEMPTS = 10
 
@@ -137,7 +137,7 @@ def read_table(
                 tables.append(read_part(fs, table, part))
             except UserError as error:
                 bad.append(error)
-            if len(tables) == _PARTS_TOGETHER:
+            if len(tables) == PARTS_TOGETHER:
                 tables = [pa.concat_tables(tables).combine_chunks()]
         # A part that goes after it was listed was merged into another: read that.
         gone = any(isinstance(error.__cause__, FileNotFoundError) for error in bad)

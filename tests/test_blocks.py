@@ -116,6 +116,17 @@ def test_a_block_is_of_one_family_and_within_its_cost(members: list[Member], cos
 
 @quick
 @given(grids, costs)
+def test_blocks_are_filled(members: list[Member], cost: float) -> None:
+    """One that ends has no room for what comes next, so any two neighbours cost more than one may."""
+    blocks: dict[Any, list[Block]] = defaultdict(list)
+    for block in blocks_of(members, cost):
+        blocks[family(block.members[0])].append(block)
+    for found in blocks.values():
+        assert len(found) <= 2 * sum(block.cost for block in found) / cost + 1
+
+
+@quick
+@given(grids, costs)
 def test_the_dearest_block_comes_first(members: list[Member], cost: float) -> None:
     found = blocks_of(members, cost)
     assert [block.name for block in found] == [f"block-{number:04d}" for number in range(len(found))]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 
 from structnet import StructNet
 from structnet.data import Dataset, load_dataset
@@ -17,9 +20,10 @@ from structnet.train_state import TrainState
 from structnet.training import Recipe
 from tournament import Economy, Settings, Tournament
 from tournament.cluster import probe, start_ray
+from tournament.contender import Contender
 from tournament.coordinator import Result
 from tournament.observer import Observer
-from tournament.pool import InlinePool, Job, Pool, RayPool
+from tournament.pool import TASK_RETRIES, InlinePool, Job, Pool, RayPool
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -124,6 +128,30 @@ def test_work_that_kills_every_worker_it_gets_fails_alone(digits: Dataset) -> No
         assert outcomes[1].report.loss > 0
     finally:
         pool.close()
+
+
+class Fragile(Contender):
+    """Ends its process so many times, with a mark in a folder; then tells how often it did."""
+
+    def die(self, folder: str, times: int) -> tuple[int, None]:
+        marks = len(list(Path(folder).iterdir()))
+        if marks < times:
+            Path(folder, str(marks)).touch()
+            os._exit(1)
+        return marks, None
+
+
+@pytest.mark.parametrize("times", [1, TASK_RETRIES, TASK_RETRIES + 1])
+def test_a_job_whose_worker_dies_is_tried_again_twice(digits: Dataset, tmp_path: Path, times: int) -> None:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the modules of tests
+    try:
+        pool = RayPool(digits, 1, kind=Fragile)
+        (outcome,) = pool.run([Job("die", (str(tmp_path), times))])
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+        pool.close()
+    assert outcome.report == (times if times <= TASK_RETRIES else None)
+    assert (outcome.error or "").startswith("worker lost") == (times > TASK_RETRIES)
 
 
 def test_more_workers_than_cpus_are_refused(digits: Dataset) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_cases import DAMAGES, damage, epoch
@@ -239,6 +240,30 @@ def write_foreign(tmp_path: Path, name: str, rows: pa.Table) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, path)
     return path
+
+
+def test_many_parts_read_as_few_do(tmp_path: Path) -> None:
+    """They are joined as they are read: of two rows with a key the later one stays, however far apart."""
+    writer, count = TableWriter(str(tmp_path), "run"), 2 * tables.PARTS_TOGETHER + 3
+    for number in range(count):
+        writer.write("epochs", f"part-{number:04d}", [epoch(number % (count - 1), float(number))])
+    rows = read_table(str(tmp_path), "epochs", "run").to_pylist()
+    assert [row["epoch"] for row in rows] == list(range(count - 1))
+    assert [row["loss"] for row in rows] == [float(count - 1), *map(float, range(1, count - 1))]
+
+
+def test_a_store_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away(MemoryFileSystem):
+        cachable = False
+
+        def find(self, *_: Any, **__: Any) -> Any:
+            raise LookupError("no such bucket, says the store\nand more")
+
+    monkeypatch.setattr(tables, "open_results", lambda results: (Away(), "bucket"))
+    with pytest.raises(
+        UserError, match=r"^results is 's3://bucket', but cannot be read \(no such bucket, says the store\)"
+    ):
+        read_table("s3://bucket", "epochs")
 
 
 def test_an_older_part_has_null_in_columns_that_came_later(tmp_path: Path) -> None:
