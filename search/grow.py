@@ -226,12 +226,12 @@ def _grow_all(
                 continue
             if trial:
                 console.print(f"rng_seed {seed}", highlight=False)
-            results.append(_grow_one(options, data, experiment, pool, seed, trial, console))
+            results.append(grow_one(options, data, experiment, pool, seed, trial, console))
         pool.close()
         return results
 
 
-def _grow_one(
+def grow_one(
     options: GrowOptions,
     data: Dataset,
     experiment: Experiment,
@@ -240,6 +240,10 @@ def _grow_one(
     trial: str,
     console: Console,
 ) -> Result:
+    """Grows one network to its end, with its row in `experiments`. What is lost with a machine is trained again.
+
+    seed: the rng_seed. trial: "" where there is one only. Raises SystemExit when the work cannot be done.
+    """
     from search.live import watcher
     from tournament.opponent import train_opponent
     from tournament.pool import WorkersLost

@@ -64,6 +64,17 @@ def test_one_network_that_costs_more_than_a_block_is_one() -> None:
     assert [[member.architecture for member in block.members] for block in found] == [[(4, 300)], [(4, 2)]]
 
 
+def test_every_block_is_filled_before_the_next_one_begins() -> None:
+    members = grid([(4, 2)], [0.5], range(11), limit=11)
+    found = blocks_of(members, block_cost=3 * members[0].cost)
+    assert [[member.rng_seed for member in block.members] for block in found] == [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6, 7, 8],
+        [9, 10],
+    ]
+
+
 # The default grid
 
 
@@ -112,17 +123,6 @@ def test_a_block_is_of_one_family_and_within_its_cost(members: list[Member], cos
     for block in blocks_of(members, cost):
         assert len({family(member) for member in block.members}) == 1
         assert block.cost <= cost or len(block.members) == 1
-
-
-@quick
-@given(grids, costs)
-def test_blocks_are_filled(members: list[Member], cost: float) -> None:
-    """One that ends has no room for what comes next, so any two neighbours cost more than one may."""
-    blocks: dict[Any, list[Block]] = defaultdict(list)
-    for block in blocks_of(members, cost):
-        blocks[family(block.members[0])].append(block)
-    for found in blocks.values():
-        assert len(found) <= 2 * sum(block.cost for block in found) / cost + 1
 
 
 @quick

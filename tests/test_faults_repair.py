@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import pyarrow as pa
 import pytest
 from fault_cases import flip, rows_of, truncate
 from fsspec.implementations.local import LocalFileSystem
+from rich.console import Console
 
 from search.checkpoints import is_whole, seal, tune_state_is_whole
+from search.experiment import Experiment
 from search.grids.train_grid import without_champions
+from search.grow import ON_DIGITS, GrowOptions, fitted_to, grow_one
+from search.options import merged
 from structnet import StructNet
 from structnet.data import Dataset, load_dataset
 from structnet.snapshot import save_snapshot
@@ -23,6 +28,7 @@ from structnet.train_state import TrainState
 from structnet.training import Recipe
 from tournament import Settings, Tournament
 from tournament.observer import Observer
+from tournament.pool import InlinePool, Job, Outcome, WorkersLost
 from tournament.progress import Checkpoint, last_whole_round
 
 DAMAGES: list[Callable[[Path], Any]] = [truncate, flip, Path.unlink]
@@ -132,6 +138,41 @@ def test_a_newer_snapshot_that_is_whole_is_no_damage(digits: Dataset, cut: Path)
     """The first is cut short and the rows of the others are gone: then it is begun anew."""
     truncate(cut / "snapshots" / "round-0000.safetensors")
     assert Checkpoint(str(cut / "snapshots"), digits).newest(until=0) is None
+
+
+# A machine that is lost with what lay on it
+
+
+class Losing(InlinePool):
+    """Loses, at one of its calls, what a job needs."""
+
+    def __init__(self, data: Dataset, at: int) -> None:
+        super().__init__(data)
+        self.calls, self.at = 0, at
+
+    def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+        self.calls += 1
+        if self.calls == self.at:
+            raise WorkersLost("a machine is gone")
+        return super().run(jobs, on_done)
+
+
+def grown_with(data: Dataset, folder: Path, at: int) -> tuple[dict[str, Any], str, int]:
+    """The tables of a small `grow`, what it said, and how many calls its pool had."""
+    given = {"epochs": 6, "rounds": 2, "candidates": 3, "name": "first", "results": str(folder / "results")}
+    options = fitted_to(merged(GrowOptions, given, ON_DIGITS), data)
+    experiment, said, pool = Experiment("grow", options, {}), StringIO(), Losing(data, at)
+    grow_one(options, data, experiment, pool, 0, "", Console(file=said, width=200))
+    return tables(folder), said.getvalue(), pool.calls
+
+
+def test_what_is_lost_with_a_machine_is_trained_again(digits: Dataset, tmp_path: Path) -> None:
+    """Whenever it happens, between the first call and the last."""
+    whole, _, calls = grown_with(digits, tmp_path / "whole", at=0)
+    for at in sorted({1, calls // 3, 2 * calls // 3, calls}):
+        found, said, _ = grown_with(digits, tmp_path / f"lost-{at}", at)
+        assert "a machine is gone: going on from the last round" in said
+        assert found == whole
 
 
 # Blocks of a hunt

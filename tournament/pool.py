@@ -23,9 +23,8 @@ from tournament.contender import Contender, pack
 from tournament.metrics import JOBS_RUNNING, JOBS_WAITING, forget, publish
 
 TASK_RETRIES = 2
-SILENT_SECONDS = (
-    5.0  # without any result, after which the cluster is asked whether its machines are still there
-)
+# Without any result, after which the cluster is asked whether its machines are still there.
+SILENT_SECONDS = 5.0
 LOST = "a machine is gone, and with it work that others need"
 PAUSE_SECONDS = 0.5  # between two calls to an actor that cannot be reached
 
