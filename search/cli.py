@@ -6,8 +6,7 @@ import sys
 
 import typer
 
-from search.commands import benches, checks, growing, results, rivals, searches, studies, training
-from search.commands import queue as queueing
+from search.signatures import benches, checks, growing, queueing, results, rivals, searches, studies, training
 from structnet.errors import UserError, WorkFailed
 
 app = typer.Typer(

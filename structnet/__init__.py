@@ -10,16 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from structnet.data import load_dataset
-    from structnet.fitting import fit
-    from structnet.network import StructNet
+    from structnet.data.datasets import load_dataset
+    from structnet.network.network import StructNet
+    from structnet.training.fit import fit
 
 __all__ = ["StructNet", "fit", "load_dataset"]
 
 _HOMES = {
-    "StructNet": "structnet.network",
-    "fit": "structnet.fitting",
-    "load_dataset": "structnet.data",
+    "StructNet": "structnet.network.network",
+    "fit": "structnet.training.fit",
+    "load_dataset": "structnet.data.datasets",
 }
 
 

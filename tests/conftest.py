@@ -16,7 +16,7 @@ os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
 
 import pytest
 import torch
-from process_cases import short_folder
+from helpers.process_cases import short_folder
 
 torch.set_num_threads(1)
 

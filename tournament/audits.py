@@ -15,8 +15,8 @@ import numpy as np
 
 from tournament.bracket import Heat
 from tournament.heats import Entrant, Terms, rank, train
-from tournament.maturity import Audit
-from tournament.pool import Pool
+from tournament.rules.maturity import Audit
+from tournament.workers.pool import Pool
 
 
 @dataclass

@@ -10,23 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from structnet.data import Dataset
+from structnet.data.datasets import Dataset
 from structnet.errors import UserError
-from structnet.network import StructNet
-from structnet.scales import check_scales
-from structnet.tables import TableWriter
-from structnet.train_state import TrainState
+from structnet.growth.scales import check_scales
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.storage.tables import TableWriter
 from tournament.final_phase import final_stretch, refine_at_last, settle, start_final_phase
-from tournament.fork import Measured
-from tournament.ledger import Economy
-from tournament.line import Line
-from tournament.market import price_now
 from tournament.observer import Observer
-from tournament.pool import InlinePool, Pool
 from tournament.progress import Checkpoint, Clock, Progress, last_whole_round
 from tournament.records import bits_of, round_row
 from tournament.rounds import Played, play_round
+from tournament.rules.ledger import Economy
+from tournament.rules.market import price_now
 from tournament.settings import Settings, check_limit, fitted_settings
+from tournament.winning_line import Line
+from tournament.workers.fork import Measured
+from tournament.workers.pool import InlinePool, Pool
 
 QUIET_ROUNDS = 3
 PLATEAU_ROUNDS = 10
@@ -37,7 +37,7 @@ class Result:
     """What a tournament ends with. rounds: rows of the table, from this run. measured, test: on validation, test.
 
     information: bits on validation. utilisation: what became of each growth that was adopted, as in
-    structnet.utilisation, with its round, action and site.
+    structnet.growth.utilisation, with its round, action and site.
     """
 
     network: StructNet

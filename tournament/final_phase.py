@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from structnet.shrinking import Shrinking
-from tournament.line import Line
+from structnet.training.shrinking import Shrinking
+from tournament.winning_line import Line
 
 
 def start_final_phase(line: Line, reason: str, seconds: float) -> None:

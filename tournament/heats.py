@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from structnet.actions.base import Proposal
-from structnet.training import Recipe
+from structnet.training.loop import Recipe
 from tournament.bracket import Heat
-from tournament.fork import Measured
-from tournament.maturity import Maturity
-from tournament.policy import Policy, Standing
-from tournament.pool import Job, Outcome, Pool
-from tournament.score import Bar, Gain, gain_over, is_informative, score, surplus
+from tournament.rules.maturity import Maturity
+from tournament.rules.policy import Policy, Standing
+from tournament.rules.score import Bar, Gain, gain_over, is_informative, score, surplus
+from tournament.workers.fork import Measured
+from tournament.workers.pool import Job, Outcome, Pool
 
 TRAIN, REWIRE = "train", "rewire"
 FORKS_OFF_CPU = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tournament.fork import Survey
+from tournament.workers.fork import Survey
 
 
 class Observer:

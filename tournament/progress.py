@@ -8,17 +8,17 @@ import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from structnet.data import Dataset
+from structnet.data.datasets import Dataset
 from structnet.errors import UserError
-from structnet.snapshot import (
+from structnet.network.state import TrainState
+from structnet.storage.snapshot import (
     check_preprocessing,
     list_snapshots,
     load_snapshot,
     remove_snapshot,
     save_snapshot,
 )
-from structnet.tables import TableWriter, read_table
-from structnet.train_state import TrainState
+from structnet.storage.tables import TableWriter, read_table
 
 
 @dataclass

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from structnet.actions.base import Proposal
-from tournament.fork import Measured
 from tournament.heats import Entrant, Terms, Verdict
-from tournament.line import Line
-from tournament.market import price_now
-from tournament.score import score, surplus
+from tournament.rules.market import price_now
+from tournament.rules.score import score, surplus
+from tournament.winning_line import Line
+from tournament.workers.fork import Measured
 
 
 def bits_of(measured: Measured, entropy: float, estimator: str = "decoder") -> float:

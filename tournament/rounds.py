@@ -9,15 +9,15 @@ from structnet.actions.base import Proposal
 from structnet.seeds import stream
 from tournament.audits import Auditor, run_audit
 from tournament.bracket import Heat, plan_heats
-from tournament.fork import Survey
 from tournament.heats import REWIRE, TRAIN, Entrant, Terms, Verdict, is_eligible, judge, run_heats
-from tournament.line import Line
-from tournament.market import price_now
-from tournament.maturity import Audit, learn
 from tournament.observer import Observer
 from tournament.records import bits_of, candidate_row, unaffordable_row
-from tournament.score import bar_for
-from tournament.screening import arm_of
+from tournament.rules.market import price_now
+from tournament.rules.maturity import Audit, learn
+from tournament.rules.score import bar_for
+from tournament.rules.screening import arm_of
+from tournament.winning_line import Line
+from tournament.workers.fork import Survey
 
 
 @dataclass(frozen=True)

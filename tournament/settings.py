@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from structnet.errors import UserError
-from structnet.training import Recipe, steps_per_epoch
-from structnet.triggers import TRIGGERS
-from tournament.ledger import Economy
-from tournament.policy import policy_named
-from tournament.screening import SCREENINGS
+from structnet.growth.triggers import TRIGGERS
+from structnet.training.loop import Recipe, steps_per_epoch
+from tournament.rules.ledger import Economy
+from tournament.rules.policy import policy_named
+from tournament.rules.screening import SCREENINGS
 
 ACTIONS_OFFERED = (
     "patch",
@@ -38,14 +38,14 @@ class Settings:
     epochs: length of the winning line; the learning rate anneals to its end. rounds: upper limit. round_steps:
     steps between two rounds. heat_steps: steps of a fork over all heats. candidates: forks in the first heat,
     beside the controls and the twin. trigger: after `interval` round_steps end the training between two rounds;
-    the others of structnet.triggers are asked after every round_steps. growth_share: the share of the line within
-    which growth happens; the rest belongs to the final phase. overshoot: most parameters on the way; None for
+    the others of structnet.growth.triggers are asked after every round_steps. growth_share: the share of the line
+    within which growth happens; the rest belongs to the final phase. overshoot: most parameters on the way; None for
     what the credits buy. price: bits per thousand parameters. minutes: a limit on the wall time. audits: losers of
-    every round that are left running for audit_factor × heat_steps more, to learn what heats undervalue. screening: by
-    which rule of tournament.screening proposals enter. scales: sides of square images in pixels, rising to that of
-    the data: the seed sees pooled images, and its input is refined to the next scale at equal shares of growth.
-    indefinite: growth ends neither with `rounds` nor with growth_share, but when the target accuracy or the limit is
-    reached or nothing more comes of it; then the final phase has all the epochs.
+    every round that are left running for audit_factor × heat_steps more, to learn what heats undervalue. screening:
+    by which rule of tournament.rules.screening proposals enter. scales: sides of square images in pixels, rising to
+    that of the data: the seed sees pooled images, and its input is refined to the next scale at equal shares of
+    growth. indefinite: growth ends neither with `rounds` nor with growth_share, but when the target accuracy or the
+    limit is reached or nothing more comes of it; then the final phase has all the epochs.
     """
 
     epochs: int = 20

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from structnet.diagnosis import Diagnosis
-from structnet.edit import Edit
-from structnet.network import StructNet
-from structnet.topology import Topology
-from structnet.train_state import TrainState
+from structnet.measure.diagnosis import Diagnosis
+from structnet.network.edit import Edit
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.network.topology import Topology
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Proposal:
 class Context:
     """What `propose` knows. sizes: parameter counts to aim at, small to large. rate: the learning rate.
 
-    directions: what structnet.actions.units has found so far, by groups.
+    directions: what structnet.actions.new_units has found so far, by groups.
     """
 
     state: TrainState

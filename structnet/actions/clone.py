@@ -21,8 +21,8 @@ from structnet.actions.base import (
     index_now,
     strongest_absent,
 )
-from structnet.edit import Edit, add_units, connect
-from structnet.network import StructNet
+from structnet.network.edit import Edit, add_units, connect
+from structnet.network.network import StructNet
 
 UNITS_PER_GROUP = 5
 

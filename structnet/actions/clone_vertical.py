@@ -13,10 +13,10 @@ import numpy as np
 
 from structnet.actions.base import Action, Context, Proposal, fed_by
 from structnet.actions.clone import units_to_copy
-from structnet.actions.units import UnitPlan, connect_units, units_of
-from structnet.activations import activation_named
-from structnet.edit import Edit, add_units
-from structnet.network import StructNet
+from structnet.actions.new_units import UnitPlan, connect_units, units_of
+from structnet.network.activations import activation_named
+from structnet.network.edit import Edit, add_units
+from structnet.network.network import StructNet
 
 
 def propose(context: Context) -> list[Proposal]:

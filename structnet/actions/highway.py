@@ -4,7 +4,7 @@ A ReLU unit that fires on none of the images holds parameters and does nothing. 
 connections and its bias - and in its place a unit of the same group gets a fan-in from groups at least two before
 its own, or from the input, and a fan-out of value 0 to groups at least two after it, or to the output: a path that
 bypasses the groups between. Sources and targets are those of the largest gradient of an absent connection
-(structnet.actions.units). The output stays as it is on every image on which the unit did not fire, which holds
+(structnet.actions.new_units). The output stays as it is on every image on which the unit did not fire, which holds
 for all that were diagnosed.
 """
 
@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.actions.base import Action, Context, Proposal
-from structnet.actions.reopening import is_silent
-from structnet.actions.units import connect_units, plan_units, units_of
-from structnet.edit import Edit, add_units, remove_units
-from structnet.network import StructNet
+from structnet.actions.new_units import connect_units, plan_units, units_of
+from structnet.actions.reactivate import is_silent
+from structnet.network.edit import Edit, add_units, remove_units
+from structnet.network.network import StructNet
 
 
 def propose(context: Context) -> list[Proposal]:

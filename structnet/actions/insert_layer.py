@@ -6,7 +6,7 @@ groups are what the layer can learn with. Units that are not passed on keep thei
 skip the new group, so a layer may cost as little as there is to spend. For any activation, the new group can
 instead lie on a path beside the old links that ends in zeros.
 
-A group of which a large share is saturated or dead is a bottleneck (structnet.diagnosis): a layer is proposed
+A group of which a large share is saturated or dead is a bottleneck (structnet.measure.diagnosis): a layer is proposed
 there first.
 """
 
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from structnet.actions.base import Action, Context, Proposal, fed_by
-from structnet.actions.units import connect_units, plan_units
+from structnet.actions.new_units import connect_units, plan_units
 from structnet.actions.widen import unit_shape
-from structnet.activations import activation_named
-from structnet.diagnosis import bottlenecks, largest
-from structnet.edit import Edit, add_group, connect, redirect
-from structnet.network import StructNet
+from structnet.measure.diagnosis import bottlenecks, largest
+from structnet.network.activations import activation_named
+from structnet.network.edit import Edit, add_group, connect, redirect
+from structnet.network.network import StructNet
 
 RULES = ("random", "gradient")  # of the fan-in
 

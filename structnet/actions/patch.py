@@ -26,10 +26,10 @@ from structnet.actions.base import (
     linked_pairs,
     strongest_absent,
 )
-from structnet.actions.reopening import is_silent, plan_reopening
-from structnet.edit import Edit, connect
-from structnet.network import StructNet
-from structnet.topology import random_absent
+from structnet.actions.reactivate import is_silent, plan_reopening
+from structnet.network.edit import Edit, connect
+from structnet.network.network import StructNet
+from structnet.network.topology import random_absent
 
 UNITS_PER_GROUP = 5  # of the source, as are the shares
 INPUT_SHARE = 0.20

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.actions.base import Action, Context, Proposal, linked_pairs, unlinked_pairs
-from structnet.edit import Edit, connect
-from structnet.network import StructNet
+from structnet.network.edit import Edit, connect
+from structnet.network.network import StructNet
 
 Pairs = list[tuple[int, int]]
 

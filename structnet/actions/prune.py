@@ -2,8 +2,8 @@
 
 The one action that gives parameters back. Worth is w²·√v, v being Adam's second moment - a free diagonal of
 the Fisher information -, the magnitude, or what the exact optimal brain surgeon says, who also moves what stays to
-make up for what goes (structnet.brain_surgeon). All are proposed, and before them the growth that has become the most
-redundant, as a whole.
+make up for what goes (structnet.actions.brain_surgeon). All are proposed, and before them the growth that has become
+the most redundant, as a whole.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.actions.base import Action, Context, Proposal, assigned, flat_gradient, flat_values
-from structnet.brain_surgeon import MOST_PARAMETERS, Surgeon, surgeon
-from structnet.edit import Edit, disconnect, fold, unchanged
-from structnet.network import StructNet
-from structnet.shrinking import worth
-from structnet.topology import Topology
+from structnet.actions.brain_surgeon import MOST_PARAMETERS, Surgeon, surgeon
+from structnet.network.edit import Edit, disconnect, fold, unchanged
+from structnet.network.network import StructNet
+from structnet.network.topology import Topology
+from structnet.training.shrinking import worth
 
 NEWBORN_STEPS = 200  # a connection grown less than so many steps ago has not had its chance yet
 RULES = ("w²·√v", "magnitude")
@@ -62,7 +62,7 @@ ACTION = Action("prune", propose, apply, preserves_output=False)
 def _most_redundant(context: Context, expert: Surgeon | None) -> Proposal | None:
     """Of the growths that fit a size, the one whose connections are worth least per parameter that they free.
 
-    A growth is what was born at one step, as in structnet.utilisation. None where nothing has grown.
+    A growth is what was born at one step, as in structnet.growth.utilisation. None where nothing has grown.
     """
     state, topology = context.state, context.topology
     born = state.born[: topology.connections]

@@ -14,10 +14,10 @@ import numpy as np
 
 from structnet.actions.base import Action, Context, Proposal
 from structnet.actions.insert_layer import passed_on
-from structnet.actions.units import plan_units
-from structnet.activations import activation_named
-from structnet.edit import Edit, add_group, connect
-from structnet.network import StructNet
+from structnet.actions.new_units import plan_units
+from structnet.network.activations import activation_named
+from structnet.network.edit import Edit, add_group, connect
+from structnet.network.network import StructNet
 
 RULE = "gradmax"
 

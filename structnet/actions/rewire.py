@@ -12,9 +12,9 @@ import numpy as np
 
 from structnet.actions.base import Action, Context, Proposal, linked_pairs, strongest_absent
 from structnet.actions.prune import lost_gain, weakest
-from structnet.edit import Edit, connect, disconnect
-from structnet.network import StructNet
-from structnet.shrinking import worth
+from structnet.network.edit import Edit, connect, disconnect
+from structnet.network.network import StructNet
+from structnet.training.shrinking import worth
 
 SHARES = (0.10, 0.05, 0.20)  # of the connections; the first is the control's
 WEAK_SHARE = 0.2  # of the hidden units, which may lose their last way in

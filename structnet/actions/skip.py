@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.actions.base import Action, Context, Proposal, strongest_absent, unlinked_pairs
-from structnet.edit import Edit, connect
-from structnet.network import StructNet
+from structnet.network.edit import Edit, connect
+from structnet.network.network import StructNet
 
 
 def propose(context: Context) -> list[Proposal]:

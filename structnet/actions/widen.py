@@ -1,6 +1,6 @@
 """Widen: new units in a hidden group.
 
-Their fan-in is sparse, by one of three rules (structnet.actions.units): at random, by gradient, or such that
+Their fan-in is sparse, by one of three rules (structnet.actions.new_units): at random, by gradient, or such that
 the gradient of the fan-out is as large as it can be. The fan-out has value 0 at the targets where it gets the
 largest gradient, so the output stays as it is.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.actions.base import Action, Context, Proposal, fed_by, feeding
-from structnet.actions.units import RULES, connect_units, plan_units
-from structnet.edit import Edit, add_units
-from structnet.network import StructNet
+from structnet.actions.new_units import RULES, connect_units, plan_units
+from structnet.network.edit import Edit, add_units
+from structnet.network.network import StructNet
 
 
 def propose(context: Context) -> list[Proposal]:

@@ -1,0 +1,340 @@
+"""`structnet bench control`: what the process that directs the work costs, measured with work that is simulated.
+
+hunt: a whole hunt whose blocks sleep instead of training. CPU and memory of its driver, which is all that a larger
+cluster has one of. round: a round of a tournament whose forks are done at once: how fast they get to the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from io import StringIO
+from itertools import cycle, islice
+from tempfile import TemporaryDirectory
+from time import perf_counter, thread_time
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from search.commands.bench.command import benchmark_row, console_for_tables, write_rows
+from search.commands.bench.processes import Moment, check_proc, forget_peak, peak_bytes, resident_bytes
+from search.commands.bench.simulated import SimulatedContender, SimulatedWork, noise, stretch_epochs
+from search.commands.hunt import DENSITIES, GRID, HuntOptions, hunt, members_of
+from search.grid.progress import GridProgress
+from search.grid.train_grid import fitted
+from structnet.data.datasets import Dataset
+from structnet.errors import UserError, WorkFailed
+from structnet.network.network import StructNet
+from structnet.storage.tables import read_table
+from tournament.observer import Observer
+from tournament.rounds import play_round
+from tournament.rules.ledger import Economy
+from tournament.settings import Settings
+from tournament.winning_line import Line
+from tournament.workers.cluster import start_ray
+from tournament.workers.pool import Job, RayPool
+
+NETWORKS, DELAY, CANDIDATES = 100_000, 0.5, 1_000
+QUICK = {"networks": 400, "delay": 0.02, "candidates": 60}
+MOST_CPU, MOST_MEMORY, MOST_DISPATCH = 0.2, 2**30, 2.0  # of a core; bytes; seconds
+MIB = 2**20
+VALIDATION_IMAGES = 6000  # as of MNIST: a report of a fork has a number for each
+SEED, SEED_DENSITY = (784, 100, 10), 0.05
+# How forks become jobs: (name, in batches, as if the workers were on this device).
+DEALT = (
+    ("one for each worker, as on a CPU", True, "cpu"),
+    ("one for 16 forks, as on a GPU", True, "cuda"),
+    ("one for each fork", False, "cpu"),
+)
+
+Rows = list[dict[str, Any]]
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """delay: seconds that a block sleeps."""
+
+    networks: int
+    delay: float
+    candidates: int
+    workers: int
+    console: Console
+
+
+def run(
+    *,
+    case: str | None = None,
+    networks: int | None = None,
+    delay: float | None = None,
+    candidates: int | None = None,
+    workers: int = 4,
+    quick: bool = False,
+    results: str | None = None,
+) -> None:
+    """Measures, prints a table per case and writes the rows to `results`, if given.
+
+    case: one of CASES; None for both. networks, delay, candidates: None for those of the targets, or of QUICK.
+    workers: processes; they are asleep most of the time, so there may be more than cores. Raises UserError for
+    what is none of these, and where there is no /proc to read.
+    """
+    if case is not None and case not in CASES:
+        raise UserError(f"case is '{case}', but must be one of {', '.join(CASES)}")
+    sizes = {"networks": NETWORKS, "delay": DELAY, "candidates": CANDIDATES} | (QUICK if quick else {})
+    given = {"networks": networks, "delay": delay, "candidates": candidates}
+    sizes |= {name: value for name, value in given.items() if value is not None}
+    for name, value in {**sizes, "workers": workers}.items():
+        if not 0 < value < float("inf"):
+            raise UserError(f"{name} is {value:g}, but must be a number above 0")
+    check_proc()
+    console = console_for_tables()
+    bench = Bench(int(sizes["networks"]), sizes["delay"], int(sizes["candidates"]), workers, console)
+    is_ours = start_ray(workers, 1, None)
+    try:
+        for name in [case] if case else CASES:
+            rows = CASES[name](bench)
+            path = write_rows(results, f"bench-control-{name}", rows)
+            if path:
+                console.print(f"{len(rows)} rows in {path}")
+    finally:
+        if is_ours:
+            import ray
+
+            ray.shutdown()
+
+
+# A hunt
+
+
+class SimulatedOptions(HuntOptions):
+    """delay: seconds that a block sleeps."""
+
+    delay: float
+
+
+class Watched(GridProgress):
+    """Notes when the blocks begin, and when the driver heard of the last one."""
+
+    def __init__(self, moments: list[Moment], *given: Any) -> None:
+        super().__init__(*given)
+        self.moments, self.ended = moments, 0
+        self.blocks = len(given[1])
+
+    def __enter__(self) -> GridProgress:
+        self.moments.append(Moment.now())
+        return super().__enter__()
+
+    def report(self, told: dict[str, Any]) -> None:
+        super().report(told)
+        self.ended += told["done"]
+        if self.ended == self.blocks:
+            self.moments.append(Moment.now())
+
+
+def _measure_hunt(bench: Bench) -> Rows:
+    data = noise(2000, 1000, 1000)
+    with TemporaryDirectory(prefix="structnet-bench-") as folder:
+        options = fitted(_options(bench, folder), data)
+        # On a terminal the driver also draws a page, so this is the dearer of the two.
+        screen = Console(file=StringIO(), force_terminal=True, width=140)
+        forget_peak()
+        before = resident_bytes()
+        moments = [Moment.now()]
+        members = members_of(options, data)
+        try:
+            hunt(
+                members,
+                data,
+                options,
+                screen,
+                factory=SimulatedWork,
+                progress=lambda *given: Watched(moments, *given),
+            )
+        except SystemExit as ended:
+            raise WorkFailed(f"the simulated hunt failed: {screen.file.getvalue()[-300:]}") from ended  # type: ignore[attr-defined]
+        moments.append(Moment.now())
+        peak = peak_bytes()
+        blocks = len(set(read_table(folder, "networks", "control").column("trial").to_pylist()))
+    return _told_hunt(bench, len(members), blocks, options.epochs, moments, (*before, peak))
+
+
+def _options(bench: Bench, folder: str) -> SimulatedOptions:
+    """The default grid of MNIST, with as many rng_seeds as make so many networks, at least."""
+    each = len(GRID.split()) * len(DENSITIES.split(","))
+    return SimulatedOptions(
+        dataset="noise",
+        results=folder,
+        name="control",
+        workers=bench.workers,
+        architectures=GRID,
+        densities=DENSITIES,
+        rng_seeds=-(-bench.networks // each),
+        limit=10**9,
+        delay=bench.delay,
+    )
+
+
+def _told_hunt(
+    bench: Bench, networks: int, blocks: int, epochs: int, moments: list[Moment], memory: tuple[int, ...]
+) -> Rows:
+    """Prints the table and returns the rows. memory: resident before, of that without files, and at most; bytes."""
+    start, begin, last, end = moments
+    wall = end.wall - start.wall
+    table = Table("", box=None, header_style="bold")
+    for name in ("s", "CPU s of the driver", "of a core"):
+        table.add_column(name, justify="right")
+    case = f"hunt of {networks} networks in {blocks} blocks of {bench.delay:g} s, {bench.workers} workers"
+    rows = []
+    for name, first, then in (
+        ("making blocks", start, begin),
+        ("blocks", begin, last),
+        ("the end", last, end),
+        ("all", start, end),
+    ):
+        seconds, cpu = then.wall - first.wall, then.cpu - first.cpu
+        table.add_row(name, f"{seconds:,.1f}", f"{cpu:,.1f}", f"{100 * cpu / seconds:.1f} %")
+        measured = {"driver_peak_bytes": memory[2]} if name == "all" else {}
+        rows.append(
+            benchmark_row(
+                "control", f"{case}: {name}", cpu, "wall time", seconds, cpu / seconds, 1, CPU, **measured
+            )
+        )
+    bench.console.print(table)
+    training, share = last.wall - begin.wall, (end.cpu - start.cpu) / wall
+    reports = -(-epochs // stretch_epochs(epochs))
+    bench.console.print(
+        f"{networks:,} networks in {blocks:,} blocks that sleep {bench.delay:g} s each and report {reports} times; "
+        f"{bench.workers} workers: {networks / training:,.0f} networks, {blocks / training:.1f} blocks and "
+        f"{blocks * reports / training:.1f} reports a second.\n"
+        f"Driver: {100 * share:.1f} % of a core (aim: below {100 * MOST_CPU:.0f} %), "
+        f"{1000 * (last.cpu - begin.cpu) / blocks:.1f} ms of CPU a block; at most {memory[2] / MIB:,.0f} MiB resident "
+        f"(aim: below {MOST_MEMORY / MIB:,.0f}), of which {memory[0] / MIB:,.0f} before it began, "
+        f"{(memory[0] - memory[1]) / MIB:,.0f} of them files such as torch.\n"
+        "The end: Tune's last state, rows read back, champions tested, tables written again, Tune's state removed.\n"
+        f"Meanwhile Ray's own processes took {last.of_ray - begin.of_ray:,.1f} CPU s, the workers "
+        f"{last.of_workers - begin.of_workers:,.1f}.",
+        soft_wrap=True,
+    )
+    return rows
+
+
+# A round
+
+
+class NotingPool(RayPool):
+    """Notes of each job when it was sent, in seconds on the clock, and what CPU sending it took, in seconds."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.sent: list[tuple[float, float]] = []
+
+    def _send(self, actor: int, job: Job) -> tuple[Any, Any]:
+        before = thread_time()
+        handles = super()._send(actor, job)
+        self.sent.append((perf_counter(), thread_time() - before))
+        return handles
+
+
+class Heats(Observer):
+    """Of each heat when it began, in seconds on the clock, how many forks it has, and the jobs sent before it."""
+
+    def __init__(self, pool: NotingPool) -> None:
+        self.pool = pool
+        self.began: list[tuple[float, int, int]] = []
+
+    def heat_started(self, heat: int, heats: int, forks: int) -> None:
+        self.began.append((perf_counter(), forks, len(self.pool.sent)))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A heat, in seconds: from its beginning until the last job was sent, of CPU of the driver to send, in all."""
+
+    forks: int
+    jobs: int
+    until: float
+    cpu: float
+    seconds: float
+
+
+def _measure_round(bench: Bench) -> Rows:
+    data = noise(2000, VALIDATION_IMAGES, 100)
+    pool = NotingPool(data, bench.workers, kind=SimulatedContender)
+    try:
+        # Every worker imports and fetches the data, before anything is timed.
+        pool.run([Job("process_id", ())] * 2 * bench.workers)
+        played = {}
+        for name, pool.together, pool.device in DEALT:
+            played[name] = _play(bench, pool, data)
+    finally:
+        pool.close()
+    return _told_round(bench, played)
+
+
+def _told_round(bench: Bench, played: dict[str, list[Sent]]) -> Rows:
+    """Prints the table and returns the rows: of the first heat, in which all candidates run."""
+    table = Table("jobs", "heat", box=None, header_style="bold")
+    for name in ("forks", "sent", "ms until sent", "CPU ms to send", "a job", "ms in all"):
+        table.add_column(name, justify="right")
+    rows = []
+    for name, heats in played.items():
+        for number, heat in enumerate(heats, start=1):
+            table.add_row(
+                "" if number > 1 else name,
+                str(number),
+                f"{heat.forks:,}",
+                f"{heat.jobs:,}",
+                f"{1000 * heat.until:,.0f}",
+                f"{1000 * heat.cpu:,.0f}",
+                f"{1000 * heat.cpu / heat.jobs:.2f}",
+                f"{1000 * heat.seconds:,.0f}",
+            )
+        first = heats[0]
+        case = f"round of {bench.candidates} candidates, {bench.workers} workers, {name}: until all are sent"
+        ratio, more = first.until / first.seconds, {"jobs": first.jobs, "cpu_seconds": first.cpu}
+        rows.append(
+            benchmark_row(
+                "control", case, first.until, "the whole heat", first.seconds, ratio, 1, CPU, **more
+            )
+        )
+    bench.console.print(table)
+    longest = max(heats[0].until for heats in played.values())
+    bench.console.print(
+        f"{bench.candidates:,} candidates, two controls and a twin; {bench.workers} workers whose forks are done at "
+        f"once and come back with {VALIDATION_IMAGES:,} numbers and a state each.\nFrom the call to the last job of "
+        f"the first heat: at most {longest:.2f} s (aim: {MOST_DISPATCH:g}), in which the driver also waits until the "
+        f"workers take jobs; sending alone takes it at most {max(heats[0].cpu for heats in played.values()):.2f} s of "
+        "CPU.",
+        soft_wrap=True,
+    )
+    return rows
+
+
+def _play(bench: Bench, pool: NotingPool, data: Dataset) -> list[Sent]:
+    """The heats of one round."""
+    seed = StructNet(list(SEED), SEED_DENSITY)
+    settings = Settings(candidates=bench.candidates, round_steps=10, economy=Economy(opening_credits=1e9))
+    line = Line(seed, data, settings, pool)
+    line.start(seed)
+    line.progress.round = 1
+    survey = line.survey()
+    # In a small network there are some hundred sites.
+    proposals = list(islice(cycle(survey.proposals), bench.candidates))
+    pool.sent.clear()
+    heats = Heats(pool)
+    started = perf_counter()
+    play_round(line, replace(survey, proposals=proposals), "", heats)
+    # The first heat has what goes before it, and each what comes of it.
+    began = [started, *(moment for moment, _, _ in heats.began[1:]), perf_counter()]
+    found = []
+    for heat, (_, forks, first) in enumerate(heats.began):
+        is_last = heat == len(heats.began) - 1
+        sent = pool.sent[first : None if is_last else heats.began[heat + 1][2]]
+        until, cpu = sent[-1][0] - began[heat], sum(spent for _, spent in sent)
+        found.append(Sent(forks, len(sent), until, cpu, began[heat + 1] - began[heat]))
+    return found
+
+
+CASES: dict[str, Callable[[Bench], Rows]] = {"hunt": _measure_hunt, "round": _measure_round}

@@ -1,0 +1,342 @@
+"""`structnet bench hunt`: what a hunt gains by training many networks at once, and what it spends beside training.
+
+cohort: a step of a cohort against the same step of the same networks one at a time as weights × mask. tune: a
+whole hunt against one Ray Tune trial per network. overhead: the share of a real hunt in which its workers do not
+train or evaluate. The other side of the first two is in `search.commands.bench.trials`; it sees the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from statistics import mean, median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from search.commands.bench.command import (
+    Pairs,
+    benchmark_row,
+    check_repeats,
+    console_for_tables,
+    one_thread,
+    seconds_of,
+    time_pairs,
+    write_rows,
+)
+from search.commands.bench.links import ADAMS, LEARNING_RATE
+from search.commands.bench.trials import WAYS, Plain, fastest_adam, masked_steps, run_plain
+from search.commands.hunt import ON_DIGITS, OTHERWISE, HuntOptions, members_of
+from search.commands.hunt import run as run_hunt
+from search.grid.blocks import Member, grid
+from search.grid.train_grid import GridOptions, fitted, train_grid
+from search.options import merged
+from search.session.experiment import Experiment
+from structnet.data.datasets import Dataset, load_dataset
+from structnet.errors import UserError
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.storage.tables import read_table
+from structnet.training.cohort import Cohort
+from structnet.training.loop import Recipe, constant, steps_per_epoch, train_steps
+from tournament.workers.cluster import start_ray
+from tournament.workers.contender import pack
+
+HIDDEN, DENSITY, BATCH = 64, 0.02, 128
+COHORTS, MAIN_COHORT = (16, 64, 256, 1024), 256
+AGREEMENT_STEPS, AGREEMENT_NETWORKS = 24, 4
+WORKERS, NETWORKS = 2, 200
+# Trials of the shorter and of the longer run of each of WAYS; the difference is what further trials cost.
+TRIALS = (6, 24), (10, 40)
+COHORT_REPEATS, TUNE_REPEATS = 7, 1
+# Hidden units of the networks in the hunt of the case overhead. Small ones cost the most beside their training.
+MOST_HIDDEN = 256
+
+Rows = list[dict[str, Any]]
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured on. repeats: None for those of the case."""
+
+    data: Dataset
+    data_dir: str | None
+    repeats: int | None
+    minutes: float
+    console: Console
+
+    @property
+    def architecture(self) -> tuple[int, ...]:
+        return self.data.input_units, HIDDEN, self.data.classes
+
+    @property
+    def shape(self) -> str:
+        """For the names of cases."""
+        return f"{'-'.join(map(str, self.architecture))} density {DENSITY} batch {BATCH} {self.data.name}"
+
+    def members(self, count: int) -> list[Member]:
+        return grid([self.architecture], [DENSITY], range(count), limit=count)
+
+    def network(self, rng_seed: int) -> StructNet:
+        return StructNet(self.architecture, DENSITY, rng_seed=rng_seed)
+
+    def cohort(self, members: int) -> Cohort:
+        states = [TrainState.fresh(self.network(rng_seed)) for rng_seed in range(members)]
+        return Cohort(states, [LEARNING_RATE] * members)
+
+    def fastest_adam(self) -> str:
+        with one_thread():
+            return fastest_adam(self.network(0), self.data.train, BATCH)
+
+
+def run(
+    *,
+    case: str | None = None,
+    dataset: str = "mnist",
+    data_dir: str | None = None,
+    repeats: int | None = None,
+    minutes: float = 10.0,
+    results: str | None = None,
+) -> None:
+    """Measures, prints a table per case and writes the rows to `results`, if given.
+
+    case: one of CASES; None for cohort and tune. repeats: pairs that are timed; None for 7 of steps and 1 of
+    hunts. minutes: of the hunt of the case overhead, about. Raises UserError for what is none of these, and for
+    a dataset that is not there.
+    """
+    if case is not None and case not in CASES:
+        raise UserError(f"case is '{case}', but must be one of {', '.join(CASES)}")
+    if repeats is not None:
+        check_repeats(repeats)
+    if not 0 < minutes < float("inf"):
+        raise UserError(f"minutes is {minutes:g}, but must be a number above 0")
+    bench = Bench(load_dataset(dataset, data_dir=data_dir), data_dir, repeats, minutes, console_for_tables())
+    for name in [case] if case else ["cohort", "tune"]:
+        rows = CASES[name](bench)
+        path = write_rows(results, f"bench-hunt-{name}", rows)
+        if path:
+            bench.console.print(f"{len(rows)} rows in {path}")
+
+
+# A step of a cohort
+
+
+def _measure_cohorts(bench: Bench) -> Rows:
+    repeats = bench.repeats or COHORT_REPEATS
+    bench.console.print(
+        f"A step of {bench.shape}, one thread, its batch taken from the dataset: cohorts against the same "
+        f"networks one at a time as dense × mask, {repeats} pairs each"
+    )
+    table = Table("trained together", box=None, header_style="bold")
+    for name in ("µs a network, ours", "µs a network, theirs", "times as fast"):
+        table.add_column(name, justify="right")
+    adam, rows = bench.fastest_adam(), []
+    with one_thread():
+        # All networks have the same shape, so a step of one takes the time of a step of any.
+        theirs = masked_steps(bench.network(0), bench.data.train, BATCH, adam)
+        for members in (1, *COHORTS):
+            ours = _cohort_steps(bench, members) if members > 1 else _steps_alone(bench)
+            turns = time_pairs(ours, theirs, repeats, CPU)
+            pairs = Pairs([seconds / members for seconds in turns.ours], turns.theirs)
+            mine, other = median(pairs.ours), median(pairs.theirs)
+            table.add_row(
+                f"{members:,}" if members > 1 else "our sparse network alone",
+                f"{1e6 * mine:,.1f}",
+                f"{1e6 * other:,.1f}",
+                f"{pairs.ratio:.1f} ({pairs.ratios[0]:.1f}-{pairs.ratios[-1]:.1f})",
+            )
+            name = f"step of a cohort of {members}, {bench.shape}" if members > 1 else f"step, {bench.shape}"
+            told = f"dense × mask, one at a time, {adam} Adam"
+            rows.append(benchmark_row("hunt", name, mine, told, other, pairs.ratio, repeats, CPU))
+        losses = agreement(bench)
+    bench.console.print(table)
+    bench.console.print(
+        f"Theirs: {adam} Adam, the fastest of {', '.join(ADAMS)} here. Medians of the pairs (smallest-largest).\n"
+        f"Losses of both after {AGREEMENT_STEPS} steps on the same batches: "
+        f"{', '.join(f'{one:.5f} and {other:.5f}' for one, other in losses)}.\n"
+        f"Aim: at least 12 times as fast at {MAIN_COHORT}."
+    )
+    return rows
+
+
+def agreement(bench: Bench) -> list[tuple[float, float]]:
+    """(ours, theirs): losses of some networks after the same steps in the main cohort, and one at a time."""
+    split = bench.data.train
+    ours = bench.cohort(MAIN_COHORT).train(split, Recipe(BATCH), AGREEMENT_STEPS, constant(1.0))
+    pairs = []
+    for member in np.linspace(0, MAIN_COHORT - 1, AGREEMENT_NETWORKS).astype(int).tolist():
+        step = masked_steps(bench.network(member), split, BATCH, "plain")
+        theirs = [float(step()) for _ in range(AGREEMENT_STEPS)]
+        pairs.append((float(ours[member, -1]), theirs[-1]))
+    return pairs
+
+
+def _cohort_steps(bench: Bench, members: int) -> Callable[[], object]:
+    cohort, recipe, rate = bench.cohort(members), Recipe(BATCH), constant(1.0)
+    return lambda: cohort.train(bench.data.train, recipe, 1, rate)
+
+
+def _steps_alone(bench: Bench) -> Callable[[], object]:
+    state, recipe, rate = TrainState.fresh(bench.network(0)), Recipe(BATCH), constant(LEARNING_RATE)
+    return lambda: train_steps(state, bench.data.train, recipe, 1, rate)
+
+
+# A hunt against a trial per network
+
+
+def _measure_hunts(bench: Bench) -> Rows:
+    repeats = bench.repeats or TUNE_REPEATS
+    bench.console.print(
+        f"A hunt of {NETWORKS} networks × 1 epoch, {bench.shape}, {WORKERS} workers, Ray already running, until "
+        f"all rows are read back: against one Tune trial per network, {repeats} pairs each"
+    )
+    plain = Plain(bench.architecture, DENSITY, BATCH, bench.fastest_adam())
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {way: [] for way in WAYS}
+    each: dict[str, list[float]] = {way: [] for way in WAYS}
+    apart: list[float] = []
+    is_ours = start_ray(WORKERS, 1, None)
+    try:
+        packed = pack(bench.data)
+        for _ in range(repeats):
+            seconds, accuracies = _our_hunt(bench)
+            ours.append(seconds)
+            for way, (few, many) in zip(WAYS, TRIALS):
+                short, _ = run_plain(way, few, packed, plain, WORKERS)
+                long, others = run_plain(way, many, packed, plain, WORKERS)
+                each[way].append((long - short) / (many - few))
+                theirs[way].append(long + (NETWORKS - many) * each[way][-1])
+                apart += [abs(value - accuracies[rng_seed]) for rng_seed, value in others.items()]
+    finally:
+        if is_ours:
+            import ray
+
+            ray.shutdown()
+    table = Table("theirs", box=None, header_style="bold")
+    for name in ("trials run", "s a further trial", f"s for {NETWORKS}", "s ours", "times as fast"):
+        table.add_column(name, justify="right")
+    rows = []
+    for way, (few, many) in zip(WAYS, TRIALS):
+        pairs = Pairs(ours, theirs[way])
+        mine, other = median(ours), median(pairs.theirs)
+        numbers = f"{median(each[way]):.2f}", f"{other:,.1f}", f"{mine:,.1f}", f"{pairs.ratio:.1f}"
+        table.add_row(way, f"{few}, then {many}", *numbers)
+        case = f"hunt of {NETWORKS} networks, 1 epoch, {WORKERS} workers, {bench.shape}"
+        told = f"Tune, {way}, dense × mask, scaled from {few} and {many} trials"
+        rows.append(benchmark_row("hunt", case, mine, told, other, pairs.ratio, repeats, CPU))
+    bench.console.print(table)
+    bench.console.print(
+        f"Theirs is scaled to {NETWORKS}: the time of the longer run, and for the trials that it lacks what its "
+        f"further trials\ntook each. Theirs: {plain.adam} Adam, data read from the object store without a copy, "
+        f"no loggers, no snapshots.\nAccuracies of the same networks on both sides are {mean(apart):.4f} apart in "
+        "the mean. Aim: at least 30 times as fast."
+    )
+    return rows
+
+
+def _our_hunt(bench: Bench) -> tuple[float, dict[int, float]]:
+    """Seconds from the call until the rows are read back, and rng_seed -> accuracy."""
+    with TemporaryDirectory(prefix="structnet-bench-") as folder:
+        started = perf_counter()
+        options = GridOptions(
+            dataset=bench.data.name,
+            results=folder,
+            name="ours",
+            workers=WORKERS,
+            epochs=1,
+            batch_size=BATCH,
+            learning_rate=LEARNING_RATE,
+            keep_best=True,
+        )
+        experiment = Experiment("hunt", options, options.model_dump(mode="json"))
+        experiment.start("", options.rng_seed)
+        silent = Console(file=StringIO())
+        rows = train_grid(bench.members(NETWORKS), bench.data, options, experiment, silent).to_pylist()
+        experiment.end("", "finished")
+        return perf_counter() - started, {row["rng_seed"]: row["accuracy"] for row in rows}
+
+
+# What a hunt costs beside training
+
+
+def _measure_overhead(bench: Bench) -> Rows:
+    with TemporaryDirectory(prefix="structnet-bench-") as folder:
+        given = _given(bench) | {"results": folder, "name": "overhead", "rng_seeds": _rng_seeds_for(bench)}
+        began, started = datetime.now(UTC), perf_counter()
+        run_hunt(given)
+        wall, ended = perf_counter() - started, datetime.now(UTC)
+        experiment = read_table(folder, "experiments", "overhead").to_pylist()[0]
+        # A row has the network's share of what its block took to train and judge an epoch.
+        busy = sum(read_table(folder, "epochs", "overhead").column("seconds").to_pylist())
+        networks = len(read_table(folder, "networks", "overhead"))
+        blocks = len(list(Path(folder, "tables", "networks").rglob("*.parquet")))
+    whole, spent = WORKERS * wall, WORKERS * wall - busy
+    before = WORKERS * (experiment["started_at"] - began).total_seconds()
+    after = WORKERS * (ended - experiment["finished_at"]).total_seconds()
+    table = Table("", box=None, header_style="bold")
+    for name in ("s of workers", "share"):
+        table.add_column(name, justify="right")
+    for name, seconds in (
+        (f"{wall:,.1f} s × {WORKERS} workers", whole),
+        ("training and evaluating", busy),
+        ("before: reading the dataset, starting Ray", before),
+        ("between: processes, Tune, tables, snapshots, waiting for the last block", spent - before - after),
+        ("after: stopping Ray", after),
+        ("all but training and evaluating", spent),
+    ):
+        table.add_row(name, f"{seconds:,.1f}", f"{100 * seconds / whole:.2f} %")
+    bench.console.print(table)
+    bench.console.print(
+        f"A hunt of {networks:,} networks in {blocks} blocks, from the call of the command's function to its end. "
+        "Aim: at most 5 %."
+    )
+    case = f"hunt of {networks} networks, {WORKERS} workers, {bench.data.name}: not training or evaluating"
+    return [benchmark_row("hunt", case, spent, "wall time × workers", whole, spent / whole, 1, CPU)]
+
+
+def _given(bench: Bench) -> dict[str, Any]:
+    """The line of the command: the small networks of its default grid, however many rng_seeds."""
+
+    def hidden(architecture: str) -> int:
+        return sum(int(width) for width in architecture.split("-")[1:-1])
+
+    architectures = _defaults(bench)["architectures"].split()
+    return {
+        "dataset": bench.data.name,
+        "data_dir": bench.data_dir,
+        "workers": WORKERS,
+        "limit": 10**6,
+        "architectures": " ".join(text for text in architectures if hidden(text) <= MOST_HIDDEN),
+    }
+
+
+def _defaults(bench: Bench) -> dict[str, Any]:
+    return ON_DIGITS if bench.data.name == "digits" else OTHERWISE
+
+
+def _rng_seeds_for(bench: Bench) -> int:
+    """How many rng_seeds of the grid make a hunt of about the minutes, by the speed of a cohort here."""
+    options = fitted(merged(HuntOptions, _given(bench) | {"rng_seeds": 1}, _defaults(bench)), bench.data)
+    with one_thread():
+        step = _cohort_steps(bench, MAIN_COHORT)
+        seconds = min(seconds_of(step, 1, CPU) for _ in range(5))
+    per_cost = seconds / sum(member.cost for member in bench.members(MAIN_COHORT))
+    steps = options.epochs * steps_per_epoch(len(bench.data.train), options.batch_size or BATCH)
+    one_seed = steps * per_cost * sum(member.cost for member in members_of(options, bench.data))
+    return max(1, round(60 * bench.minutes * WORKERS / one_seed))
+
+
+CASES: dict[str, Callable[[Bench], Rows]] = {
+    "cohort": _measure_cohorts,
+    "tune": _measure_hunts,
+    "overhead": _measure_overhead,
+}

@@ -1,0 +1,323 @@
+"""`structnet bench tournament`: what a tournament on Ray costs beside the training in it, and how fast it trains.
+
+Two cases. `overhead`: a heat from its first dispatch until the winner is back, against the seconds its forks trained;
+the share of a round in which only one worker or none has work; and a network sent to a worker and back.
+`heats`: the rounds of a tournament with its forks in cohorts, against the same with its forks one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from search.commands.bench.command import Pairs, benchmark_row, check_repeats, console_for_tables, write_rows
+from structnet.data.datasets import TORCHVISION, Dataset, load_dataset
+from structnet.errors import UserError
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.training.loop import Recipe, steps_per_epoch
+from tournament.coordinator import Tournament
+from tournament.observer import Observer
+from tournament.settings import Settings, fitted_lengths, fitted_settings
+from tournament.workers.cluster import start_ray
+from tournament.workers.pool import Job, Pool, RayPool
+
+HIDDEN, DENSITY = 100, 0.01
+FORKS, STEPS, HEATS = 16, 200, 5
+ROUNDS = 3
+ROUND_TRIPS = 30
+TRAVELLER, TRAVELLING_PARAMETERS = (784, 1000, 100, 10), 100_000
+
+GROWTH_ROUNDS, GROWTH_LIMIT, GROWTH_REPEATS = 12, 4000, 3
+
+Rows = list[dict[str, Any]]
+CPU = torch.device("cpu")
+
+
+def run(
+    *,
+    case: str | None = None,
+    workers: int = 2,
+    dataset: str = "mnist",
+    data_dir: str | None = None,
+    repeats: int | None = None,
+    results: str | None = None,
+) -> None:
+    """Measures, prints a table per case and writes the rows to `results`, if given.
+
+    case: one of CASES; None for all. repeats: pairs of tournaments of the case heats; None for GROWTH_REPEATS.
+    Raises UserError for what is none of these, a dataset that is not there, or workers below 1.
+    """
+    if case is not None and case not in CASES:
+        raise UserError(f"case is '{case}', but must be one of {', '.join(CASES)}")
+    if workers < 1:
+        raise UserError(f"workers is {workers}, but must be at least 1")
+    if repeats is not None:
+        check_repeats(repeats)
+    data, console = _load(dataset, data_dir), console_for_tables()
+    console.print(f"A tournament on {data.name} with {workers} workers of one CPU each")
+    is_ours = start_ray(workers, 1, None)
+    try:
+        pool = RayPool(data, workers)
+        try:
+            _wake(pool, data)
+            for name in [case] if case else CASES:
+                rows = CASES[name](pool, data, repeats or GROWTH_REPEATS, console)
+                path = write_rows(results, f"bench-tournament-{name}", rows)
+                if path:
+                    console.print(f"{len(rows)} rows in {path}")
+        finally:
+            pool.close()
+    finally:
+        if is_ours:
+            import ray
+
+            ray.shutdown()
+
+
+def _load(dataset: str, data_dir: str | None) -> Dataset:
+    try:
+        return load_dataset(dataset, data_dir=data_dir)
+    except UserError as error:
+        if dataset not in TORCHVISION:
+            raise
+        raise UserError(
+            f"{dataset} is not whole in '{data_dir or 'data'}': say where it lies with --data-dir, or take "
+            "--dataset digits, which needs no files"
+        ) from error
+
+
+def _fork_jobs(state: Any, forks: int, steps: int) -> list[Job]:
+    """Forks that add nothing, a job for each."""
+    arguments = ([(0, None)], Recipe(), steps, 2e-3, False, state)
+    return [Job("run_forks", arguments, f"fork:{index}", states=1) for index in range(forks)]
+
+
+def _seed_arrays(data: Dataset) -> dict[str, Any]:
+    network = StructNet([data.input_units, HIDDEN, data.classes], DENSITY)
+    return TrainState.fresh(network).to_arrays()
+
+
+def _wake(pool: Pool, data: Dataset) -> None:
+    """Lets every worker import, fetch the dataset and train before anything is timed."""
+    pool.run(_fork_jobs(pool.put(_seed_arrays(data)), 2 * pool.workers, 20))
+
+
+# What a tournament costs beside its training
+
+
+def _measure_overhead(pool: Pool, data: Dataset, repeats: int, console: Console) -> Rows:
+    rows = _heat_rows(pool, data) + _round_rows(pool, data) + _travel_rows(pool)
+    table = Table("measured", box=None, header_style="bold")
+    for name in ("ms", "against", "ms", "ratio"):
+        table.add_column(name, justify="left" if name == "against" else "right")
+    for row in rows:
+        milliseconds = (f"{1000 * row[name]:,.1f}" for name in ("ours_seconds", "theirs_seconds"))
+        table.add_row(
+            row["case"], next(milliseconds), row["theirs"], next(milliseconds), f"{row['ratio']:.3f}"
+        )
+    console.print(table)
+    console.print(
+        "Medians. Ratio of a heat: its wall time ÷ its training, spread over the workers without a gap; of a "
+        "round:\nthe share of its wall time in which no heat runs; rebuilt: into a TrainState, at both ends."
+    )
+    return rows
+
+
+# A heat
+
+
+def _heat_rows(pool: Pool, data: Dataset) -> Rows:
+    """Wall time of a heat, against the seconds of its forks spread over the workers without a gap."""
+    arrays = _seed_arrays(data)
+    walls, ideals = [], []
+    for _ in range(HEATS):
+        started = perf_counter()
+        outcomes = pool.run(_fork_jobs(pool.put(arrays), FORKS, STEPS))
+        lost = [outcome.error or outcome.report[0].error for outcome in outcomes]
+        if any(lost):
+            raise RuntimeError(f"a fork failed: {next(filter(None, lost))}")
+        pool.get(min(outcomes, key=lambda outcome: outcome.report[0].measured.loss).state[0])
+        walls.append(perf_counter() - started)
+        ideals.append(sum(outcome.report[0].seconds for outcome in outcomes) / pool.workers)
+    ratio = median(wall / ideal for wall, ideal in zip(walls, ideals))
+    case = f"heat of {FORKS} forks × {STEPS} steps, {data.name}, {pool.workers} workers"
+    theirs = "seconds of its forks ÷ workers"
+    return [
+        benchmark_row("tournament", case, median(walls), theirs, median(ideals), ratio, HEATS, CPU),
+    ]
+
+
+# A round
+
+
+class Timeline(Observer):
+    """Wall seconds of every round, and those of them within its heats; a heat ends with its last fork."""
+
+    def __init__(self) -> None:
+        self.walls: list[float] = []
+        self.heats: list[float] = []
+        self._round_began: float | None = None
+        self._heat_began, self._running, self._in_heats = 0.0, 0, 0.0
+
+    def round_started(self, number: int) -> None:
+        self._round_began, self._in_heats = perf_counter(), 0.0
+
+    def heat_started(self, heat: int, heats: int, forks: int) -> None:
+        self._heat_began, self._running = perf_counter(), forks
+
+    def fork_done(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._in_heats += perf_counter() - self._heat_began
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        # Round 0 and the final phase end with this as well, but have no heats and no beginning.
+        if self._round_began is not None:
+            self.walls.append(perf_counter() - self._round_began)
+            self.heats.append(self._in_heats)
+            self._round_began = None
+
+
+def _round_rows(pool: Pool, data: Dataset) -> Rows:
+    """The serial share: what of a round is training the line, diagnosing, judging and writing."""
+    settings = Settings(
+        rounds=ROUNDS,
+        heat_steps=STEPS,
+        candidates=FORKS,
+        growth_share=1.0,
+        epochs=-(-(ROUNDS + 1) * (100 + STEPS) // steps_per_epoch(len(data.train), 128)),
+    )
+    timeline = Timeline()
+    seed = StructNet([data.input_units, HIDDEN, data.classes], DENSITY)
+    Tournament(seed, data, settings=settings, pool=pool, observer=timeline).run()
+    serial = [wall - inside for wall, inside in zip(timeline.walls, timeline.heats)]
+    share = median(outside / wall for outside, wall in zip(serial, timeline.walls))
+    case = f"round of {FORKS} forks, {data.name}, {pool.workers} workers: not in heats"
+    wall = median(timeline.walls)
+    return [
+        benchmark_row("tournament", case, median(serial), "the whole round", wall, share, len(serial), CPU)
+    ]
+
+
+# Heats as cohorts
+
+
+def _measure_heats(pool: Pool, data: Dataset, repeats: int, console: Console) -> Rows:
+    """The rounds of a tournament both ways, in turns, with the same workers; what comes after growth is not timed."""
+    settings = _growth_settings(data)
+    seconds: dict[tuple[str, bool], list[float]] = {}
+    same = True
+    for _ in range(repeats):
+        found = {}
+        for together in (True, False):
+            pool.together = together
+            timeline, found[together] = _grown(pool, data, settings)
+            for part, spans in (("rounds", timeline.walls), ("their heats", timeline.heats)):
+                seconds.setdefault((part, together), []).append(sum(spans))
+        same = same and found[True] == found[False]
+    pool.together = True
+    table = Table("part", box=None, header_style="bold")
+    for name in ("s in cohorts", "s one by one", "times as fast"):
+        table.add_column(name, justify="right")
+    rows = []
+    for part in ("rounds", "their heats"):
+        pairs = Pairs(seconds[part, True], seconds[part, False])
+        ours, theirs = median(pairs.ours), median(pairs.theirs)
+        spread = f"{pairs.ratio:.2f} ({pairs.ratios[0]:.2f}-{pairs.ratios[-1]:.2f})"
+        table.add_row(part, f"{ours:,.2f}", f"{theirs:,.2f}", spread)
+        case = f"{GROWTH_ROUNDS} rounds of a tournament, {data.name}, {pool.workers} workers: {part}"
+        rows.append(
+            benchmark_row(
+                "tournament", case, ours, "forks one by one", theirs, pairs.ratio, len(pairs.ours), CPU
+            )
+        )
+    console.print(table)
+    console.print(
+        f"Medians of {repeats} pairs (smallest-largest). All candidates, rounds and decisions are "
+        f"{'the same, to the bit' if same else 'NOT the same'}. Aim: rounds at least 2 times as fast."
+    )
+    return rows
+
+
+def _growth_settings(data: Dataset) -> Settings:
+    """Those of `grow`, with a line that is about as long as its growth."""
+    images, epochs = len(data.train), 40 if data.name == "digits" else 20
+    batch_size, round_steps, heat_steps = fitted_lengths(images, epochs)
+    steps = (GROWTH_ROUNDS + 1) * (round_steps + heat_steps)
+    return fitted_settings(
+        images,
+        epochs=-(-steps // steps_per_epoch(images, batch_size)),
+        rounds=GROWTH_ROUNDS,
+        round_steps=round_steps,
+        heat_steps=heat_steps,
+        growth_share=1.0,
+        max_parameters=GROWTH_LIMIT,
+    )
+
+
+def _grown(pool: Pool, data: Dataset, settings: Settings) -> tuple[Timeline, Rows]:
+    """When what happened, and all rows but for times and names of workers."""
+    hidden, density = (32, 0.05) if data.name == "digits" else (HIDDEN, DENSITY)
+    seed = StructNet([data.input_units, hidden, data.classes], density, ensure_paths=True)
+    timeline = Timeline()
+    result = Tournament(seed, data, settings=settings, pool=pool, observer=timeline).run()
+    rows = result.candidates + result.rounds
+    return timeline, [
+        {name: value for name, value in row.items() if name not in ("seconds", "worker")} for row in rows
+    ]
+
+
+# To a worker and back
+
+
+def _travel_rows(pool: Pool) -> Rows:
+    """A large fork sent to a worker and back, as it is and rebuilt at both ends, against a job without one."""
+    dense = sum(before * after for before, after in pairwise(TRAVELLER))
+    density = (TRAVELLING_PARAMETERS - sum(TRAVELLER[1:])) / dense
+    network = StructNet(list(TRAVELLER), density)
+    state = TrainState.fresh(network)
+
+    def empty() -> None:
+        pool.run([Job("process_id", ())])
+
+    def unchanged() -> None:
+        pool.get(pool.run([Job("echo", (pool.put(state.to_arrays()),))])[0].state)
+
+    def rebuilt() -> None:
+        outcome = pool.run([Job("echo", (pool.put(state.to_arrays()), True))])[0]
+        TrainState.from_arrays(pool.get(outcome.state))
+
+    seconds = _medians([empty, unchanged, rebuilt])
+    case = f"{network.parameter_count:,} parameters there and back"
+    return [
+        benchmark_row(
+            "tournament", name, ours, "a job without a state", seconds[0], ours / seconds[0], ROUND_TRIPS, CPU
+        )
+        for name, ours in ((case, seconds[1]), (f"{case}, rebuilt", seconds[2]))
+    ]
+
+
+def _medians(trips: list[Callable[[], None]]) -> list[float]:
+    """Median seconds of each, taken in turns; the first turn of each is not counted."""
+    times: list[list[float]] = [[] for _ in trips]
+    for turn in range(ROUND_TRIPS + 1):
+        for trip, taken in zip(trips, times):
+            started = perf_counter()
+            trip()
+            if turn:
+                taken.append(perf_counter() - started)
+    return [median(taken) for taken in times]
+
+
+CASES: dict[str, Callable[[Pool, Dataset, int, Console], Rows]] = {
+    "overhead": _measure_overhead,
+    "heats": _measure_heats,
+}

@@ -1,0 +1,133 @@
+"""The other side of `structnet bench hunt`: networks as weights × mask, and one Ray Tune trial for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from search.commands.bench.command import seconds_of
+from search.commands.bench.links import ADAMS, LEARNING_RATE, Batch, MaskedStep
+from search.tune.trials import tune
+from structnet.data.datasets import Split
+from structnet.network.network import StructNet
+from structnet.training.loop import batch_indices, cosine, steps_per_epoch
+from tournament.workers.contender import unpack
+
+
+def batch_of_rows(split: Split, batch_size: int, step: int) -> Batch:
+    """The batch of Recipe(batch_size) at a step in the layout of dense layers: (batch, inputs) and (batch,)."""
+    where = torch.from_numpy(batch_indices(len(split), batch_size, 0, step))
+    return split.images.flatten(1).index_select(0, where), split.labels.index_select(0, where)
+
+
+def masked_steps(network: StructNet, split: Split, batch_size: int, adam: str) -> Callable[[], torch.Tensor]:
+    """A function that trains a masked copy of the network for one more step, on its batch of the split."""
+    train, step = MaskedStep(network, adam), -1
+
+    def next_step() -> torch.Tensor:
+        nonlocal step
+        step += 1
+        return train(batch_of_rows(split, batch_size, step))
+
+    return next_step
+
+
+def fastest_adam(network: StructNet, split: Split, batch_size: int) -> str:
+    """The implementation of Adam that serves masked networks of this shape best on this machine."""
+    sides = {name: masked_steps(network, split, batch_size, name) for name in ADAMS}
+    for side in sides.values():
+        side()
+    cpu = torch.device("cpu")
+    times = {name: min(seconds_of(side, 3, cpu) for _ in range(5)) for name, side in sides.items()}
+    return min(times, key=lambda name: times[name])
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What a trial is told beside its rng_seed and the data."""
+
+    architecture: tuple[int, ...]
+    density: float
+    batch_size: int
+    adam: str
+
+
+def masked_epoch(rng_seed: int, packed: dict[str, np.ndarray], plain: Plain) -> dict[str, float]:
+    """One masked network trained for one epoch, and judged on validation: loss in nats, accuracy."""
+    torch.set_num_threads(1)
+    splits = unpack(packed)
+    train, validation = splits["train"], splits["validation"]
+    step = MaskedStep(StructNet(plain.architecture, plain.density, rng_seed=rng_seed), plain.adam)
+    steps = steps_per_epoch(len(train), plain.batch_size)
+    rate = cosine(LEARNING_RATE, 0, steps)
+    for index in range(steps):
+        step.adam.param_groups[0]["lr"] = rate(index)
+        step(batch_of_rows(train, plain.batch_size, index))
+    with torch.no_grad():
+        state = validation.images.flatten(1)
+        for layer, (weight, mask, bias) in enumerate(zip(step.weights, step.masks, step.biases)):
+            state = F.linear(torch.relu(state) if layer else state, weight * mask, bias)
+    accuracy = (state.argmax(dim=1) == validation.labels).double().mean()
+    return {"loss": float(F.cross_entropy(state, validation.labels)), "accuracy": float(accuracy)}
+
+
+def train_one(config: dict[str, Any], packed: dict[str, np.ndarray], plain: Plain) -> None:
+    """A trial as Tune's documentation teaches it: a function that trains and reports."""
+    tune.report(masked_epoch(config["rng_seed"], packed, plain))
+
+
+class TrainOne(tune.Trainable):
+    """The same as a class, whose process takes up one trial after the other."""
+
+    def setup(self, config: dict[str, Any], **told: Any) -> None:
+        self.told = told
+
+    def step(self) -> dict[str, Any]:
+        return {**masked_epoch(self.config["rng_seed"], **self.told), "done": True}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.config = new_config
+        return True
+
+
+# How a user of Tune would write it: the trainable, and whether Tune may use a process again (its default is no).
+WAYS: dict[str, tuple[Any, bool]] = {
+    "a trial per network, a fresh process each": (train_one, False),
+    "a trial per network, processes used again": (TrainOne, True),
+}
+
+
+def run_plain(
+    way: str, trials: int, packed: dict[str, np.ndarray], plain: Plain, workers: int
+) -> tuple[float, dict[int, float]]:
+    """Seconds from the call until all trials are back, and rng_seed -> accuracy. Ray has to be running."""
+    import ray
+
+    trainable, reuse = WAYS[way]
+    # Tune's default, as many as there is room for, unless that is more than our side has.
+    at_once = workers if ray.cluster_resources().get("CPU", 0) > workers else None
+    with TemporaryDirectory(prefix="structnet-bench-") as folder:
+        started = perf_counter()
+        found = tune.Tuner(
+            tune.with_parameters(trainable, packed=packed, plain=plain),
+            param_space={"rng_seed": tune.grid_search(list(range(trials)))},
+            tune_config=tune.TuneConfig(reuse_actors=reuse, max_concurrent_trials=at_once),
+            run_config=tune.RunConfig(
+                name="theirs",
+                storage_path=folder,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        ).fit()
+        seconds = perf_counter() - started
+    if found.errors:
+        raise RuntimeError(f"{len(found.errors)} of {trials} plain trials failed: {found.errors[0]}")
+    told = [found[index].metrics or {} for index in range(len(found))]
+    return seconds, {metrics["config"]["rng_seed"]: metrics["accuracy"] for metrics in told}

@@ -1,0 +1,98 @@
+"""What the methods reached, in a table and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from search.commands.bootstrap.results import say
+from search.options import wide
+from structnet.experiments.error_curve import Gap, Point, gap_between
+from structnet.training.loop import mean_and_spread
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def print_results(rows: Rows, console: Console) -> None:
+    """A line for every size and method, mean and spread over the rng_seeds that did not diverge."""
+    table = Table("at most", "method", box=None, header_style="bold")
+    titles = ("test accuracy", "rng_seeds", "parameters (connections)", "million parameter-steps", "seconds")
+    for title in titles:
+        table.add_column(title, justify="right")
+    sizes = sorted({row["max_parameters"] for row in rows})
+    methods = methods_of(rows)
+    for size in sizes:
+        for method in methods:
+            mine = [row for row in finished(rows, method) if row["max_parameters"] == size]
+            table.add_row(f"{size:,}" if method == methods[0] else "", method, *_cells(mine))
+    wide(console).print(table)
+    say("Accuracy on test, which was read once for each network, when its training had ended.", console)
+    if failed := [row for row in rows if row["status"] != "finished"]:
+        say(
+            f"training diverged for {len(failed)} of {len(rows)} networks, which are left out: lower --learning-rate",
+            console,
+        )
+
+
+def print_gaps(rows: Rows, console: Console) -> None:
+    """How far each method's curve of error against size lies above that of the first."""
+    first, *others = methods_of(rows)
+    for method in others:
+        gap = gap_between(curves_of(rows, method), curves_of(rows, first))
+        if gap is None:
+            say(
+                f"{method} against {first}: no two sizes that both reach, so there is no area to compare",
+                console,
+            )
+            continue
+        say(described(method, first, gap), console)
+
+
+def methods_of(rows: Rows) -> list[str]:
+    """The methods, in the order of the rows."""
+    return list(dict.fromkeys(row["method"] for row in rows))
+
+
+def finished(rows: Rows, method: str) -> list[Mapping[str, Any]]:
+    """The rows of a method that did not diverge."""
+    return [row for row in rows if row["method"] == method and row["status"] == "finished"]
+
+
+def curves_of(rows: Rows, method: str) -> dict[int, list[Point]]:
+    """rng_seed -> the sizes a method reached, and its errors on test."""
+    curves: dict[int, list[Point]] = {}
+    for row in finished(rows, method):
+        curves.setdefault(row["rng_seed"], []).append(Point(row["parameters"], 1 - row["test_accuracy"]))
+    return curves
+
+
+def described(method: str, first: str, gap: Gap) -> str:
+    """One line."""
+    area, height = (
+        f"{100 * lead.mean:+.2f} (95 % interval {100 * lead.low:+.2f} to {100 * lead.high:+.2f})"
+        for lead in (gap.area, gap.height)
+    )
+    return (
+        f"{method} has {height} points more error than {first} on average over {gap.smallest:,.0f} to "
+        f"{gap.largest:,.0f} parameters; area between the curves {area} points × doublings, "
+        f"{gap.rng_seeds} rng_seeds"
+    )
+
+
+def _cells(rows: Rows) -> list[str]:
+    if not rows:
+        return ["", "0", "", "", ""]
+    accuracy, spread = mean_and_spread([row["test_accuracy"] for row in rows])
+    parameters = np.mean([row["parameters"] for row in rows])
+    biases = np.mean([sum(row["architecture"][1:]) for row in rows])
+    return [
+        f"{accuracy:.4f} ± {spread:.4f}",
+        str(len(rows)),
+        f"{parameters:,.0f} ({parameters - biases:,.0f})",
+        f"{np.mean([row['parameter_steps'] for row in rows]) / 1e6:,.2f}",
+        f"{np.mean([row['seconds'] for row in rows]):,.1f}",
+    ]

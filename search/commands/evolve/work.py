@@ -1,0 +1,242 @@
+"""EvolveWork: a few networks, each brought to its size by its method. Free of Ray."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.grid.criteria import efficiency
+from search.options import sizes
+from search.tune.trials import Shared
+from structnet.data.datasets import Dataset
+from structnet.errors import UserError
+from structnet.experiments.baselines import METHODS, Method, evolve_steps
+from structnet.measure.information import label_entropy
+from structnet.network.state import TrainState
+from structnet.network.topology import parameters_dense
+from structnet.storage.snapshot import load_snapshot, save_snapshot
+from structnet.storage.tables import TableWriter
+from structnet.training.loop import (
+    Diverged,
+    Recipe,
+    chance_accuracy,
+    cosine,
+    evaluate,
+    steps_per_epoch,
+)
+
+STRETCH_SECONDS = 5.0
+# A trial trains at least so many steps, some seconds: Tune spends up to a tenth of a second on one.
+LEAST_STEPS = 4000
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A network by what it is made from. parameters: what it may have at the end."""
+
+    method: str
+    parameters: int
+    rng_seed: int
+
+    @property
+    def key(self) -> str:
+        """Its name in tables."""
+        return f"{self.method}_p{self.parameters}_s{self.rng_seed}"
+
+
+def rivals_of(
+    methods: Sequence[str], parameters: Sequence[int], rng_seeds: Sequence[int], *, limit: int
+) -> list[Rival]:
+    """Every combination. Raises UserError for an empty list, an unknown method, doubles, or more than the limit."""
+    for name, values in (("methods", methods), ("parameters", parameters), ("rng_seeds", rng_seeds)):
+        if not len(values):
+            raise UserError(f"there are no {name}: give at least one")
+        if len(set(values)) < len(values):
+            raise UserError(f"{name} are {','.join(map(str, values))}, but each must be there once")
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise UserError(f"method is '{unknown[0]}', but must be one of {', '.join(METHODS)}")
+    count = len(methods) * len(parameters) * len(rng_seeds)
+    if count > limit:
+        raise UserError(
+            f"there are {count:,} networks ({len(methods)} methods × {len(parameters)} sizes × {len(rng_seeds)} "
+            f"rng_seeds), but limit is {limit:,}: raise --limit or leave some out"
+        )
+    return [
+        Rival(method, size, rng_seed) for method in methods for size in parameters for rng_seed in rng_seeds
+    ]
+
+
+def trials_of(rivals: Sequence[Rival], steps: int) -> list[dict[str, Any]]:
+    """The networks as configs of trials, each of at least LEAST_STEPS steps where there are enough networks."""
+    together = -(-LEAST_STEPS // steps)
+    parts = [rivals[first : first + together] for first in range(0, len(rivals), together)]
+    return [
+        {"name": f"rivals-{number:04d}", "rivals": [asdict(rival) for rival in part]}
+        for number, part in enumerate(parts)
+    ]
+
+
+def method_of(rival: Rival, architecture: Sequence[int], steps: int, options: dict[str, Any]) -> Method:
+    """The way to this network; raises UserError for what cannot be."""
+    return METHODS[rival.method](
+        tuple(architecture),
+        rival.parameters,
+        steps,
+        rival.rng_seed,
+        options["zeta"],
+        options["interval"],
+        options["allocation"],
+    )
+
+
+class EvolveWork:
+    """Trains its networks one after the other, and writes the rows of each epoch and, at the end, of each network.
+
+    config: name, rivals. shared.options: those of `evolve`, fitted to the data. A network reads the test split once,
+    when its training has ended. One that diverges is a failed row.
+    """
+
+    def __init__(self, config: dict[str, Any], shared: Shared) -> None:
+        self.name, self.shared, self.options = config["name"], shared, shared.options
+        self.rivals = [Rival(**rival) for rival in config["rivals"]]
+        self.data: Dataset = shared.dataset()
+        self.writer = TableWriter(shared.results, shared.experiment)
+        self.architecture = sizes(self.options["architecture"])
+        self.per_epoch = steps_per_epoch(len(self.data.train), self.options["batch_size"])
+        self.steps = self.options["epochs"] * self.per_epoch
+        self.rate = cosine(self.options["learning_rate"], 0, self.steps)
+        self.rows: list[dict[str, Any]] = []
+        # Of the network in training: its state, None before it begins, the rows of its epochs, what it has cost.
+        self.state: TrainState | None = None
+        self.epochs: list[dict[str, Any]] = []
+        self.parameter_steps, self.seconds = 0, 0.0
+
+    def step(self) -> dict[str, Any]:
+        """As many epochs as fit in a stretch, at least one."""
+        started = time.perf_counter()
+        while not self._done:
+            self._train_epoch()
+            if time.perf_counter() - started >= STRETCH_SECONDS:
+                break
+        if self._done:
+            self.writer.write("networks", self.name, self.rows)
+        shown = [{name: row.get(name) for name in ("network", "accuracy", "error")} for row in self.rows]
+        return {"done": self._done, "name": self.name, "networks": len(self.rows), "ended": shown}
+
+    def save(self, folder: Path) -> None:
+        if self.state is not None:
+            preprocessing = self.data.preprocessing
+            save_snapshot(str(folder / "training"), self.state, preprocessing=preprocessing)
+        names = ("rows", "epochs", "parameter_steps", "seconds")
+        state = {name: getattr(self, name) for name in names} | {"training": self.state is not None}
+        (folder / "state.json").write_text(json.dumps(state))
+
+    def load(self, folder: Path) -> None:
+        state = json.loads((folder / "state.json").read_text())
+        self.rows, self.epochs = state["rows"], state["epochs"]
+        self.parameter_steps, self.seconds = state["parameter_steps"], state["seconds"]
+        self.state = None
+        if state["training"]:
+            self.state = load_snapshot(str(folder / "training"), self.shared.device).state
+
+    @property
+    def _done(self) -> bool:
+        return len(self.rows) == len(self.rivals)
+
+    @property
+    def _rival(self) -> Rival:
+        """The one in training."""
+        return self.rivals[len(self.rows)]
+
+    def _train_epoch(self) -> None:
+        rival, options, started = self._rival, self.options, time.perf_counter()
+        method = method_of(rival, self.architecture, self.steps, options)
+        recipe = Recipe(
+            options["batch_size"],
+            options["l1"],
+            options["input_dropout"],
+            options["shift"],
+            rng_seed=rival.rng_seed,
+        )
+        state = self.state or TrainState.fresh(method.start().to(self.shared.device))
+        try:
+            state, losses, spent = evolve_steps(
+                state, method, self.data.train, recipe, self.per_epoch, self.rate
+            )
+        except Diverged as error:
+            self._finish({"status": "failed", "error": str(error)})
+            return
+        self.state, self.parameter_steps = state, self.parameter_steps + spent
+        self._judge(state, losses, started)
+        if state.step == self.steps:
+            self._finish(self._measured(state))
+
+    def _judge(self, state: TrainState, losses: torch.Tensor, started: float) -> None:
+        """Notes the row of an epoch that began at this time."""
+        found = evaluate(state.network, self.data.validation)
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        self.epochs.append(
+            {
+                "trial": self.name,
+                "network": self._rival.key,
+                "epoch": state.step // self.per_epoch,
+                "parameters": state.network.parameter_count,
+                "learning_rate": self.rate(state.step - 1),
+                "train_loss": float(losses.double().mean()),
+                "loss": found.loss,
+                "accuracy": found.accuracy,
+                "seconds": seconds,
+            }
+        )
+
+    def _finish(self, found: dict[str, Any]) -> None:
+        """Notes the row of the network in training, writes those of its epochs, and turns to the next."""
+        rival, shape = self._rival, self.architecture
+        biases = sum(shape[1:])
+        self.rows.append(
+            {
+                "trial": self.name,
+                "network": rival.key,
+                "method": rival.method,
+                "max_parameters": rival.parameters,
+                "architecture": shape,
+                "density": (rival.parameters - biases) / (parameters_dense(shape) - biases),
+                "rng_seed": rival.rng_seed,
+                "epochs": len(self.epochs),
+                "seconds": self.seconds,
+                **found,
+            }
+        )
+        if self.epochs:
+            self.writer.write("epochs", rival.key, self.epochs)
+        self.state, self.epochs = None, []
+        self.parameter_steps, self.seconds = 0, 0.0
+
+    def _measured(self, state: TrainState) -> dict[str, Any]:
+        network, last, data = state.network, self.epochs[-1], self.data
+        chance = chance_accuracy(data.validation.labels, data.classes)
+        accuracy = last["accuracy"]
+        return {
+            "architecture": network.architecture,
+            "density_real": network.topology.density,
+            "parameters": network.parameter_count,
+            "parameters_dense": network.parameters_dense,
+            "hidden_units": sum(network.architecture[1:-1]),
+            "train_loss": last["train_loss"],
+            "loss": last["loss"],
+            "accuracy": accuracy,
+            "information": label_entropy(data.validation.labels) - last["loss"] / math.log(2),
+            "efficiency": efficiency(accuracy, chance, network.parameter_count),
+            "test_accuracy": evaluate(network, data.test).accuracy,
+            "steps": state.step,
+            "parameter_steps": self.parameter_steps,
+            "status": "finished",
+        }

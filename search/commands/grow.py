@@ -1,0 +1,386 @@
+"""`structnet grow`: the tournament as a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+from rich.console import Console
+
+from search.options import CommonOptions, defaults_for, merged, numbers
+from search.session.experiment import Experiment
+from search.session.run import (
+    architecture_of,
+    check_shift,
+    load_data,
+    on_ray,
+    print_outcome,
+    recorded,
+    shape_of,
+)
+from structnet.errors import UserError
+
+if TYPE_CHECKING:
+    from structnet.data.datasets import Dataset
+    from structnet.network.network import StructNet
+    from tournament.coordinator import Result, Tournament
+    from tournament.dense_baseline import Opponent
+    from tournament.observer import Observer
+    from tournament.settings import Settings
+    from tournament.workers.pool import Pool
+
+ON_DIGITS = {"architecture": "input,32,classes", "density": 0.05, "epochs": 40}
+OTHERWISE = {"architecture": "input,100,classes", "epochs": 20}
+DENSITY = 0.01
+
+
+class GrowOptions(CommonOptions):
+    """The options of `grow`; the defaults of a dataset are in ON_DIGITS, OTHERWISE and `fitted_to`."""
+
+    architecture: str
+    density: float | None = None
+    epochs: int
+    allocation: str = "proportional"
+    rounds: int = 12
+    round_steps: int | None = None
+    heat_steps: int | None = None
+    candidates: int = 16
+    actions: str = (
+        "patch,widen,insert_layer,clone,clone_vertical,highway,skip,proportional,residual_block,"
+        "prune,rewire_and_patch"
+    )
+    trigger: str = "interval"
+    policy: str = "score"
+    target_accuracy: float | None = None
+    max_parameters: int | None = None
+    overshoot: int | None = None
+    income: float = 0.05
+    opening_credits: float | None = None
+    refund: float = 0.5
+    price: float = 0.005
+    score_floor: int = 32
+    information: str = "decoder"
+    screening: str = "promise"
+    scales: str | None = None
+    indefinite: bool = False
+    audits: int = 0
+    audit_factor: float = 4.0
+    learning_rate: float = 0.012
+    batch_size: int | None = None
+    l1: float = 5e-5
+    input_dropout: float = 0.0
+    shift: int = 0
+    weight_decay: float = 0.0
+    rates: str = "none"
+    matures_after: int | None = None
+    freezes_after: int | None = None
+    minutes: float | None = Field(default=None, gt=0)
+    repeats: int = Field(default=1, ge=1)
+
+
+def run(given: dict[str, Any]) -> None:
+    """Runs the command with the options given on its line."""
+    from tournament.settings import check_limit
+
+    options = merged(GrowOptions, given, defaults_for(given, ON_DIGITS, OTHERWISE))
+    console = Console()
+    data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
+    check_shift(options.shift, data)
+    options = fitted_to(options, data)
+    check_limit(settings_for(options, options.rng_seed), data.classes)
+    seed = seed_network(options, data, options.rng_seed)
+    experiment = Experiment("grow", options, options.model_dump(mode="json"))
+    console.print(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}", highlight=False)
+    length = f"up to {options.rounds} rounds, {options.epochs} epochs"
+    if options.indefinite:
+        length = f"as many rounds as it takes, {options.epochs} epochs after them"
+    console.print(f"{length}, {options.workers} workers; experiment {experiment.name}", highlight=False)
+    results = _grow_all(options, data, experiment, list(seeds), console)
+    _summarise(results, options, experiment, console)
+
+
+def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
+    """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
+    from structnet.network.topology import least_density
+    from structnet.training.loop import steps_per_epoch
+    from structnet.training.rates import rates_named
+    from tournament.settings import fitted_lengths
+
+    given = options.batch_size, options.round_steps, options.heat_steps
+    batch_size, round_steps, heat_steps = fitted_lengths(len(data.train), options.epochs, *given)
+    shape = seed_shape(options, data)
+    density = options.density
+    if density is None:
+        # Where few inputs leave less than it takes to reach every unit, the default is a little above that.
+        density = min(1.0, max(DENSITY, 1.2 * least_density(shape)))
+    rates = rates_named(
+        options.rates,
+        cycle=round_steps + heat_steps,
+        line=options.epochs * steps_per_epoch(len(data.train), batch_size),
+        matures_after=options.matures_after,
+        freezes_after=options.freezes_after,
+    )
+    found = {
+        "batch_size": batch_size,
+        "round_steps": round_steps,
+        "heat_steps": heat_steps,
+        "density": density,
+        "matures_after": rates.matures_after if rates else None,
+        "freezes_after": rates.freezes_after if rates else None,
+    }
+    return options.model_copy(update=found)
+
+
+def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
+    """The settings of one repetition, from options that are fitted to the data; raises UserError."""
+    from structnet.training.loop import Recipe
+    from structnet.training.rates import AgeRates
+    from tournament.rules.ledger import Economy
+    from tournament.settings import Settings
+
+    assert (
+        options.round_steps is not None and options.heat_steps is not None and options.batch_size is not None
+    )
+    rates = None
+    if options.matures_after is not None:
+        rates = AgeRates(matures_after=options.matures_after, freezes_after=options.freezes_after)
+    return Settings(
+        epochs=options.epochs,
+        rounds=options.rounds,
+        round_steps=options.round_steps,
+        heat_steps=options.heat_steps,
+        candidates=options.candidates,
+        actions=tuple(name.strip() for name in options.actions.split(",") if name.strip()),
+        trigger=options.trigger,
+        policy=options.policy,
+        target_accuracy=options.target_accuracy,
+        max_parameters=options.max_parameters,
+        overshoot=options.overshoot,
+        price=options.price,
+        score_floor=options.score_floor,
+        information=options.information,
+        screening=options.screening,
+        scales=scales_of(options),
+        indefinite=options.indefinite,
+        audits=options.audits,
+        audit_factor=options.audit_factor,
+        learning_rate=options.learning_rate,
+        minutes=options.minutes,
+        recipe=Recipe(
+            batch_size=options.batch_size,
+            l1=options.l1,
+            input_dropout=options.input_dropout,
+            shift=options.shift,
+            rates=rates,
+            rng_seed=rng_seed,
+            weight_decay=options.weight_decay,
+        ),
+        economy=Economy(options.income, options.opening_credits, options.refund),
+    )
+
+
+def scales_of(options: GrowOptions) -> tuple[int, ...]:
+    """The sides of the images in turn, or nothing for full resolution all the time; raises UserError."""
+    found = numbers("scales", options.scales or "")
+    if any(side != int(side) for side in found):
+        raise UserError(f"scales is '{options.scales}', but must be whole numbers of pixels such as 7,14,28")
+    return tuple(int(side) for side in found)
+
+
+def seed_shape(options: GrowOptions, data: Dataset) -> tuple[int, ...]:
+    """The groups of the seed: the architecture, with as many inputs as the coarsest images have; raises UserError."""
+    from structnet.growth.scales import check_scales
+
+    shape, scales = architecture_of(options.architecture, data), scales_of(options)
+    if not scales:
+        return shape
+    check_scales(scales, data.input_shape)
+    return (data.input_shape[0] * scales[0] ** 2, *shape[1:])
+
+
+def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNet:
+    """The sparse seed of one repetition, from options that are fitted to the data."""
+    from structnet.network.network import StructNet
+
+    assert options.density is not None
+    return StructNet(
+        seed_shape(options, data),
+        options.density,
+        rng_seed=rng_seed,
+        allocation=options.allocation,
+        ensure_paths=True,
+    )
+
+
+def _grow_all(
+    options: GrowOptions, data: Dataset, experiment: Experiment, seeds: list[int], console: Console
+) -> list[Result]:
+    """One tournament per rng_seed, on one pool; finished ones are not run again on a resume."""
+    from tournament.workers.pool import RayPool
+
+    with on_ray(options):
+        pool = RayPool(
+            data,
+            options.workers,
+            cpus_per_worker=options.cpus_per_worker,
+            gpus_per_worker=options.gpus_per_worker,
+            device=options.device,
+        )
+        results = []
+        for seed in seeds:
+            trial = f"seed-{seed:04d}" if len(seeds) > 1 else ""
+            if experiment.finished(trial):
+                console.print(f"rng_seed {seed} is finished already", highlight=False)
+                continue
+            if trial:
+                console.print(f"rng_seed {seed}", highlight=False)
+            results.append(grow_one(options, data, experiment, pool, seed, trial, console))
+        pool.close()
+        return results
+
+
+def grow_one(
+    options: GrowOptions,
+    data: Dataset,
+    experiment: Experiment,
+    pool: Pool,
+    seed: int,
+    trial: str,
+    console: Console,
+) -> Result:
+    """Grows one network to its end, with its row in `experiments`. What is lost with a machine is trained again.
+
+    seed: the rng_seed. trial: "" where there is one only. Raises SystemExit when the work cannot be done.
+    """
+    from search.session.progress import watcher
+    from tournament.dense_baseline import train_opponent
+    from tournament.workers.pool import WorkersLost
+
+    folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
+    with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console) as observer:
+
+        def grow(resume: bool) -> tuple[Result, Opponent]:
+            tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, observer)
+            result = tournament.run(resume=resume)
+            return result, train_opponent(result, tournament.settings, pool)
+
+        resume = options.resume
+        while True:
+            try:
+                result, opponent = grow(resume)
+                break
+            except WorkersLost as lost:
+                console.print(f"{lost}: going on from the last round", highlight=False, soft_wrap=True)
+                resume = True
+    dense = {"dense_accuracy": opponent.measured.accuracy, "dense_test_accuracy": opponent.test.accuracy}
+    experiment.end(trial, "finished", **final_columns(result), **dense)
+    _print_result(result, opponent, options.price, console)
+    return result
+
+
+def tournament_of(
+    options: GrowOptions,
+    data: Dataset,
+    experiment: Experiment,
+    pool: Pool,
+    seed: int,
+    trial: str,
+    folder: str,
+    observer: Observer | None = None,
+) -> Tournament:
+    """The tournament of one repetition: rows and heartbeats go to this trial, snapshots to the folder."""
+    from tournament.coordinator import Tournament
+    from tournament.observer import Observers
+    from tournament.progress import Checkpoint
+    from tournament.workers.metrics import TournamentMetrics
+
+    metrics = TournamentMetrics(experiment.name)
+    return Tournament(
+        seed_network(options, data, seed),
+        data,
+        settings=settings_for(options, seed),
+        pool=pool,
+        writer=experiment.writer,
+        checkpoint=Checkpoint(folder, data),
+        observer=Observers(observer, metrics) if observer else metrics,
+        heartbeat=lambda row: experiment.update(trial, **_progress_columns(row)),
+        trial=trial,
+    )
+
+
+def _progress_columns(row: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "parameters",
+        "connections",
+        "steps",
+        "steps_all",
+        "parameter_steps",
+        "parameter_steps_all",
+        "accuracy",
+    )
+    return {name: row[name] for name in names}
+
+
+def final_columns(result: Result) -> dict[str, Any]:
+    """The columns of the experiments table for a tournament that has ended."""
+    progress, network = result.progress, result.network
+    return {
+        "seconds": progress.seconds,
+        "parameters": network.parameter_count,
+        "connections": network.connection_count,
+        "steps": progress.step,
+        "steps_all": progress.steps_all,
+        "parameter_steps": progress.parameter_steps,
+        "parameter_steps_all": progress.parameter_steps_all,
+        "accuracy": result.measured.accuracy,
+        "test_accuracy": result.test.accuracy,
+        "test_loss": result.test.loss,
+        "snapshot": result.snapshot or None,
+    }
+
+
+def _utilised(rows: list[dict[str, Any]], price: float) -> str:
+    """One line on what became of the growth that was adopted."""
+    gone = sum(row["connections"] == 0 for row in rows)
+    redundant = sum(row["redundant"] for row in rows)
+    return (
+        f"Growths adopted: {len(rows)}; gone by now: {gone}; could go for less than {price:g} bits per thousand "
+        f"parameters: {redundant}."
+    )
+
+
+def _print_result(result: Result, opponent: Opponent, price: float, console: Console) -> None:
+    from structnet.network.topology import parameters_dense
+
+    dense = opponent.architecture
+    console.print(f"Growth ended because {result.progress.reason}.", highlight=False)
+    console.print(
+        f"Grown: {result.network.describe()}; validation {result.measured.accuracy:.2%}, "
+        f"test {result.test.accuracy:.2%}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if result.utilisation:
+        console.print(_utilised(result.utilisation, price), highlight=False, soft_wrap=True)
+    console.print(
+        f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
+        f"validation {opponent.measured.accuracy:.2%}, test {opponent.test.accuracy:.2%}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _summarise(results: list[Result], options: GrowOptions, experiment: Experiment, console: Console) -> None:
+    from structnet.training.loop import mean_and_spread
+
+    rows = [row for row in experiment.rows.values() if row["status"] == "finished"]
+    if len(rows) > 1:
+        for name, shown in (("test_accuracy", ".4f"), ("dense_test_accuracy", ".4f"), ("parameters", ",.0f")):
+            mean, spread = mean_and_spread([row[name] for row in rows])
+            text = f"{name}: mean {mean:{shown}}, spread {spread:{shown}} over {len(rows)} rng_seeds"
+            console.print(text, highlight=False)
+    snapshot = next((row["snapshot"] for row in rows if row.get("snapshot")), None)
+    console.print(f"Snapshot: {snapshot}.safetensors", highlight=False, soft_wrap=True)
+    columns = "round, action, site, parameters, accuracy, gain, balance"
+    sql = f"select {columns} from rounds where experiment = '{experiment.name}' order by trial, round"
+    print_outcome(experiment, sql, console)

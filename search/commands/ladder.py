@@ -1,0 +1,144 @@
+"""`structnet ladder`: one architecture at falling densities, and the cliff where it becomes too sparse to learn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from search.grid.blocks import Member, grid
+from search.grid.train_grid import GridOptions, fitted, train_grid
+from search.options import defaults_for, merged, numbers, wide
+from search.session.experiment import Experiment
+from search.session.plots import plot_ladder
+from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
+from structnet.data.datasets import Dataset
+from structnet.errors import UserError
+from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
+from structnet.network.topology import ALLOCATIONS
+from structnet.training.loop import chance_accuracy
+
+LEAST_RUNGS = 4
+ON_DIGITS = {"architecture": "input-64-classes", "densities": "0.5,0.2,0.1,0.05,0.02,0.01", "epochs": 20}
+OTHERWISE = {
+    "architecture": "input-256-classes",
+    "densities": "0.5,0.2,0.1,0.05,0.02,0.01,0.005,0.002,0.001,0.0005,0.0002,0.0001",
+}
+
+
+class LadderOptions(GridOptions):
+    """The options of `ladder`; allocation: one of ALLOCATIONS, or both side by side."""
+
+    architecture: str
+    densities: str
+    rng_seeds: int = Field(default=5, ge=0)
+    allocation: str = "both"
+
+
+def run(given: dict[str, Any]) -> None:
+    """Runs the command with the options given on its line."""
+    options = merged(LadderOptions, given, defaults_for(given, ON_DIGITS, OTHERWISE))
+    console = Console()
+    data = load_data(options)
+    shares = list(ALLOCATIONS) if options.allocation == "both" else [options.allocation]
+    options = fitted(options, data, allocations=shares)
+    members = members_of(options, data, shares)
+    experiment = Experiment("ladder", options, options.model_dump(mode="json"))
+    if experiment.finished(""):
+        console.print(f"{experiment.name} is finished already", highlight=False)
+        return
+    console.print(
+        f"A ladder of {len(members)} networks {options.architecture} on {data.name}, {options.epochs} epochs each, "
+        f"{options.workers} workers; experiment {experiment.name}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    chance = chance_accuracy(data.validation.labels, data.classes)
+    plot = f"{options.results}/reports/{experiment.name}/ladder.png"
+    with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
+        rows = train_grid(members, data, options, experiment, console).to_pylist()
+        ladders = {share: rungs_of(rows, members, share) for share in shares}
+        check_rungs(ladders, members)
+        cliffs = {share: locate_cliff(rungs, chance) for share, rungs in ladders.items()}
+        shape = "-".join(map(str, members[0].architecture))
+        plot_ladder(plot, ladders, cliffs, chance, title=f"{shape} on {data.name}, {options.epochs} epochs")
+        experiment.end("", "finished", accuracy=max(cliff.plateau for cliff in cliffs.values()))
+    print_ladders(rows, members, ladders, cliffs, console)
+    console.print(f"Chance on validation is {chance:.4f}. Plot: {plot}", highlight=False, soft_wrap=True)
+    columns = (
+        "density, network like '%_uniform_%' as uniform, avg(accuracy) accuracy, stddev(accuracy) spread"
+    )
+    sql = f"select {columns} from networks where experiment = '{experiment.name}' group by all order by all"
+    print_outcome(experiment, sql, console)
+
+
+def members_of(options: LadderOptions, data: Dataset, shares: Sequence[str]) -> list[Member]:
+    """The networks of the ladder; raises UserError for what does not fit, or too few rungs for a cliff."""
+    densities = numbers("densities", options.densities)
+    if 0 < len(set(densities)) < LEAST_RUNGS:
+        raise UserError(
+            f"densities are {options.densities}, but a ladder needs at least {LEAST_RUNGS} rungs: three make the "
+            "plateau that a fall is measured from"
+        )
+    shape = architecture_of(options.architecture, data)
+    seeds = range(options.rng_seed, options.rng_seed + options.rng_seeds)
+    members = grid([shape], densities, seeds, shares, limit=options.limit)
+    rungs: dict[int, float] = {}
+    for member in members:
+        connections = max(1, round(member.density * member.possible))
+        if rungs.setdefault(connections, member.density) != member.density:
+            raise UserError(
+                f"densities {rungs[connections]:g} and {member.density:g} are the same rung, as both give "
+                f"{options.architecture} {connections} connections: leave one out"
+            )
+    return members
+
+
+def check_rungs(ladders: dict[str, list[Rung]], members: Sequence[Member]) -> None:
+    """Raises UserError where networks that failed leave some rng_seed too few rungs for a cliff."""
+    left = Counter((share, rung.rng_seed) for share, rungs in ladders.items() for rung in rungs)
+    if any(left[member.allocation, member.rng_seed] < LEAST_RUNGS for member in members):
+        raise UserError(
+            f"{len(members) - left.total()} of {len(members)} networks failed, but a ladder needs at least "
+            f"{LEAST_RUNGS} rungs of every rng_seed: lower --learning-rate and choose another --name"
+        )
+
+
+def rungs_of(rows: Sequence[dict[str, Any]], members: Sequence[Member], share: str) -> list[Rung]:
+    """The finished networks of one allocation. A diverged one is left out: it says nothing about density."""
+    mine = {member.key for member in members if member.allocation == share}
+    return [
+        Rung(row["density_real"], row["rng_seed"], row["accuracy"])
+        for row in rows
+        if row["network"] in mine and row["status"] == "finished"
+    ]
+
+
+def print_ladders(
+    rows: Sequence[dict[str, Any]],
+    members: Sequence[Member],
+    ladders: dict[str, list[Rung]],
+    cliffs: dict[str, Cliff],
+    console: Console,
+) -> None:
+    """Mean and spread per rung, the allocations side by side, and their cliffs."""
+    parameters = {row["density_real"]: row["parameters"] for row in rows}
+    table = Table("density", "parameters", box=None, header_style="bold")
+    by_share = {
+        share: {row["density_real"]: row for row in ladder_rows(rungs)} for share, rungs in ladders.items()
+    }
+    for share in ladders:
+        table.add_column(share, justify="right")
+    for density in sorted({rung.density_real for rungs in ladders.values() for rung in rungs}, reverse=True):
+        cells = []
+        for found in by_share.values():
+            row = found.get(density)
+            cells.append(f"{row['mean']:.4f} ± {row['spread']:.4f} ({row['n']})" if row else "")
+        table.add_row(f"{density:.5g}", f"{parameters[density]:,}", *cells)
+    wide(console).print(table)
+    for share, cliff in cliffs.items():
+        console.print(f"{share}: {cliff.describe()}", highlight=False, soft_wrap=True)

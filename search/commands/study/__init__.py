@@ -1,0 +1,1 @@
+"""Studies: a question, arms with controls over several rng_seeds, and a verdict that follows from the rows."""

@@ -1,0 +1,39 @@
+"""The studies by name. A new one is a file and an entry here."""
+
+from __future__ import annotations
+
+from search.commands.study.studies import (
+    allocation,
+    consistency,
+    economy,
+    estimators,
+    initialisation,
+    learning,
+    optimality,
+    overshoot,
+    patchability,
+    patching,
+    policies,
+    rivals,
+)
+from search.commands.study.study import Study
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        patching.PATCHING,
+        patching.RESCUE,
+        allocation.STUDY,
+        overshoot.STUDY,
+        rivals.STUDY,
+        policies.STUDY,
+        learning.TRIGGERS,
+        learning.RATES,
+        economy.STUDY,
+        consistency.STUDY,
+        optimality.STUDY,
+        patchability.STUDY,
+        initialisation.STUDY,
+        estimators.STUDY,
+    )
+}

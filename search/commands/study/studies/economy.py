@@ -1,0 +1,123 @@
+"""Is the price one dial from accurate to tiny, and do credits bind?
+
+The market (`--policy surplus`) at five prices, without a limit on the parameters: accuracy against size, and which of
+the networks no other beats in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from search.commands.study.comparison import arm_table, compare, values_of
+from search.commands.study.studies.tournaments import measured_of, run_tournament, tournament_tasks
+from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.session.plots import finish
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from structnet.data.datasets import Dataset
+
+PRICES = (0.0005, 0.002, 0.008, 0.03, 0.12)  # bits per thousand parameters
+ON_DIGITS = (0.02, 0.1, 0.3, 1.0, 3.0)
+PLAIN = {"policy": "surplus", "max_parameters": None, "rounds": 20}
+
+
+def tasks(data: Dataset, scale: Scale) -> list[Task]:
+    prices = ON_DIGITS if data.name == "digits" else PRICES
+    return tournament_tasks({f"{price:g}": {**PLAIN, "price": price} for price in prices}, data, scale)
+
+
+def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+    result = run_tournament(data, place, task.rng_seed, task.options)
+    won = [row for row in result.candidates if row["won"]]
+    dear = {row["round"] for row in result.candidates if not row["affordable"]}
+    return [
+        *measured_of(result),
+        Measured("bought", sum(row["parameters_added"] > 0 for row in won)),
+        Measured("sold", sum(row["parameters_added"] < 0 for row in won)),
+        Measured("too dear", len(dear)),
+        Measured("rounds", result.progress.round),
+    ]
+
+
+def front(points: dict[str, tuple[float, float]]) -> list[str]:
+    """Names of the points, (parameters, accuracy), that no other beats in one and equals in the other."""
+    return [
+        name
+        for name, (size, accuracy) in points.items()
+        if not any(
+            other != (size, accuracy) and other[0] <= size and other[1] >= accuracy
+            for other in points.values()
+        )
+    ]
+
+
+def _points(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
+    sizes, accuracies = values_of(rows, "parameters"), values_of(rows, "accuracy")
+    return {
+        arm: (float(np.mean(list(sizes[arm].values()))), float(np.mean(list(accuracies[arm].values()))))
+        for arm in sorted(sizes, key=float)
+    }
+
+
+def judge(rows: Sequence[Row]) -> Finding:
+    points = _points(rows)
+    sizes = [size for size, _ in points.values()]
+    falls = all(after < before for before, after in pairwise(sizes))
+    best = front(points)
+    dear = [row.value for row in rows if row.quantity == "too dear"]
+    sold = compare(rows, "sold", next(iter(points)))
+    holds = "yes" if falls and len(best) == len(points) else "in part" if sizes[-1] < sizes[0] else "no"
+    return Finding(
+        holds,
+        (
+            f"From the lowest price to the highest the size goes {' > '.join(f'{size:,.0f}' for size in sizes)}; "
+            f"on the Pareto front: {', '.join(best)}.",
+            f"Sales adopted while growing: {', '.join(f'{arm.mean:.1f} at {name}' for name, arm in sold.items())}.",
+            f"A site was too dear in {float(np.mean(dear)):.1f} rounds of a run on average: credits "
+            f"{'bind' if np.mean(dear) >= 1 else 'hardly bind'}.",
+        ),
+        arm_table(
+            rows,
+            (
+                ("accuracy", "validation, %", 100, 2),
+                ("test_accuracy", "test, %", 100, 2),
+                ("parameters", "parameters", 1, 0),
+                ("bought", "bought", 1, 1),
+                ("sold", "sold", 1, 1),
+            ),
+            next(iter(points)),
+        ),
+    )
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    axes = figure.subplots()
+    sizes, accuracies = values_of(rows, "parameters"), values_of(rows, "accuracy")
+    for number, arm in enumerate(sorted(sizes, key=float)):
+        seeds = sorted(sizes[arm])
+        x, y = [sizes[arm][seed] for seed in seeds], [100 * accuracies[arm][seed] for seed in seeds]
+        axes.plot(x, y, "o", color=f"C{number}", markersize=4, label=f"price {arm}")
+    points = _points(rows)
+    line = sorted(points[name] for name in front(points))
+    axes.plot([size for size, _ in line], [100 * accuracy for _, accuracy in line], color="0.4", linewidth=1)
+    axes.set_xscale("log")
+    axes.legend(frameon=False, fontsize="small")
+    finish(axes, "Parameters", "Validation accuracy, %")
+
+
+STUDY = Study(
+    name="economy",
+    question="Is the price one dial from accurate to tiny?",
+    claim="a network that pays for its parameters finds its own size; a higher price makes a smaller network",
+    dataset="mnist",
+    tasks=tasks,
+    measure=measure,
+    judge=judge,
+    draw=draw,
+)

@@ -1,0 +1,187 @@
+"""What does accuracy at a fixed final size cost in training: from above, from below, and by a tournament?
+
+The main figure of the project: final error against parameter-steps (the parameter count summed over all training
+steps, forks included). Every arm ends at the same number of parameters after the same number of steps of its line.
+`dense` starts with every connection and only sells; `random N` and `gradient N` start with a seed of at most 2,000
+parameters, buy up to N in the first 15 % of the training, at random places or where the gradient is largest, and
+sell on the same schedule; `tournament` is `grow` with its defaults. Its rounds train a small network, which costs few
+parameter-steps and a quarter of the steps, so `tournament longer` has as many steps more, and overshoots to no more
+than the largest N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from search.commands.study.comparison import arm_table, compare, draw_errors, shown, values_of
+from search.commands.study.studies.tournaments import density_for, measured_of, run_tournament
+from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.session.plots import finish
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from structnet.data.datasets import Dataset
+
+SEED_PARAMETERS = 2000
+L1, INPUT_DROPOUT = 5e-5, 0.2
+# At the peak, by validation: 0.006 is too much for the dense one, as it rises eightfold on the way down.
+LEARNING_RATE, RATE_OF_DENSE = 0.006, 0.003
+TOLERATED = 0.001  # a tenth of a point: what rng_seeds differ by
+LONGER = 1.3
+PEAKS = (5_000, 10_000, 20_000, 60_000)
+
+
+def tasks(data: Dataset, scale: Scale) -> list[Task]:
+    small = data.input_units < 200
+    hidden = (32,) if small else (300, 100)
+    epochs = 3 if scale.quick else 30
+    options = {
+        "architecture": [data.input_units, *hidden, data.classes],
+        "seed_parameters": 200 if small else SEED_PARAMETERS,
+        "limit": 300 if small else 4_000,
+        "epochs": epochs,
+        "batch_size": 32 if small else 128,
+    }
+    peaks = (600, 1200) if small else PEAKS[1::2] if scale.quick else PEAKS
+    arms: list[tuple[str, dict[str, Any]]] = [("dense", {"start": "dense"})]
+    arms += [
+        (f"{placement} {peak}", {"start": placement, "peak": peak})
+        for placement in ("random", "gradient")
+        for peak in peaks
+    ]
+    arms.append(("tournament", {"start": "tournament"}))
+    longer = {"epochs": round(LONGER * epochs), "overshoot": max(peaks)}
+    arms.append(("tournament longer", {"start": "tournament", **longer}))
+    return [Task(name, seed, {**options, **arm}) for name, arm in arms for seed in scale.rng_seeds]
+
+
+def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+    if task.options["start"] == "tournament":
+        return _tournament(task, data, place)
+    return _scheduled(task, data)
+
+
+def _tournament(task: Task, data: Dataset, place: Place) -> list[Measured]:
+    options = task.options
+    given = {
+        "dataset": data.name,
+        "architecture": "-".join(map(str, options["architecture"])),
+        "density": density_for(options["architecture"], options["seed_parameters"]),
+        "max_parameters": options["limit"],
+        "overshoot": options.get("overshoot"),
+        "learning_rate": LEARNING_RATE,
+        **{name: options[name] for name in ("epochs", "batch_size")},
+        "l1": L1,
+        "input_dropout": INPUT_DROPOUT,
+    }
+    return measured_of(run_tournament(data, place, task.rng_seed, given))
+
+
+def _scheduled(task: Task, data: Dataset) -> list[Measured]:
+    """A line that buys and sells by the clock; its parameter-steps are all that it costs, but for diagnoses."""
+    from structnet.network.network import StructNet
+    from structnet.network.state import TrainState
+    from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
+    from structnet.training.shrinking import Shrinking, shrink_steps
+
+    options = task.options
+    is_dense = options["start"] == "dense"
+    density = 1.0 if is_dense else density_for(options["architecture"], options["seed_parameters"])
+    network = StructNet(options["architecture"], density, rng_seed=task.rng_seed, ensure_paths=True)
+    recipe = Recipe(options["batch_size"], L1, INPUT_DROPOUT, rng_seed=task.rng_seed)
+    stop = options["epochs"] * steps_per_epoch(len(data.train), recipe.batch_size)
+    size = network.parameter_count
+    shrinking = Shrinking(
+        start=0,
+        stop=stop,
+        size=size,
+        peak=size if is_dense else options["peak"],
+        limit=options["limit"],
+        bought="gradient" if options["start"] == "gradient" else "random",
+    )
+    rate = cosine(RATE_OF_DENSE if is_dense else LEARNING_RATE, 0, stop)
+    state, spent = TrainState.fresh(network), 0
+    while state.step < stop:
+        steps = min(shrinking.every, stop - state.step)
+        state, _ = shrink_steps(state, data.train, recipe, steps, rate, shrinking)
+        spent += steps * state.network.parameter_count
+    found, test = evaluate(state.network, data.validation), evaluate(state.network, data.test)
+    return [
+        Measured("accuracy", found.accuracy),
+        Measured("test_accuracy", test.accuracy),
+        Measured("parameters", state.network.parameter_count),
+        Measured("parameter_steps_all", spent),
+    ]
+
+
+def judge(rows: Sequence[Row]) -> Finding:
+    """At most half of the cost of the dense start, and not behind it: at most a tenth of a point, and no proof of more
+    than nothing."""
+    accuracy = compare(rows, "test_accuracy", "dense")
+    cost = compare(rows, "parameter_steps_all", "dense")
+    dense = cost["dense"].mean
+    level = [
+        name
+        for name, arm in accuracy.items()
+        if arm.lead is not None
+        and arm.lead.high >= 0
+        and arm.lead.mean >= -TOLERATED
+        and cost[name].mean <= dense / 2
+    ]
+    sentences = [
+        f"The lead of {name} over the dense start is {shown(arm.lead, scale=100)} points on test, at "
+        f"{cost[name].mean / dense:.0%} of its parameter-steps."
+        for name, arm in accuracy.items()
+        if name.startswith("tournament") and arm.lead is not None
+    ]
+    if level:
+        cheapest = min(level, key=lambda name: cost[name].mean)
+        sentences.append(
+            f"Not behind the dense start at half of its cost or less: {', '.join(level)}; the cheapest, {cheapest}, "
+            f"costs {cost[cheapest].mean / dense:.0%}."
+        )
+    else:
+        sentences.append("Nothing reaches the dense start at half of its cost.")
+    return Finding(
+        "yes" if any(name.startswith("tournament") for name in level) else "in part" if level else "no",
+        tuple(sentences),
+        arm_table(
+            rows,
+            (
+                ("test_accuracy", "test accuracy, %", 100, 2),
+                ("parameter_steps_all", "parameter-steps, millions", 1e-6, 0),
+                ("parameters", "parameters", 1, 0),
+            ),
+            "dense",
+        ),
+    )
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    axes = figure.subplots()
+    accuracy, cost = values_of(rows, "test_accuracy"), values_of(rows, "parameter_steps_all")
+    families: dict[str, list[tuple[float, list[float]]]] = {}
+    for name, values in accuracy.items():
+        spent = float(np.mean(list(cost[name].values())))
+        families.setdefault(name.split()[0], []).append((spent, list(values.values())))
+    for name, points in families.items():
+        draw_errors(axes, points, name)
+    axes.set_xscale("log")
+    axes.legend(frameon=False, fontsize="small")
+    finish(axes, "Parameter-steps of everything", "Test error, %")
+
+
+STUDY = Study(
+    name="overshoot",
+    question="Does growth reach the accuracy of pruning from dense with at most half of its parameter-steps?",
+    claim="growing a sparse seed is cheaper than pruning a dense network, at the same final size and accuracy",
+    dataset="mnist",
+    tasks=tasks,
+    measure=measure,
+    judge=judge,
+    draw=draw,
+)

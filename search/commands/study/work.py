@@ -1,0 +1,69 @@
+"""StudyWork: one task of a study, as one trial. Free of Ray."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from search.commands.study.registry import STUDIES
+from search.commands.study.study import Measured, Place, Row, Task
+from search.tune.trials import Shared
+from structnet.storage.tables import TableWriter, read_table
+
+TABLE = "measurements"
+
+
+class StudyWork:
+    """Does one task in one stretch and writes what it measured. A task that was written is not done again.
+
+    config: name, arm, rng_seed, options. shared.options: those of the command.
+    """
+
+    def __init__(self, config: dict[str, Any], shared: Shared) -> None:
+        self.task = Task(config["arm"], config["rng_seed"], config["options"])
+        self.name, self.shared = config["name"], shared
+        self.told: dict[str, Any] | None = None
+
+    def step(self) -> dict[str, Any]:
+        if self.told is None:
+            started = time.perf_counter()
+            study = STUDIES[self.shared.options["study"]]
+            place = Place(self.shared.results, self.shared.experiment, self.name)
+            found = study.measure(self.task, self.shared.dataset(), place)
+            seconds = time.perf_counter() - started
+            writer = TableWriter(self.shared.results, self.shared.experiment)
+            writer.write(
+                TABLE, self.name, rows_of(self.name, self.task, [*found, Measured("seconds", seconds)])
+            )
+            self.told = {"done": True, "name": self.name, "seconds": seconds}
+        return self.told
+
+    def save(self, folder: Path) -> None:
+        (folder / "told.json").write_text(json.dumps(self.told))
+
+    def load(self, folder: Path) -> None:
+        self.told = json.loads((folder / "told.json").read_text())
+
+
+def rows_of(trial: str, task: Task, found: list[Measured]) -> list[dict[str, Any]]:
+    """Rows of the table `measurements`."""
+    return [
+        {
+            "trial": trial,
+            "quantity": one.quantity,
+            "item": one.item,
+            "arm": task.arm,
+            "rng_seed": task.rng_seed,
+            "value": float(one.value),
+        }
+        for one in found
+    ]
+
+
+def measured_rows(results: str, experiment: str) -> list[Row]:
+    """All measurements of a study, ordered by trial, so that a judge sees the same whatever ran first."""
+    rows = read_table(results, TABLE, experiment).to_pylist()
+    rows.sort(key=lambda row: (row["trial"], row["quantity"], row["item"]))
+    return [Row(*(row[name] for name in Row._fields)) for row in rows]

@@ -1,0 +1,220 @@
+"""The settings of a sweep and their trials: from options to what Tune is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from search.commands import grow, hunt
+from search.commands.sweep.cost import Cost, block_cost, tournament_cost
+from search.commands.sweep.plans import describe, factorial, fixed_of, lenient, lists_of, plan_of, star
+from search.grid.blocks import Block, blocks_of
+from search.grid.train_grid import fitted
+from search.options import CommonOptions
+from search.session.run import check_shift
+from structnet.actions import ACTIONS
+from structnet.data.datasets import Dataset
+from structnet.errors import UserError
+from tournament.settings import check_limit
+
+Varied = grow.GrowOptions | hunt.HuntOptions
+MODELS: dict[str, type[Varied]] = {"grow": grow.GrowOptions, "hunt": hunt.HuntOptions}
+DEFAULTS = {"grow": (grow.ON_DIGITS, grow.OTHERWISE), "hunt": (hunt.ON_DIGITS, hunt.OTHERWISE)}
+# Options that are the same for all trials: those of the sweep itself, and those it takes the place of.
+OF_THE_SWEEP = frozenset({*CommonOptions.model_fields, "repeats", "rng_seeds", "keep_best", "limit"})
+HUNT_LIMIT = 1_000_000  # networks of one setting; the trials of all together have a limit of their own
+
+
+class SweepOptions(CommonOptions):
+    """The options of `sweep`."""
+
+    of: Literal["grow", "hunt"] = "grow"
+    vary: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
+    focus: str | None = None
+    lenient: str | None = None
+    rng_seeds: int = Field(default=3, ge=1)
+    preview: bool = False
+    limit: int = Field(default=200, ge=1)
+    workers_each: int = Field(default=1, ge=0)
+
+    @property
+    def workers_of_a_trial(self) -> int:
+        """How many of the workers a trial takes."""
+        return max(1, self.workers_each) if self.of == "grow" else 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """name and config: what Tune is given. block: of a hunt."""
+
+    name: str
+    config: dict[str, Any]
+    cost: Cost
+    block: Block | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one point of the plan changes, the options that makes, fitted to the data, and its trials."""
+
+    name: str
+    changes: dict[str, Any]
+    options: Varied
+    trials: tuple[Trial, ...]
+
+    @property
+    def cost(self) -> Cost:
+        return sum((trial.cost for trial in self.trials), Cost())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """settings: what is tried. base: the one that others are compared with. fixed: options that all have."""
+
+    settings: list[Setting]
+    base: Setting
+    fixed: dict[str, Any]
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [trial for setting in self.settings for trial in setting.trials]
+
+
+def plan_for(options: SweepOptions, data: Dataset) -> Plan:
+    """What the options ask for.
+
+    The base has the defaults, beside what `set` and `lenient` fix; without such a setting it is the first.
+    Raises UserError for options that cannot be, and for a plan above the limit.
+    """
+    if options.vary and options.focus:
+        raise UserError("vary and focus are both given, but a plan has one origin: leave one out")
+    if options.lenient and options.of != "grow":
+        raise UserError(f"lenient is '{options.lenient}', but hunt has no mechanisms: leave it out")
+    fixed: dict[str, Any] = fixed_of(options.set)
+    varied = lists_of(options.vary)
+    _check_names(options.of, [*fixed, *varied])
+    if both := sorted(fixed.keys() & varied.keys()):
+        raise UserError(f"{both[0]} is both varied and set: choose one")
+    if options.lenient:
+        plain = _fitted(options, {}, data)
+        assert isinstance(plain, grow.GrowOptions)
+        fixed = lenient(options.lenient, ACTIONS, plain) | fixed
+        fixed = {name: value for name, value in fixed.items() if name not in varied}
+    defaults = _fitted(options, fixed, data)
+    changes = _changes(options, varied, fixed, defaults, data)
+    if len(changes) > options.limit:
+        raise _too_many(f"{len(changes):,} settings", options)
+    settings: list[Setting] = []
+    base = None
+    for change in changes:
+        fitted_options = _fitted(options, fixed | change, data)
+        same = next((setting for setting in settings if setting.options == fitted_options), None)
+        if same and varied:
+            raise UserError(
+                f"vary has {describe(same.changes)} twice, defaults filled in: name each value once"
+            )
+        if not same:
+            name = f"set-{len(settings):03d}"
+            typed = {name: getattr(fitted_options, name) for name in change}
+            trials = tuple(_trials(name, fitted_options, options, data))
+            settings.append(Setting(name, typed, fitted_options, trials))
+            if fitted_options == defaults:
+                base = settings[-1]
+    count = sum(len(setting.trials) for setting in settings)
+    if count > options.limit:
+        raise _too_many(f"{count:,} trials", options)
+    typed = {name: getattr(defaults, name) for name in fixed}
+    return Plan(settings, base or settings[0], typed)
+
+
+def _too_many(what: str, options: SweepOptions) -> UserError:
+    return UserError(
+        f"the plan has {what}, but limit is {options.limit:,} trials: raise --limit or thin it out"
+    )
+
+
+def _check_names(of: str, names: Sequence[str]) -> None:
+    own = [name for name in MODELS[of].model_fields if name not in OF_THE_SWEEP]
+    for name in names:
+        if name in OF_THE_SWEEP:
+            raise UserError(f"{name} cannot be varied or set: it is the same for all trials of a sweep")
+        if name not in own:
+            raise UserError(f"{of} has no option '{name}', but {', '.join(own)}: choose one of them")
+
+
+def _changes(
+    options: SweepOptions,
+    varied: dict[str, list[str]],
+    fixed: dict[str, Any],
+    defaults: Varied,
+    data: Dataset,
+) -> list[dict[str, Any]]:
+    """The plan as what each setting changes."""
+    if varied:
+        size = math.prod(len(values) for values in varied.values())
+        if size > options.limit:
+            raise _too_many(f"{size:,} settings", options)
+        return factorial(varied)
+    if options.lenient and not options.focus:
+        return [{}]
+    axes = plan_of(options.of, options.focus, images=len(data.input_shape) > 1, fixed=fixed)
+    plain = {name: getattr(defaults, name) for name in MODELS[options.of].model_fields}
+    choices = {axis.option: axis.choices(plain[axis.option]) for axis in axes}
+    return factorial(choices) if options.focus else star(choices, plain)
+
+
+def _fitted(options: SweepOptions, changes: dict[str, Any], data: Dataset) -> Varied:
+    """The options of the command with these changes, fitted to the data; raises UserError naming a bad one."""
+    on_digits, otherwise = DEFAULTS[options.of]
+    common = {name: getattr(options, name) for name in CommonOptions.model_fields}
+    mine = (
+        {}
+        if options.of == "grow"
+        else {"rng_seeds": options.rng_seeds, "keep_best": False, "limit": HUNT_LIMIT}
+    )
+    defaults = on_digits if options.dataset == "digits" else otherwise
+    texts = {name: _plain(value) for name, value in changes.items()}
+    try:
+        whole = MODELS[options.of](**{**defaults, **common, **mine, **texts})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{first['loc'][0]} is {first['input']!r}: {first['msg'].lower()}") from error
+    _check_finite(whole)
+    if isinstance(whole, hunt.HuntOptions):
+        return fitted(whole, data)
+    check_shift(whole.shift, data)
+    return grow.fitted_to(whole, data)
+
+
+def _plain(value: Any) -> Any:
+    """A value as pydantic takes it: `none` stands for an option that is not given."""
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+def _check_finite(options: BaseModel) -> None:
+    for name, value in options:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} is {value}, but must be a finite number")
+
+
+def _trials(name: str, setting: Varied, options: SweepOptions, data: Dataset) -> Iterator[Trial]:
+    """The trials of a setting: a tournament per rng_seed, or the blocks of its grid."""
+    images = len(data.train)
+    if isinstance(setting, hunt.HuntOptions):
+        plain = setting.model_dump(mode="json")
+        for block in blocks_of(hunt.members_of(setting, data)):
+            mine = replace(block, name=f"{name}-{block.name}")
+            config = {**mine.to_config(), "options": plain}
+            yield Trial(mine.name, config, block_cost(setting, mine, images), mine)
+        return
+    check_limit(grow.settings_for(setting, setting.rng_seed), data.classes)
+    cost = tournament_cost(setting, grow.seed_network(setting, data, setting.rng_seed), images)
+    for rng_seed in range(options.rng_seed, options.rng_seed + options.rng_seeds):
+        trial = f"{name}-seed-{rng_seed:04d}"
+        own = setting.model_copy(update={"rng_seed": rng_seed}).model_dump(mode="json")
+        yield Trial(trial, {"name": trial, "options": own}, cost)

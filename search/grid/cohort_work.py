@@ -1,0 +1,280 @@
+"""CohortWork: one block of a grid, trained as a cohort, epoch by epoch. Free of Ray."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from search.grid.blocks import Block, Member
+from search.grid.criteria import CRITERIA, best, efficiency, is_rung, openness, patchability, survivors
+from search.tune.trials import Shared
+from structnet.errors import one_line
+from structnet.measure.information import label_entropy
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.storage.snapshot import save_snapshot
+from structnet.storage.tables import TableWriter
+from structnet.training.cohort import Cohort
+from structnet.training.loop import Recipe, batch_indices, chance_accuracy, cosine, evaluate, steps_per_epoch
+
+DIAGNOSED_IMAGES = 2048
+# A report and a checkpoint after each: two for a block of half a minute. Tune writes its whole state once more whenever
+# a trial has made as many checkpoints as it keeps (search.tune.trials), which took most of the driver's time at 5
+# seconds.
+STRETCH_SECONDS = 15.0
+SCALARS = ("activation", "kernel", "optimizer_step", "optimizer_options", "step")
+
+
+class CohortWork:
+    """The networks of a block: trained, judged on validation after every epoch, their rows written.
+
+    shared.options, and over them those of config["options"]: epochs, batch_size, learning_rate, l1,
+    input_dropout, shift, rng_seed (of the batches), cull, keep_best (save the best networks of the block by each
+    criterion).
+    """
+
+    def __init__(self, config: dict[str, Any], shared: Shared) -> None:
+        self.block, self.shared = Block.from_config(config), shared
+        self.data = shared.dataset()
+        self.options = options = {**shared.options, **config.get("options", {})}
+        self.writer = TableWriter(shared.results, shared.experiment)
+        self.recipe = Recipe(
+            options["batch_size"],
+            options["l1"],
+            options["input_dropout"],
+            options["shift"],
+            rng_seed=options["rng_seed"],
+        )
+        self.epochs, self.rate = int(options["epochs"]), float(options["learning_rate"])
+        self.per_epoch = steps_per_epoch(len(self.data.train), self.recipe.batch_size)
+        self.chance = chance_accuracy(self.data.validation.labels, self.data.classes)
+        self.entropy = label_entropy(self.data.validation.labels)
+        self.epoch, self.seconds = 0, 0.0
+        # Positions in the block of those that still train, and the rows of those that do not.
+        self.alive: list[int] = []
+        self.rows: list[dict[str, Any]] = []
+        self.cohort: Cohort | None = None
+
+    def step(self) -> dict[str, Any]:
+        """As many epochs as fit in a stretch, at least one."""
+        if self.cohort is None and not self.rows:
+            self._start()
+        started = time.perf_counter()
+        while self.alive:
+            self._train_epoch()
+            if self._is_stretch(time.perf_counter() - started):
+                break
+        cost = self.epoch if self.alive else self.epochs
+        return {
+            "done": not self.alive,
+            "name": self.block.name,
+            "networks": len(self.rows),
+            "cost": self.block.cost * cost / self.epochs,
+            "best": {name: self._best_so_far(name) for name in CRITERIA},
+        }
+
+    def save(self, folder: Path) -> None:
+        state: dict[str, Any] = {
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "alive": self.alive,
+            "rows": self.rows,
+        }
+        if self.cohort is not None:
+            arrays = self.cohort.to_arrays()
+            state |= {name: arrays.pop(name) for name in SCALARS}
+            save_file(arrays, folder / "cohort.safetensors")
+        (folder / "state.json").write_text(json.dumps(state))
+
+    def load(self, folder: Path) -> None:
+        state = json.loads((folder / "state.json").read_text())
+        self.epoch, self.seconds = state["epoch"], state["seconds"]
+        self.alive, self.rows = state["alive"], state["rows"]
+        self.cohort = None
+        if self.alive:
+            arrays = load_file(folder / "cohort.safetensors")
+            self.cohort = Cohort.from_arrays(
+                {**arrays, **{name: state[name] for name in SCALARS}}, self._device
+            )
+
+    @property
+    def _device(self) -> str:
+        return self.shared.device
+
+    def _is_stretch(self, seconds: float) -> bool:
+        return seconds >= STRETCH_SECONDS
+
+    def _start(self) -> None:
+        """Builds the networks; one that cannot be built is a failed row."""
+        states = []
+        for position, member in enumerate(self.block.members):
+            try:
+                states.append(TrainState.fresh(build(member).to(self._device)))
+                self.alive.append(position)
+            except Exception as error:
+                self._write_off(position, "failed", one_line(error))
+        if states:
+            self.cohort = Cohort(states, [self.rate] * len(states))
+        else:
+            self._write_networks()
+
+    def _train_epoch(self) -> None:
+        cohort = self.cohort
+        assert cohort is not None
+        started = time.perf_counter()
+        schedule = cosine(1.0, 0, self.epochs * self.per_epoch)
+        losses = cohort.train(self.data.train, self.recipe, self.per_epoch, schedule)
+        self.epoch += 1
+        culling = bool(self.options["cull"]) and is_rung(self.epoch, self.epochs)
+        judged = self._judge(cohort, losses, with_units=culling or self.epoch == self.epochs)
+        seconds = (time.perf_counter() - started) / len(self.alive)
+        self.seconds += seconds
+        self._write_epoch(judged, schedule(cohort.step - 1) * self.rate, seconds)
+        if self.epoch == self.epochs:
+            self._finish(cohort, judged)
+            return
+        self._drop(cohort, judged, culling)
+
+    def _drop(self, cohort: Cohort, judged: list[dict[str, Any]], culling: bool) -> None:
+        """Lets go of networks that diverged and, at a rung, of those that will not be among the best."""
+        whole = [index for index, row in enumerate(judged) if not row["error"]]
+        staying = whole
+        if culling:
+            staying = [whole[index] for index in survivors([judged[index] for index in whole])]
+        for index in sorted(set(range(len(judged))) - set(staying)):
+            self.rows.append({**judged[index], "status": "culled" if index in whole else "failed"})
+        if len(staying) < len(judged):
+            self.alive = [self.alive[index] for index in staying]
+            self.cohort = cohort.keep(staying) if staying else None
+            if not staying:
+                self._write_networks()
+
+    def _judge(self, cohort: Cohort, losses: torch.Tensor, *, with_units: bool) -> list[dict[str, Any]]:
+        """The networks in training as rows of their table, not yet with a status.
+
+        with_units: what is known of their hidden units too, with `openness` beside the columns.
+        """
+        found = cohort.evaluate(self.data.validation)
+        units = self._unhealthy_units(cohort) if with_units else None
+        bad = cohort.diverged() | ~np.isfinite(found.loss) | ~torch.isfinite(losses).all(dim=1).cpu().numpy()
+        means = losses.double().mean(dim=1).tolist()
+        # Once for all: the cohort gathers both from its tiles every time it is asked.
+        topologies, counts = cohort.topologies, cohort.parameters.tolist()
+        rows = []
+        for index, position in enumerate(self.alive):
+            row = self._described(position, topologies[index].density)
+            parameters, hidden = counts[index], row["hidden_units"]
+            row |= {"parameters": parameters, "epochs": self.epoch, "seconds": self.seconds}
+            if bad[index]:
+                row["error"] = f"training diverged in epoch {self.epoch}"
+            else:
+                accuracy = float(found.accuracy[index])
+                row |= {
+                    "train_loss": means[index],
+                    "loss": float(found.loss[index]),
+                    "accuracy": accuracy,
+                    "information": self.entropy - float(found.loss[index]) / math.log(2),
+                    "efficiency": efficiency(accuracy, self.chance, parameters),
+                }
+                if units:
+                    health = int(units[0][index]), int(units[1][index]), hidden, accuracy
+                    row |= {
+                        "saturated": health[0],
+                        "dead": health[1],
+                        "openness": openness(*health),
+                        "patchability": patchability(*health, self.chance),
+                    }
+            rows.append(row)
+        return rows
+
+    def _unhealthy_units(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+        train = self.data.train
+        images = min(DIAGNOSED_IMAGES, len(train))
+        where = torch.from_numpy(batch_indices(len(train), images, self.recipe.rng_seed, 0))
+        return cohort.unhealthy_units(train.images[where.to(train.labels.device)])
+
+    def _described(self, position: int, density_real: float | None) -> dict[str, Any]:
+        member = self.block.members[position]
+        dense = sum(a * b + b for a, b in zip(member.architecture, member.architecture[1:]))
+        return {
+            "trial": self.block.name,
+            "network": member.key,
+            "architecture": list(member.architecture),
+            "density": member.density,
+            "density_real": density_real,
+            "rng_seed": member.rng_seed,
+            "parameters_dense": dense,
+            "hidden_units": sum(member.architecture[1:-1]),
+            "error": None,
+        }
+
+    def _write_epoch(self, judged: Sequence[dict[str, Any]], rate: float, seconds: float) -> None:
+        names = ("trial", "network", "parameters", "train_loss", "loss", "accuracy")
+        rows = [
+            {name: row.get(name) for name in names}
+            | {"epoch": self.epoch, "learning_rate": rate, "seconds": seconds}
+            for row in judged
+        ]
+        self.writer.write("epochs", f"{self.block.name}-epoch-{self.epoch:04d}", rows)
+
+    def _finish(self, cohort: Cohort, judged: list[dict[str, Any]]) -> None:
+        for row in judged:
+            row |= {"status": "failed" if row["error"] else "finished", "seconds": self.seconds}
+        finished = [row for row in judged if row["status"] == "finished"]
+        if self.options["keep_best"]:
+            bests = [best(finished, name) for name in CRITERIA]
+            chosen = {found["network"] for found in bests if found is not None}
+            for index, row in enumerate(judged):
+                if row["network"] in chosen:
+                    self._keep(cohort.take(index), row)
+        self.rows += judged
+        self.alive, self.cohort = [], None
+        self._write_networks()
+
+    def _keep(self, state: TrainState, row: dict[str, Any]) -> None:
+        """Saves a trained network, and measures it as whoever loads it will: its row must be reproduced exactly."""
+        place = f"snapshots/{self.shared.experiment}/{row['network']}"
+        save_snapshot(
+            f"{self.shared.results}/{place}",
+            state,
+            preprocessing=self.data.preprocessing,
+            class_names=self.data.class_names,
+        )
+        alone = evaluate(state.network, self.data.validation)
+        row |= {
+            "snapshot": f"{self.options['results']}/{place}",
+            "accuracy": alone.accuracy,
+            "loss": alone.loss,
+            "information": self.entropy - alone.loss / math.log(2),
+            "efficiency": efficiency(alone.accuracy, self.chance, row["parameters"]),
+            "patchability": patchability(
+                row["saturated"], row["dead"], row["hidden_units"], alone.accuracy, self.chance
+            ),
+        }
+
+    def _write_off(self, position: int, status: str, error: str) -> None:
+        self.rows.append({**self._described(position, None), "status": status, "error": error, "epochs": 0})
+
+    def _write_networks(self) -> None:
+        rows = [{name: value for name, value in row.items() if name != "openness"} for row in self.rows]
+        self.writer.write("networks", self.block.name, sorted(rows, key=lambda row: row["network"]))
+
+    def _best_so_far(self, criterion: str) -> tuple[float, str] | None:
+        rows = [row for row in self.rows if row["status"] == "finished"]
+        found = best(rows, criterion)
+        return None if found is None else (found[criterion], found["network"])
+
+
+def build(member: Member) -> StructNet:
+    """The network of a member, as it begins."""
+    return StructNet(
+        member.architecture, member.density, rng_seed=member.rng_seed, allocation=member.allocation
+    )

@@ -1,0 +1,132 @@
+"""An experiment: its name, its row in the `experiments` table, and what a resume may change."""
+
+from __future__ import annotations
+
+import json
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from search.options import WHERE_NOT_WHAT, CommonOptions
+from structnet.errors import UserError
+from structnet.storage.tables import TableWriter, check_name, list_parts, read_table
+
+LIBRARIES = ("structnet", "torch", "numpy", "ray", "pyarrow")
+HEARTBEAT_SECONDS = 30.0
+
+
+def versions() -> dict[str, str]:
+    """What the experiment ran with."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def default_name(command: str, about: str) -> str:
+    """A name for an experiment of a command about a dataset, or whatever it is about, that begins now."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    plain = "".join(letter if letter.isalnum() else "-" for letter in about).strip("-")[-40:]
+    return f"{command}-{plain}-{stamp}"
+
+
+class Experiment:
+    """Writes the rows of one experiment: one per trial, the empty trial for a plain run.
+
+    `seconds` of a trial counts from its start, on over resumes, unless whoever ends it knows better.
+    """
+
+    def __init__(self, command: str, options: CommonOptions, config: dict[str, Any]) -> None:
+        self.name = check_name(options.name or default_name(command, options.dataset))
+        self.command, self.options, self.config = command, options, config
+        self.writer = TableWriter(options.results, self.name)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._started: dict[str, float] = {}
+        # Heartbeats come from a thread of their own: an older row must not replace a newer one.
+        self._writing = threading.Lock()
+        self._check_against_what_is_there()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether tables of this name exist."""
+        return bool(list_parts(self.options.results, "experiments", self.name))
+
+    def finished(self, trial: str) -> dict[str, Any] | None:
+        """The row of a trial that an earlier run ended, or None."""
+        row = self.rows.get(trial)
+        return row if row and row["status"] == "finished" else None
+
+    def start(self, trial: str, rng_seed: int) -> None:
+        """Marks a trial as running; its first start is remembered over resumes."""
+        before = self.rows.get(trial, {})
+        self._started[trial] = time.monotonic() - (before.get("seconds") or 0.0)
+        self.rows[trial] = {
+            "trial": trial,
+            "command": self.command,
+            "dataset": self.options.dataset,
+            "rng_seed": rng_seed,
+            "status": "running",
+            "started_at": before.get("started_at") or datetime.now(UTC),
+            "config": json.dumps(self.config, sort_keys=True),
+            "versions": json.dumps(versions(), sort_keys=True),
+        }
+        self.update(trial)
+
+    def update(self, trial: str, **columns: Any) -> None:
+        """Writes new values and a heartbeat."""
+        with self._writing:
+            alive: dict[str, Any] = {"heartbeat_at": datetime.now(UTC)}
+            if trial in self._started:
+                alive["seconds"] = time.monotonic() - self._started[trial]
+            self.rows[trial] |= alive | columns
+            self.writer.write("experiments", trial or "run", [self.rows[trial]])
+
+    def end(self, trial: str, status: str, **columns: Any) -> None:
+        """Marks a trial as finished, failed or interrupted."""
+        self.update(trial, status=status, finished_at=datetime.now(UTC), **columns)
+
+    @contextmanager
+    def beating(self, trial: str) -> Iterator[None]:
+        """Writes a heartbeat at intervals, whatever the work inside is at; `structnet status` tells who went silent."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(HEARTBEAT_SECONDS):
+                # What cannot be written, the work itself will find out, and say.
+                with suppress(Exception):
+                    self.update(trial)
+
+        heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            heart.join()
+
+    def _check_against_what_is_there(self) -> None:
+        if not self.is_there:
+            return
+        if not self.options.resume:
+            raise UserError(
+                f"experiment '{self.name}' already exists in '{self.options.results}': go on with --resume, or "
+                "choose another --name"
+            )
+        rows = read_table(self.options.results, "experiments", self.name).to_pylist()
+        for row in rows:
+            row.pop("experiment")
+            self.rows[row["trial"]] = row
+        before = json.loads(rows[0]["config"])
+        mine = json.loads(json.dumps(self.config))
+        changed = sorted(
+            key
+            for key in before.keys() | mine.keys()
+            if before.get(key) != mine.get(key) and key not in WHERE_NOT_WHAT
+        )
+        if changed:
+            shown = ", ".join(f"{key} was {before.get(key)!r}, is {mine.get(key)!r}" for key in changed)
+            raise UserError(
+                f"experiment '{self.name}' was started with other options ({shown}): choose another --name"
+            )

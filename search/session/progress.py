@@ -1,0 +1,128 @@
+"""Watching a tournament: a live table and a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tournament.observer import Observer
+from tournament.workers.fork import Survey
+
+SHOWN_ROUNDS = 30
+COLUMNS = (
+    ("round", "right"),
+    ("architecture", "left"),
+    ("parameters", "right"),
+    ("accuracy", "right"),
+    ("information", "right"),
+    ("action", "left"),
+    ("gain ± error", "right"),
+    ("score", "right"),
+    ("credits", "right"),
+)
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row of the rounds table as text, in the order of COLUMNS."""
+    gain = "" if row["gain"] is None else f"{row['gain']:+.4f} ± {row['gain_se']:.4f}"
+    return [
+        str(row["round"]),
+        "-".join(map(str, row["architecture"])),
+        f"{row['parameters']:,}",
+        f"{row['accuracy']:.4f}",
+        f"{row['information']:.3f} bits",
+        row["action"] or row["decision"].replace("_", " "),
+        gain,
+        "" if row["score"] is None else f"{row['score']:+.3f}",
+        f"{row['balance']:,.0f}",
+    ]
+
+
+class Plain(Observer):
+    """One line per round, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        named = [
+            f"{text}" if name == "architecture" else f"{name} {text}"
+            for (name, _), text in zip(COLUMNS, cells(row))
+            if text
+        ]
+        self.console.print("  ".join(named), highlight=False, soft_wrap=True)
+
+
+class Terminal(Observer):
+    """A table of rounds that grows, with a bar for the heat that runs."""
+
+    def __init__(self, console: Console) -> None:
+        self.rows: list[list[str]] = []
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self.task = self.bar.add_task("starting", total=None)
+        self.live = Live(self._page(), console=console, refresh_per_second=8)
+        self.round = 0
+
+    def __enter__(self) -> Terminal:
+        self.live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.update(self.task, visible=False)
+        self.live.__exit__(kind, error, trace)
+
+    def _page(self) -> Group:
+        table = Table(box=None, header_style="bold")
+        for name, side in COLUMNS:
+            table.add_column(name, justify="right" if side == "right" else "left", no_wrap=True)
+        for row in self.rows[-SHOWN_ROUNDS:]:
+            table.add_row(*row)
+        return Group(table, self.bar)
+
+    def _show(self, text: str, total: int | None) -> None:
+        self.bar.reset(self.task, description=text, total=total)
+
+    def round_started(self, number: int) -> None:
+        self.round = number
+        self._show(f"round {number}: training and diagnosis", None)
+
+    def surveyed(self, survey: Survey) -> None:
+        found = f"{survey.saturated} saturated, {survey.dead} dead units"
+        self._show(f"round {self.round}: {found}", None)
+
+    def heat_started(self, heat: int, heats: int, forks: int) -> None:
+        self._show(f"round {self.round}: heat {heat} of {heats}", forks)
+
+    def fork_done(self) -> None:
+        self.bar.advance(self.task)
+
+    def final_progress(self, done: int, total: int) -> None:
+        self.bar.update(self.task, description="final phase: move, sell, anneal", completed=done, total=total)
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        self.rows.append(cells(row))
+        self.live.update(self._page())
+
+
+def watcher(console: Console) -> Plain | Terminal:
+    """The observer that fits where the output goes."""
+    return Terminal(console) if console.is_terminal else Plain(console)

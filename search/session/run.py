@@ -1,0 +1,141 @@
+"""What every command that trains does around its work: data, Ray, how it ends, and what to look at next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from search.options import CommonOptions, sizes
+from search.session.experiment import Experiment
+from structnet.errors import UserError, WorkFailed, one_line
+from structnet.storage.atomic import StoreFailed, remove_unfinished
+from structnet.storage.tables import SCHEMAS, open_results
+
+if TYPE_CHECKING:
+    from structnet.data.datasets import Dataset
+
+
+def load_data(options: CommonOptions) -> Dataset:
+    """The dataset of the options; raises UserError."""
+    from structnet.data.datasets import load_dataset
+
+    return load_dataset(
+        options.dataset,
+        data_dir=options.data_dir,
+        standardise=options.standardise,
+        teacher_seed=options.teacher_seed,
+    )
+
+
+def check_shift(shift: int, data: Dataset) -> None:
+    """Raises UserError for shifts of what is no image."""
+    if shift and len(data.input_shape) < 2:
+        raise UserError(f"shift is {shift}, but {data.name} has no images to move: leave it at 0")
+
+
+def architecture_of(text: str, data: Dataset) -> tuple[int, ...]:
+    """`784-64-10` or `input-64-classes` as sizes; raises UserError unless it fits the data."""
+    ends = text.replace("input", str(data.input_units)).replace("classes", str(data.classes))
+    from structnet.network.topology import check_architecture
+
+    shape = check_architecture(sizes(ends))
+    if shape[0] != data.input_units or shape[-1] != data.classes:
+        raise UserError(
+            f"architecture is {ends}, but {data.name} has {data.input_units} inputs and {data.classes} classes: "
+            f"begin with {data.input_units} and end with {data.classes}"
+        )
+    return shape
+
+
+def shape_of(data: Dataset) -> str:
+    """One line on what the dataset holds."""
+    counts = f"{len(data.train):,} / {len(data.validation):,} / {len(data.test):,}"
+    return f"{data.input_units} inputs, {data.classes} classes, {counts} images to train, validate, test"
+
+
+@contextmanager
+def on_ray(options: CommonOptions) -> Iterator[None]:
+    """With a Ray that is running and has room: the one at the address, or one of this process; raises UserError."""
+    import ray
+
+    from tournament.workers.cluster import check_device, check_room, start_ray
+
+    check_device(options.device, options.gpus_per_worker)
+    started = start_ray(options.workers, options.cpus_per_worker, options.address)
+    try:
+        if waiting := check_room(options.workers, options.cpus_per_worker, options.gpus_per_worker):
+            Console().print(waiting, highlight=False, soft_wrap=True)
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+@contextmanager
+def recorded(
+    experiment: Experiment, console: Console, *, trial: str = "", rng_seed: int = 0
+) -> Iterator[None]:
+    """Marks a trial as running, and as interrupted or failed if the work in it ends so.
+
+    Ctrl-C ends the program with code 130, WorkFailed with code 1 and one line.
+    """
+    experiment.start(trial, rng_seed)
+    try:
+        with experiment.beating(trial):
+            yield
+    except KeyboardInterrupt:
+        experiment.end(trial, "interrupted")
+        again = f"{program()} {experiment.command} … --name {experiment.name} --resume"
+        console.print(f"\ninterrupted; everything so far is written. Go on with: {again}", highlight=False)
+        sys.exit(130)
+    except WorkFailed as error:
+        # Where nothing can be written, neither can this; a later run tells the silent experiment by its heartbeat.
+        with suppress(StoreFailed):
+            experiment.end(trial, "failed", error=str(error)[:300])
+        hint = "lower --learning-rate" if "Diverged" in str(error) else "go on with --resume"
+        console.print(f"{error}; everything so far is written: {hint}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except Exception as error:
+        experiment.end(trial, "failed", error=one_line(error))
+        raise
+    finally:
+        _remove_unfinished(experiment)
+    if not trial and experiment.finished(trial):
+        _forget_tune(experiment)
+
+
+def _remove_unfinished(experiment: Experiment) -> None:
+    """Removes what workers that died while they wrote have left beside the tables and snapshots."""
+    fs, root = open_results(experiment.options.results)
+    for table in SCHEMAS:
+        remove_unfinished(fs, f"{root}/tables/{table}/experiment={experiment.name}")
+    remove_unfinished(fs, f"{root}/snapshots/{experiment.name}")
+
+
+def _forget_tune(experiment: Experiment) -> None:
+    """Removes what Tune kept to go on after a crash, often a hundred times the tables: all is in them now."""
+    fs, root = open_results(experiment.options.results)
+    folder = f"{root}/ray/{experiment.name}"
+    if fs.exists(folder):
+        fs.rm(folder, recursive=True)
+
+
+def print_outcome(experiment: Experiment, sql: str, console: Console) -> None:
+    """Where the tables are, and a line that queries them."""
+    where = experiment.options.results
+    console.print(f"Tables: {where}/tables", highlight=False, soft_wrap=True)
+    place = "" if where == "results" else f" --results {where}"
+    console.print(f'Look closer: {program()} query "{sql}"{place}', highlight=False, soft_wrap=True)
+
+
+def program() -> str:
+    """How to call this command from here: its name where that is found, else its path."""
+    if shutil.which("structnet") or not sys.argv[0].endswith("structnet"):
+        return "structnet"
+    return os.path.relpath(sys.argv[0])

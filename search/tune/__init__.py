@@ -1,0 +1,1 @@
+"""Ray Tune, as every search here uses it."""

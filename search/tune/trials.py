@@ -1,0 +1,370 @@
+"""Ray Tune, as every search here uses it: a trial is one `Work`, a plain class free of Ray.
+
+A trial costs Tune 20 ms to more than a second, so one trial is a block of networks or a whole tournament, never
+one network. Trials of a kind share processes (`reuse_actors`), the dataset goes into the object store once, and
+results go into our own tables: Tune keeps only what it needs to go on after a crash, under RESULTS/ray/NAME.
+That state is a pickle of Tune's, so resume only from a results folder whose writers you trust.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from pyarrow import fs as arrow_fs
+
+from search.options import CommonOptions
+from search.session.experiment import Experiment
+from search.tune.checkpoints import is_whole, seal, tune_state_is_whole
+from search.tune.metrics import SearchMetrics
+from structnet.data.datasets import Dataset
+from structnet.errors import WorkFailed
+from structnet.storage.atomic import is_local, write_whole
+from structnet.storage.tables import open_results
+
+# Read by Tune when it is imported or when it runs: our own tables replace its loggers, Ctrl-C is ours to handle,
+# and a state that is written after every trial of a short search is meant.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+from tournament.workers.cluster import cap_gpu_memory
+from tournament.workers.contender import pack, unpack
+
+RETRIES = 3
+
+
+class Work(Protocol):
+    """What a trial does, in stretches that can be saved in between."""
+
+    def step(self) -> dict[str, Any]:
+        """One stretch of up to about half a minute; numbers and texts for the display, and `done`, a bool.
+
+        What trains networks tells its `name` and as `networks` of how many the training has ended.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Writes its state as plain files, without pickle."""
+
+    def load(self, folder: Path) -> None:
+        """Goes on exactly where `save` was."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a search share.
+
+    packed: the dataset as arrays (tournament.workers.contender.pack), or in a list of one the handle under which they
+    lie in the object store, once for every machine. about: the rest of the dataset. options: plain values.
+    """
+
+    packed: dict[str, np.ndarray] | list[ray.ObjectRef]
+    about: dict[str, Any]
+    results: str
+    experiment: str
+    options: dict[str, Any]
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, data: Dataset, options: CommonOptions, experiment: Experiment) -> Shared:
+        names = ("name", "classes", "class_names", "preprocessing")
+        about = {name: getattr(data, name) for name in names}
+        where, plain = results_path(options), options.model_dump(mode="json")
+        return cls([ray.put(pack(data))], about, where, experiment.name, plain, options.device)
+
+    def dataset(self) -> Dataset:
+        """The dataset on the device; on a CPU without a copy."""
+        packed = self.packed if isinstance(self.packed, dict) else ray.get(self.packed[0])
+        splits: dict[str, Any] = unpack(packed, self.device)
+        return Dataset(**self.about, **splits)
+
+
+Factory = Callable[[dict[str, Any], Shared], Work]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial that Tune gave up on, after its retries."""
+
+    config: dict[str, Any]
+    error: str
+
+
+def results_path(options: CommonOptions) -> str:
+    """The results folder as any process finds it: workers have another working directory."""
+    fs, root = open_results(options.results)
+    return str(Path(root).absolute()) if is_local(fs) else options.results
+
+
+def ray_folder(results: str) -> tuple[Any, str]:
+    """Where Ray keeps its state of a run: a file system of Arrow's, None for a folder of this machine, and the path.
+
+    By itself Ray would open a URL with a client of Arrow's own, which knows fewer kinds of storage and takes neither
+    the settings nor all the credentials with which the tables are written.
+    """
+    fs, root = open_results(results)
+    if is_local(fs):
+        return None, f"{Path(root).absolute()}/ray"
+    return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(fs)), f"{root}/ray"
+
+
+def run_trials(
+    command: str,
+    factory: Factory,
+    configs: Sequence[dict[str, Any]],
+    shared: Shared,
+    options: CommonOptions,
+    on_report: Callable[[dict[str, Any]], None],
+    *,
+    workers_inside: int = 0,
+    part: str = "",
+) -> list[Failed]:
+    """Runs `factory(config, shared)` for every config, `options.workers` at a time, and returns what failed.
+
+    command: names the processes in Ray's dashboard. on_report: told what every stretch reported. With
+    `options.resume` the trials that are finished stay so and the others go on from their last stretch.
+    workers_inside: actors that each trial starts itself; its placement group has a share for each of them.
+    part: of a command that runs trials more than once, a folder of its own for what Tune keeps of this run.
+    """
+    # Of a trial that fails there is one line, from whoever asked for it, and a traceback in Tune's folder.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    share = {"CPU": options.cpus_per_worker, "GPU": options.gpus_per_worker}
+    bundle = {kind: amount for kind, amount in share.items() if amount}
+    # The trial itself, the first bundle, only waits for its workers, if it has some.
+    bundles = [{}, *[bundle] * workers_inside] if workers_inside else [bundle]
+    trainable = tune.with_parameters(
+        _block_class(command, bundles), factory=factory, configs=list(configs), shared=shared
+    )
+    trainable.__qualname__ = command
+    _Listener.current, _Listener.failure = on_report, None
+    _Listener.begun, _Listener.unbegun = set(), set()
+    _Listener.metrics = SearchMetrics(shared.experiment, len(configs))
+    _Listener.store_check = lambda: _check_store(options.results, shared.experiment)
+    before = _placement_groups()
+    try:
+        place = _place(shared.experiment, part)
+        results = _tuner(trainable, len(configs), options, place, max(1, workers_inside)).fit()
+        for _ in range(RETRIES):
+            if not (_died_when_taken_up(results) and can_restore(options, place)):
+                break
+            _Listener.unbegun.clear()
+            again = options.model_copy(update={"resume": True})
+            results = _tuner(trainable, len(configs), again, place, max(1, workers_inside)).fit()
+    except BaseException:
+        # Tune leaves its actors and what they hold where they are, and in a notebook Ray lives on.
+        for group in _placement_groups() - before:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+        if _Listener.failure is not None:
+            raise _Listener.failure from None
+        raise
+    finally:
+        _Listener.metrics.ended()
+        _Listener.current = _Listener.metrics = _Listener.store_check = None
+    return [
+        Failed(configs[_Listener.indices[result.path]], str(result.error).strip().splitlines()[-1])
+        for result in (results[number] for number in range(len(results)))
+        if result.error is not None
+    ]
+
+
+def _died_when_taken_up(results: tune.ResultGrid) -> bool:
+    """Whether Tune gave up a trial whose process died while it took it up: then it does so with all its retries left.
+
+    For Tune such a trial has not begun; going on from its state tries it again.
+    """
+    found = (results[number] for number in range(len(results)))
+    dead = [result.path for result in found if isinstance(result.error, ray.exceptions.RayActorError)]
+    return not _Listener.unbegun.isdisjoint(dead)
+
+
+def can_restore(options: CommonOptions, experiment: str, part: str = "") -> bool:
+    """Whether there is a state of Tune's to go on from that is whole, of an experiment or a part of it."""
+    place = _place(experiment, part)
+    files, folder = ray_folder(options.results)
+    if not tune.Tuner.can_restore(f"{folder}/{place}", storage_filesystem=files):
+        return False
+    fs, root = open_results(options.results)
+    return tune_state_is_whole(fs, f"{root}/ray/{place}")
+
+
+def _place(experiment: str, part: str) -> str:
+    """Where Tune keeps what it needs, below Ray's folder."""
+    return f"{experiment}/{part}" if part else experiment
+
+
+def _check_store(results: str, experiment: str) -> None:
+    """Raises StoreFailed if nothing can be written for as long as a part is tried: then no retry of a trial helps."""
+    fs, root = open_results(results)
+    path = f"{root}/ray/{experiment}/writable"
+    write_whole(fs, {path: b"yes"})
+    fs.rm_file(path)
+
+
+def _placement_groups() -> set[str]:
+    """Those of this driver that hold or wait for something: their ids end in that of its job."""
+    job = ray.get_runtime_context().get_job_id()
+    table = placement_group_table()
+    return {group for group in table if group.endswith(job) and table[group]["state"] != "REMOVED"}
+
+
+def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, workers_each: int) -> tune.Tuner:
+    files, folder = ray_folder(options.results)
+    home = f"{folder}/{place}"
+    storage, name = home.rsplit("/", 1)
+    # What cannot be restored is begun anew; whoever is trained again comes to the same rows.
+    if options.resume and can_restore(options, place):
+        return tune.Tuner.restore(
+            home,
+            trainable=trainable,
+            resume_unfinished=True,
+            resume_errored=True,
+            storage_filesystem=files,
+        )
+    return tune.Tuner(
+        trainable,
+        param_space={"index": tune.grid_search(list(range(trials)))},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=max(1, options.workers // workers_each), reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=storage,
+            storage_filesystem=files,
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=3, checkpoint_frequency=1),
+            callbacks=[_Listener()],
+            verbose=0,
+        ),
+    )
+
+
+class _Listener(tune.Callback):
+    """Passes reports on. Tune stores its callbacks with its state, so this one has none of its own.
+
+    indices: after a run, of the config of each trial, by the folder of the trial. A result of Tune has the config
+    of another trial, or none, if its trial never reported. failure: for which it ended the run; Tune itself would
+    make a traceback of it. begun: the folders of the trials that were taken up since they last failed;
+    unbegun: of those that Tune gave up without that.
+    """
+
+    current: Callable[[dict[str, Any]], None] | None = None
+    store_check: Callable[[], None] | None = None
+    metrics: SearchMetrics | None = None
+    failure: WorkFailed | None = None
+    begun: ClassVar[set[str | None]] = set()
+    unbegun: ClassVar[set[str | None]] = set()
+    indices: ClassVar[dict[str | None, int]] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if _Listener.metrics is not None and "report" in result:
+            _Listener.metrics.reported(result["report"])
+        if (report := _Listener.current) is not None and "report" in result:
+            self._or_end(lambda: report(result["report"]))
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trials, trial, Trial.RUNNING)
+        _Listener.begun.add(trial.path)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trials, trial, Trial.TERMINATED)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trials, trial, Trial.PENDING)
+        _Listener.begun.discard(trial.path)
+        if _Listener.metrics is not None:
+            _Listener.metrics.failed("retried")
+        self._or_end(_Listener.store_check)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trials, trial, Trial.ERROR)
+        if trial.path not in _Listener.begun:
+            _Listener.unbegun.add(trial.path)
+        if _Listener.metrics is not None:
+            _Listener.metrics.failed("given_up")
+        self._or_end(_Listener.store_check)
+
+    def _or_end(self, call: Callable[[], None] | None) -> None:
+        """Makes a call that may end the run."""
+        if call is None:
+            return
+        try:
+            call()
+        except WorkFailed as error:
+            _Listener.failure = error
+            raise
+
+    def _count(self, trials: list[Trial], changed: Trial, status: str) -> None:
+        """status: of the one that changes, which Tune notes only after it has told us."""
+        if _Listener.metrics is not None:
+            _Listener.metrics.queued([status if trial is changed else trial.status for trial in trials])
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        _Listener.indices = {trial.path: trial.config["index"] for trial in trials}
+
+
+class _Block(tune.Trainable):
+    """Tune's view of a Work. A process takes up one after the other."""
+
+    command: str
+    name = ""  # of the block; there before `setup`, as Ray asks for the representation of one that fails there too
+
+    def setup(  # type: ignore[override]
+        self,
+        config: dict[str, Any],
+        factory: Factory,
+        configs: list[dict[str, Any]],
+        shared: Shared,
+    ) -> None:
+        torch.set_num_threads(1)
+        cap_gpu_memory(shared.device, shared.options.get("gpus_per_worker", 0))
+        self.make, self.configs, self.shared = factory, configs, shared
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        chosen = self.configs[new_config["index"]]
+        self.name = chosen.get("name", "")
+        self.work = self.make(chosen, self.shared)
+        # Ray makes the title of the process from the name of the class between two calls; while one runs, and on the
+        # dashboard's page of actors, the name stays that of the command or of the first block.
+        type(self).__name__ = type(self).__qualname__ = repr(self)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        report = self.work.step()
+        return {"report": report, "done": report["done"]}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        self.work.save(Path(checkpoint_dir))
+        seal(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        # From one that was cut short, or changed, the trial begins anew.
+        if is_whole(Path(checkpoint)):
+            self.work.load(Path(checkpoint))
+
+    def __repr__(self) -> str:
+        return f"{self.command}:{self.name}"
+
+
+def _block_class(command: str, bundles: list[dict[str, float]]) -> type[_Block]:
+    """A class for one run: Tune and Ray's dashboard know it by its name, Tune asks it what a trial needs."""
+
+    def default_resource_request(cls: type[_Block], config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory(bundles)
+
+    own = {"command": command, "default_resource_request": classmethod(default_resource_request)}
+    return type(command, (_Block,), {"__module__": __name__, **own})

@@ -1,0 +1,1 @@
+"""Where images, rows and labels come from, and how they become what a network takes."""

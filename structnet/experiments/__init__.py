@@ -1,0 +1,1 @@
+"""Experiments on networks that need no cluster: the cliff, rescue, baselines, validation."""

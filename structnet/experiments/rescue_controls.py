@@ -1,0 +1,78 @@
+"""What growth is compared with in a cliff rescue: random placement, and moving connections that are there.
+
+Random placement adds as many connections as growth, but anywhere, and starts them by the same rule as the
+growth actions, so that only the places differ. Moving adds nothing (Evci et al. 2020, RigL).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from structnet.actions.base import Context, linked_pairs, strongest_absent
+from structnet.actions.new_units import gain_of
+from structnet.actions.prune import weakest
+from structnet.measure.diagnosis import Diagnosis
+from structnet.network.edit import Edit, connect, disconnect
+from structnet.network.network import StructNet
+from structnet.network.topology import Topology, random_absent, random_absent_everywhere
+
+MOST_MOVED = 0.3  # of the connections at once: the share of Evci et al. 2020
+
+
+def random_places(topology: Topology, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Source and target of so many absent connections, uniform within links that share them by n_in + n_out.
+
+    Neighbouring groups count as linked, also where the start left them without a connection.
+    """
+    sizes = topology.architecture
+    pairs = linked_pairs(topology)
+    total = sum(sizes[a] + sizes[b] for a, b in pairs)
+    found = []
+    for pair in (pair for pair in pairs if pair not in topology.links):
+        share = round(count * (sizes[pair[0]] + sizes[pair[1]]) / total)
+        row, column = random_absent(topology, pair, share, rng)
+        found.append((column + topology.offsets[pair[0]], row + topology.offsets[pair[1]]))
+    left = count - sum(len(source) for source, _ in found)
+    found.append(random_absent_everywhere(topology, left, rng))
+    return np.concatenate([source for source, _ in found]), np.concatenate([target for _, target in found])
+
+
+def values_like_an_action(
+    network: StructNet,
+    diagnosis: Diagnosis,
+    source: np.ndarray,
+    target: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """(connections,) initial values for new connections by the rule of the growth actions.
+
+    0 where that gets a gradient; else, at a hidden unit, normal with variance gain ÷ fan-in (He et al. 2015),
+    as a unit without a signal would not learn from zeros on both its sides. Into the output always 0.
+    """
+    topology = network.topology
+    units = int(topology.offsets[-1])
+    fan_in = topology.fan_in() + np.bincount(target, minlength=units)
+    drawn = rng.standard_normal(len(source)) * np.sqrt(gain_of(network.activation) / fan_in[target])
+    source_group, target_group = topology.group_of(source), topology.group_of(target)
+    gradient = np.zeros(len(source))
+    for pair in sorted(set(zip(source_group.tolist(), target_group.tolist()))):
+        here = np.flatnonzero((source_group == pair[0]) & (target_group == pair[1]))
+        row = torch.from_numpy(target[here] - topology.offsets[pair[1]])
+        column = torch.from_numpy(source[here] - topology.offsets[pair[0]])
+        gradient[here] = diagnosis.outer(*pair).cpu()[row, column].double().numpy()
+    return np.where((gradient == 0) & (target_group < topology.groups - 1), drawn, 0.0)
+
+
+def moved(context: Context, count: int) -> Edit:
+    """The weakest connections move to where the gradient is largest, at value 0: so many, at most 30 % at once.
+
+    Unlike the action `rewire` it takes a unit's last way in or out as well: below the cliff nearly every
+    connection is one, and the action would find hardly any to move. Units stay, and so does the count.
+    """
+    topology = context.topology
+    count = min(count, int(MOST_MOVED * topology.connections))
+    source, target, _ = strongest_absent(context.diagnosis, linked_pairs(topology), count)
+    leaving = weakest(context)[: len(source)]
+    edit = disconnect(context.state.network, np.sort(leaving))
+    return edit.then(connect(edit.network, source[: len(leaving)], target[: len(leaving)]))

@@ -1,0 +1,1 @@
+"""When and where networks grow, and what became of it."""

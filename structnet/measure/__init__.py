@@ -1,0 +1,1 @@
+"""What is measured of a network: information, diagnosis, and the statistics of comparisons."""

@@ -1,0 +1,235 @@
+"""What a network lacks: saturated and dead units, gradient flow, and where a new connection would help most.
+
+Everything comes from one forward and one backward pass over training images. The gradient of the loss by a
+connection that does not exist is the product of the error at its target and the activation at its source,
+averaged over the images (Evci et al. 2020, RigL), so one matrix product per pair of groups ranks all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from structnet.network.activations import Activation, activation_named
+from structnet.network.network import StructNet, flatten
+from structnet.network.propagation import backpropagate, propagate
+from structnet.network.topology import Topology
+
+SMALLEST_NORM = 1e-6
+LARGEST_NORM = 10.0  # times the median of all links
+SILENT = 0.01  # a bounded activation within this of 0 does not fire
+AT_BOUND = 0.95
+EXTREMA_SHARE = 0.3
+
+
+@dataclass
+class Diagnosis:
+    """A network on n training images.
+
+    loss: mean cross-entropy in nats. activations: per group (units, n). errors: per group (units, n), the
+    derivative of the mean loss by the pre-activation; None for the input and where nothing reaches the output.
+    gradient: (parameters,) of the mean loss by the flat vector. firing_rate, mean_activation: (units,) over all
+    groups. saturated, dead: hidden unit numbers, ascending. gradient_norms: by link. warnings: one line each.
+    """
+
+    topology: Topology
+    loss: float
+    activations: list[torch.Tensor]
+    errors: list[torch.Tensor | None]
+    gradient: torch.Tensor
+    firing_rate: np.ndarray
+    mean_activation: np.ndarray
+    saturated: np.ndarray
+    dead: np.ndarray
+    gradient_norms: dict[tuple[int, int], float]
+    warnings: list[str]
+    _products: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
+    _absent: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def spread(self) -> np.ndarray:
+        """(units,) standard deviation of the activation over the images; exactly 0 where it is only rounding."""
+        return np.concatenate([_spread(group) for group in self.activations])
+
+    def outer(self, source_group: int, target_group: int) -> torch.Tensor:
+        """(target units, source units) mean outer product of error and activation: the gradient of the loss by
+        each connection, whether it exists or not. Zero where the target group reaches no output."""
+        pair = source_group, target_group
+        if pair not in self._products:
+            error, source = self.errors[target_group], self.activations[source_group]
+            shape = self.topology.architecture[target_group], len(source)
+            self._products[pair] = source.new_zeros(shape) if error is None else error @ source.t()
+        return self._products[pair]
+
+    def absent(
+        self,
+        source_group: int,
+        target_group: int,
+        k: int,
+        *,
+        sources: Sequence[int] | np.ndarray | None = None,
+        targets: Sequence[int] | np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The k absent connections between two groups with the largest |gradient|, largest first.
+
+        Returns source and target unit numbers and the gradients, fewer than k where fewer have one; equal
+        gradients come in the order of (target, source). The groups need not be linked. sources, targets: only
+        connections between these units.
+        """
+        matrix = self._absent_gradient(source_group, target_group)
+        rows, columns = self._positions(targets, target_group), self._positions(sources, source_group)
+        if targets is not None:
+            matrix = matrix[torch.from_numpy(rows).to(matrix.device)]
+        if sources is not None:
+            matrix = matrix[:, torch.from_numpy(columns).to(matrix.device)]
+        row, column, gradient = largest(matrix, k)
+        offsets = self.topology.offsets
+        return columns[column] + offsets[source_group], rows[row] + offsets[target_group], gradient
+
+    def _absent_gradient(self, source_group: int, target_group: int) -> torch.Tensor:
+        pair = source_group, target_group
+        if pair not in self._absent:
+            matrix = self.outer(*pair).clone()
+            if pair in self.topology.links:
+                span = self.topology.links[pair]
+                row = torch.from_numpy(self.topology.target[span] - self.topology.offsets[target_group])
+                column = torch.from_numpy(self.topology.source[span] - self.topology.offsets[source_group])
+                matrix[row.to(matrix.device), column.to(matrix.device)] = 0.0
+            self._absent[pair] = matrix
+        return self._absent[pair]
+
+    def _positions(self, units: Sequence[int] | np.ndarray | None, group: int) -> np.ndarray:
+        if units is None:
+            return np.arange(self.topology.architecture[group])
+        positions = np.unique(np.asarray(units, dtype=np.int64)) - self.topology.offsets[group]
+        if np.any((positions < 0) | (positions >= self.topology.architecture[group])):
+            raise ValueError(f"units {list(units)} are not all of group {group}")
+        return positions
+
+
+def diagnose(
+    network: StructNet,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    dead_below: float = 0.01,
+    saturated_above: float = 3.0,
+) -> Diagnosis:
+    """Diagnoses a network on training images, (n, ...), with labels, (n,): 1,000 or more for steady results.
+
+    dead_below: a hidden unit is dead if it fires on a smaller share of the images. It fires where its
+    activation is above 0, or, if the activation is bounded, further than 0.01 from 0. saturated_above: a unit
+    is saturated if its mean activation lies more than so many robust standard deviations (1.4826 · MAD) above
+    the median of its group; where the activation is bounded, if it is within 5 % of the bound on most images.
+    Raises ValueError if there are no images, or not one label each.
+    """
+    if len(images) == 0 or len(images) != len(labels):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels, but one label each is needed")
+    values = network.values.detach()
+    activations = propagate(network, values, flatten(images, values.dtype))
+    loss, error = _cross_entropy(activations[-1], labels)
+    gradient, errors = backpropagate(network, values, activations, error)
+    activation = activation_named(network.activation)
+    firing = np.concatenate([firing_rate(group, activation) for group in activations])
+    mean = np.concatenate([group.mean(dim=1).double().cpu().numpy() for group in activations])
+    topology = network.topology
+    hidden = np.arange(topology.offsets[1], topology.offsets[-2])
+    saturated = [
+        np.flatnonzero(saturated_units(activations[group], activation, saturated_above))
+        + topology.offsets[group]
+        for group in range(1, topology.groups - 1)
+    ]
+    norms = {pair: float(gradient[span].norm()) for pair, span in topology.links.items()}
+    return Diagnosis(
+        topology=topology,
+        loss=loss,
+        activations=activations,
+        errors=errors,
+        gradient=gradient,
+        firing_rate=firing,
+        mean_activation=mean,
+        saturated=np.concatenate([np.empty(0, dtype=np.int64), *saturated]),
+        dead=hidden[firing[hidden] < dead_below],
+        gradient_norms=norms,
+        warnings=_warnings(norms),
+    )
+
+
+def largest(matrix: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and value of the k entries of largest |value|, largest first; entries of 0 are left out.
+
+    Equal ones come in the order of (row, column), also where they compete for the last place: torch.topk
+    alone would leave that to the machine.
+    """
+    magnitude = matrix.abs().reshape(-1)
+    k = min(k, int(torch.count_nonzero(magnitude)))
+    if k < 1:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0)
+    least = torch.topk(magnitude, k).values[-1]
+    cells = (magnitude >= least).nonzero()[:, 0]
+    cells = cells[torch.sort(magnitude[cells], descending=True, stable=True).indices[:k]]
+    value = matrix.reshape(-1)[cells].double().cpu().numpy()
+    place = cells.cpu().numpy()
+    return place // matrix.shape[1], place % matrix.shape[1], value
+
+
+def bottlenecks(diagnosis: Diagnosis, above: float = EXTREMA_SHARE) -> list[int]:
+    """The hidden groups of which more than this share of the units is saturated or dead, the worst first."""
+    topology = diagnosis.topology
+    extrema = topology.group_of(np.union1d(diagnosis.saturated, diagnosis.dead))
+    share = np.bincount(extrema, minlength=topology.groups) / topology.architecture
+    order = np.argsort(-share, kind="stable")
+    return order[share[order] > above].tolist()
+
+
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Mean loss in nats, and its derivative by the logits; logits: (classes, n)."""
+    log_probability = torch.log_softmax(logits, dim=0)
+    image = torch.arange(len(labels), device=logits.device)
+    loss = float(-log_probability[labels, image].mean())
+    error = log_probability.exp()
+    error[labels, image] -= 1
+    return loss, error / len(labels)
+
+
+def firing_rate(units: torch.Tensor, activation: Activation) -> np.ndarray:
+    """(units,) share of the images, of activations (units, n), on which each unit fires."""
+    fires = units > 0 if activation.ceiling is None else units.abs() > SILENT
+    return (torch.count_nonzero(fires, dim=1).double() / units.shape[1]).cpu().numpy()
+
+
+def _spread(units: torch.Tensor) -> np.ndarray:
+    spread = units.std(dim=1, correction=0)
+    is_real = spread > 1e-6 * units.abs().amax(dim=1)
+    return torch.where(is_real, spread, torch.zeros_like(spread)).double().cpu().numpy()
+
+
+def saturated_units(units: torch.Tensor, activation: Activation, above: float) -> np.ndarray:
+    """(units,) booleans of one hidden group with activations (units, n); above: as in `diagnose`."""
+    if activation.ceiling is not None:
+        return ((units.abs() > AT_BOUND * activation.ceiling).double().mean(dim=1) > 0.5).cpu().numpy()
+    mean = units.double().mean(dim=1).cpu().numpy()
+    distance = mean - np.median(mean)
+    spread = 1.4826 * float(np.median(np.abs(distance)))
+    # Where most units do the same, rounding is all the spread there is, and every other unit would stand out.
+    if spread <= 1e-6 * float(np.abs(mean).max()):
+        return np.zeros(len(mean), dtype=bool)
+    return distance > above * spread
+
+
+def _warnings(norms: dict[tuple[int, int], float]) -> list[str]:
+    typical = float(np.median(list(norms.values()))) if norms else 0.0
+    warnings = []
+    for (source, target), norm in norms.items():
+        if norm < SMALLEST_NORM:
+            warnings.append(f"link {source}→{target}: gradient norm {norm:.3g} is below {SMALLEST_NORM:g}")
+        elif norm > LARGEST_NORM * typical:
+            warnings.append(
+                f"link {source}→{target}: gradient norm {norm:.3g} is above {LARGEST_NORM:g} × the median, "
+                f"{typical:.3g}"
+            )
+    return warnings

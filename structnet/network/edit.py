@@ -1,0 +1,283 @@
+"""Edits: the one place where networks change shape.
+
+Every edit is a pure function that makes a new network and says where each of its parameters and units comes
+from, so that whatever goes with a parameter - Adam's moments, its age - can be carried over by index. Growth
+actions (structnet.actions) are combinations of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from structnet.network.activations import activation_named
+from structnet.network.network import StructNet
+from structnet.network.topology import Topology
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A new network and its ancestry.
+
+    origin: (parameters,) index of each parameter in the flat vector of the network before, -1 where it is new.
+    unit_origin: (units,) number of each unit in the network before, -1 where it is new. before: parameters of
+    the network before.
+    """
+
+    network: StructNet
+    origin: np.ndarray
+    unit_origin: np.ndarray
+    before: int
+
+    @property
+    def new(self) -> np.ndarray:
+        """Indices of the parameters that are new."""
+        return np.flatnonzero(self.origin < 0)
+
+    @property
+    def new_connections(self) -> np.ndarray:
+        """Indices of the connections that are new."""
+        return np.flatnonzero(self.origin[: self.network.connection_count] < 0)
+
+    @property
+    def new_units(self) -> np.ndarray:
+        """Numbers of the units that are new."""
+        return np.flatnonzero(self.unit_origin < 0)
+
+    @property
+    def freed(self) -> int:
+        """Parameters of the network before that are gone; one that has become several is not."""
+        survives = np.zeros(self.before, dtype=bool)
+        survives[self.origin[self.origin >= 0]] = True
+        return self.before - int(np.count_nonzero(survives))
+
+    @property
+    def added(self) -> int:
+        """Parameters that are new, less those that are gone."""
+        return len(self.origin) - self.before
+
+    def then(self, later: Edit) -> Edit:
+        """This edit followed by another of its network, as one."""
+        return Edit(
+            later.network,
+            _through(self.origin, later.origin),
+            _through(self.unit_origin, later.unit_origin),
+            self.before,
+        )
+
+    def number_now(self, unit: np.ndarray | int) -> np.ndarray:
+        """The numbers, after the edit, of units known by their number before; raises KeyError if one is gone."""
+        unit = np.atleast_1d(np.asarray(unit, dtype=np.int64))
+        known = np.flatnonzero(self.unit_origin >= 0)
+        place = np.full(
+            int(max(self.unit_origin.max(initial=0), unit.max(initial=0))) + 1, -1, dtype=np.int64
+        )
+        place[self.unit_origin[known]] = known
+        if np.any(place[unit] < 0):
+            raise KeyError(f"unit {int(unit[place[unit] < 0][0])} is gone")
+        return place[unit]
+
+
+def unchanged(network: StructNet) -> Edit:
+    """The edit that changes nothing: the network itself."""
+    units = int(network.topology.offsets[-1])
+    return Edit(network, np.arange(network.parameter_count), np.arange(units), network.parameter_count)
+
+
+def connect(
+    network: StructNet, source: np.ndarray, target: np.ndarray, values: np.ndarray | float = 0.0
+) -> Edit:
+    """Adds connections between units that exist; values: one number, or one per connection.
+
+    Raises ValueError if one exists already, is given twice or does not run to a later group.
+    """
+    topology = network.topology
+    fresh = np.broadcast_to(np.asarray(values, dtype=np.float64), (len(source),))
+    return _assemble(
+        network,
+        topology.architecture,
+        np.concatenate([topology.source, source]),
+        np.concatenate([topology.target, target]),
+        np.concatenate([np.arange(topology.connections), np.full(len(source), -1)]),
+        np.arange(int(topology.offsets[-1])),
+        connection_values=np.concatenate([_connection_values(network), fresh]),
+        biases=_biases(network),
+    )
+
+
+def disconnect(network: StructNet, connections: np.ndarray) -> Edit:
+    """Removes connections, given by their indices. Units stay, also those that lose their last connection."""
+    topology = network.topology
+    stay = np.ones(topology.connections, dtype=bool)
+    stay[connections] = False
+    return _assemble(
+        network,
+        topology.architecture,
+        topology.source[stay],
+        topology.target[stay],
+        np.flatnonzero(stay),
+        np.arange(int(topology.offsets[-1])),
+        connection_values=_connection_values(network)[stay],
+        biases=_biases(network),
+    )
+
+
+def redirect(network: StructNet, connections: np.ndarray, source: np.ndarray) -> Edit:
+    """Lets connections, given by their indices, start at other units; their values and ancestry stay theirs.
+
+    Raises ValueError if one comes to exist twice or does not run to a later group.
+    """
+    topology = network.topology
+    start = topology.source.copy()
+    start[connections] = source
+    return _assemble(
+        network,
+        topology.architecture,
+        start,
+        topology.target,
+        np.arange(topology.connections),
+        np.arange(int(topology.offsets[-1])),
+        connection_values=_connection_values(network),
+        biases=_biases(network),
+    )
+
+
+def add_units(network: StructNet, group: int, biases: np.ndarray) -> Edit:
+    """Appends units without connections to a hidden group; biases: (units,). They are the last of the group."""
+    if not 0 < group < network.topology.groups - 1:
+        raise ValueError(f"units can be added to hidden groups only, not to group {group}")
+    architecture = list(network.topology.architecture)
+    architecture[group] += len(biases)
+    return _insert_units(network, architecture, int(network.topology.offsets[group + 1]), biases)
+
+
+def add_group(network: StructNet, position: int, biases: np.ndarray) -> Edit:
+    """Inserts a hidden group of unconnected units before group `position`; biases: (units,)."""
+    if not 0 < position < network.topology.groups:
+        raise ValueError(f"a group can be inserted between input and output only, not at {position}")
+    architecture = list(network.topology.architecture)
+    architecture.insert(position, len(biases))
+    return _insert_units(network, architecture, int(network.topology.offsets[position]), biases)
+
+
+def remove_units(network: StructNet, units: np.ndarray) -> Edit:
+    """Removes hidden units with all their connections; a group that loses its last unit goes as well."""
+    topology = network.topology
+    units = np.asarray(units, dtype=np.int64)
+    first, last = topology.offsets[1], topology.offsets[-2]
+    if np.any((units < first) | (units >= last)):
+        raise ValueError("only hidden units can be removed")
+    stay = np.ones(int(topology.offsets[-1]), dtype=bool)
+    stay[units] = False
+    number = np.cumsum(stay) - 1
+    sizes = np.add.reduceat(stay.astype(np.int64), topology.offsets[:-1])
+    kept = stay[topology.source] & stay[topology.target]
+    return _assemble(
+        network,
+        [int(size) for size in sizes if size > 0],
+        number[topology.source[kept]],
+        number[topology.target[kept]],
+        np.flatnonzero(kept),
+        np.flatnonzero(stay),
+        connection_values=_connection_values(network)[kept],
+        biases=_biases(network)[stay[first:]],
+    )
+
+
+def fold(network: StructNet) -> Edit:
+    """Removes units without a way out and folds those without a way in into the biases they feed.
+
+    A unit without a connection in is constant, activation(bias), so its targets take over that constant and
+    the output does not change. Repeats until every hidden unit has a connection in and one out.
+    """
+    edit = unchanged(network)
+    while True:
+        now = edit.network
+        topology = now.topology
+        hidden = slice(int(topology.offsets[1]), int(topology.offsets[-2]))
+        no_way_out = np.flatnonzero(topology.fan_out()[hidden] == 0) + hidden.start
+        no_way_in = np.flatnonzero(topology.fan_in()[hidden] == 0) + hidden.start
+        if not len(no_way_out) and not len(no_way_in):
+            return edit
+        edit = edit.then(
+            remove_units(_with_constants_folded(now, no_way_in), np.union1d(no_way_out, no_way_in))
+        )
+
+
+def _with_constants_folded(network: StructNet, constant: np.ndarray) -> StructNet:
+    topology = network.topology
+    first = int(topology.offsets[1])
+    biases, values = _biases(network).copy(), _connection_values(network)
+    leaving = np.flatnonzero(np.isin(topology.source, constant))
+    if not len(leaving):
+        return network
+    bias = torch.from_numpy(biases[topology.source[leaving] - first])
+    amount = values[leaving] * activation_named(network.activation).apply(bias).numpy()
+    np.add.at(biases, topology.target[leaving] - first, amount)
+    values = values.copy()
+    values[leaving] = 0.0
+    joined = np.concatenate([values, biases])
+    return _like(network, topology, joined)
+
+
+def _insert_units(network: StructNet, architecture: Sequence[int], at: int, biases: np.ndarray) -> Edit:
+    topology = network.topology
+    count = len(biases)
+    first = int(topology.offsets[1])
+    unit_origin = np.insert(np.arange(int(topology.offsets[-1])), at, np.full(count, -1))
+    return _assemble(
+        network,
+        architecture,
+        topology.source + count * (topology.source >= at),
+        topology.target + count * (topology.target >= at),
+        np.arange(topology.connections),
+        unit_origin,
+        connection_values=_connection_values(network),
+        biases=np.insert(_biases(network), at - first, biases),
+    )
+
+
+def _assemble(
+    network: StructNet,
+    architecture: Sequence[int],
+    source: np.ndarray,
+    target: np.ndarray,
+    connection_origin: np.ndarray,
+    unit_origin: np.ndarray,
+    *,
+    connection_values: np.ndarray,
+    biases: np.ndarray,
+) -> Edit:
+    """The edited network from unsorted connections, with the origin of every parameter."""
+    topology, order = Topology.sorted(architecture, source, target)
+    before = network.topology
+    with_bias = unit_origin[int(topology.offsets[1]) :]
+    bias_origin = np.where(with_bias < 0, -1, with_bias - int(before.offsets[1]) + before.connections)
+    origin = np.concatenate([connection_origin[order], bias_origin])
+    joined = np.concatenate([connection_values[order], biases])
+    return Edit(_like(network, topology, joined), origin, unit_origin, before.parameters)
+
+
+def _like(network: StructNet, topology: Topology, values: np.ndarray) -> StructNet:
+    flat = torch.from_numpy(values).to(network.values.device, network.values.dtype)
+    return StructNet.from_parts(topology, flat, activation=network.activation, kernel=network.kernel)
+
+
+def _connection_values(network: StructNet) -> np.ndarray:
+    return _flat(network)[: network.connection_count]
+
+
+def _biases(network: StructNet) -> np.ndarray:
+    return _flat(network)[network.connection_count :]
+
+
+def _flat(network: StructNet) -> np.ndarray:
+    """(parameters,) float64: exact for float32 and float64 networks alike."""
+    return network.values.detach().cpu().double().numpy()
+
+
+def _through(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.where(second < 0, -1, first[second])

@@ -1,0 +1,214 @@
+"""The final phase of a network's growth: overshoot, move, sell, anneal.
+
+While the learning rate falls, the network first buys the connections it has the credits for, at random; then
+those of least worth are sold on a cubic schedule (Zhu & Gupta 2017) until it is within its limit, and a share
+of the others is moved to where the gradient is largest (Evci et al. 2020, RigL), less and less of them. Worth
+is w²·√v, with v Adam's second moment: a free diagonal of the Fisher information. A unit that has lost its
+last way in or out may get a new one by a later move; when the moves end, those that did not are folded away.
+
+The fewer connections a unit has, the larger the steps that it can take (Dey et al. 2024, SμPar: a rate in inverse
+proportion to density for Adam). The learning rate is that of the peak and rises with the root of what has been sold.
+MNIST, validation, 5 rng_seeds: the tournament of 4,000 parameters reaches 98.32 ± 0.06 % with it and 98.18 ± 0.15 %
+without; 0.006 at a dense start of 266,610 becomes too much, and 0.003 is as good as 0.006 without the rise.
+
+Connections that are bought only to be sold are exploration. MNIST, 20 epochs, validation, 5 rng_seeds: 4,000
+parameters shrunk from 16,000 reach 97.99 %, from as many placed by gradient 97.88 %, and 97.55 % where a seed of
+4,000 is only moved for as many steps - which costs fewer parameter-steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from structnet.data.datasets import Split
+from structnet.errors import UserError
+from structnet.measure.diagnosis import diagnose
+from structnet.network.edit import connect, disconnect, fold, unchanged
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.network.topology import random_absent_everywhere
+from structnet.seeds import stream
+from structnet.training.loop import Recipe, batch_indices, train_steps
+
+FEWEST_CHANGES = 20
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """When and how far a network shrinks: `start` and `stop` are steps of its line, sizes are parameters.
+
+    size: at the start. peak: what it grows to by `bought_until`, a share of the phase. limit: what it has
+    shrunk to by `sold_until`; a limit above size and peak changes nothing. move_share: share of connections
+    moved in `interval` steps at the beginning, falling along a cosine to 0 at sold_until. interval: most steps
+    between two changes. images: training images that the gradient of absent connections is taken from. bought:
+    where connections are bought on the way to the peak, at `random` places or by `gradient`.
+    """
+
+    start: int
+    stop: int
+    size: int
+    peak: int
+    limit: int
+    bought_until: float = 0.15
+    sold_until: float = 0.7
+    move_share: float = 0.3
+    interval: int = 50
+    images: int = 1024
+    bought: str = "random"
+
+    @property
+    def every(self) -> int:
+        """Steps between two changes: `interval`, or fewer where the phase has no room for 20 of them."""
+        return min(self.interval, max(1, (self.stop - self.start) // FEWEST_CHANGES))
+
+    def target(self, step: int) -> int:
+        """Parameters the network should have at this step: the limit, at the last change at the latest."""
+        progress, top = self._progress(step), max(self.size, self.peak)
+        least = min(self.limit, top)
+        if step + self.every >= self.stop:
+            return least
+        if self.buys(step):
+            return self.size + round((self.peak - self.size) * progress / self.bought_until)
+        begin = self.bought_until if self.peak > self.size else 0.0
+        done = min(1.0, (progress - begin) / (self.sold_until - begin))
+        return least + round((top - least) * (1 - done) ** 3)
+
+    def moves(self, step: int) -> float:
+        """Share of connections to move at this step: none while connections are bought."""
+        if self.buys(step):
+            return 0.0
+        done = min(1.0, self._progress(step) / self.sold_until)
+        return self.move_share * self.every / self.interval * 0.5 * (1 + math.cos(math.pi * done))
+
+    def buys(self, step: int) -> bool:
+        """Whether connections are still bought on the way to the peak."""
+        return self.peak > self.size and self.may_buy(step)
+
+    def may_buy(self, step: int) -> bool:
+        """Whether the time for buying has not passed yet."""
+        return self._progress(step) < self.bought_until
+
+    def pace(self, step: int) -> float:
+        """Factor of the learning rate at this step: 1 at the peak, and more the fewer parameters are left."""
+        changed = step - (step - self.start) % self.every
+        if self.buys(changed):
+            return 1.0
+        return math.sqrt(max(self.size, self.peak) / max(1, self.target(changed)))
+
+    def folds(self, step: int) -> bool:
+        """Whether units without a way in or out have no move to wait for any more."""
+        return self._progress(step) >= self.sold_until or step + self.every >= self.stop
+
+    def _progress(self, step: int) -> float:
+        return min(1.0, max(0.0, (step - self.start) / max(1, self.stop - self.start)))
+
+
+def shrink_steps(
+    state: TrainState,
+    split: Split,
+    recipe: Recipe,
+    steps: int,
+    learning_rate: Callable[[int], float],
+    shrinking: Shrinking,
+) -> tuple[TrainState, torch.Tensor]:
+    """Trains for so many steps, moving and selling on the way; returns the new state and the losses.
+
+    The given state is used up: go on with the one returned. Changes fall on fixed steps of the line, so
+    cutting a phase into several calls changes nothing. learning_rate: by the step of the line, at the peak (see
+    Shrinking.pace). Raises UserError for a limit that no network with these
+    outputs can meet, Diverged if training does.
+    """
+    smallest = state.network.architecture[-1] + 1
+    if shrinking.limit < smallest:
+        raise UserError(
+            f"the limit is {shrinking.limit} parameters, but must be at least {smallest}: every output has a "
+            "bias, and one connection is left"
+        )
+
+    def paced(step: int) -> float:
+        return shrinking.pace(step) * learning_rate(step)
+
+    losses = []
+    end = state.step + steps
+    while state.step < end:
+        since = (state.step - shrinking.start) % shrinking.every
+        if since == 0:
+            state = _change(state, split, recipe, shrinking)
+        here = min(end - state.step, shrinking.every - since)
+        losses.append(train_steps(state, split, recipe, here, paced))
+    return state, torch.cat(losses) if losses else state.network.values.new_empty(0)
+
+
+def worth(state: TrainState) -> np.ndarray:
+    """(connections,) w²·√v of each connection: about what the loss would rise by without it, up to scale.
+
+    Before the first step there is no v, and it is w².
+    """
+    connections = state.network.connection_count
+    values = state.network.values.detach()[:connections]
+    worth = values.square()
+    if state.optimizer.step:
+        worth *= state.optimizer.second[:connections].sqrt()
+    return worth.cpu().numpy()
+
+
+def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinking) -> TrainState:
+    network, target = state.network, shrinking.target(state.step)
+    # Before the first step it is too early to say what is worth least, unless it has to be sold.
+    moved = round(shrinking.moves(state.step) * network.connection_count) if state.optimizer.step else 0
+    wanted = moved + max(0, target - network.parameter_count)
+    edit = unchanged(network)
+    if wanted and shrinking.buys(state.step) and shrinking.bought == "random":
+        rng = stream(recipe.rng_seed, "explore", state.step)
+        edit = connect(network, *random_absent_everywhere(network.topology, wanted, rng))
+    elif wanted:
+        # Beside what is moved, this buys back what folding has freed.
+        edit = connect(network, *_wanted(state, split, recipe, shrinking, wanted))
+    # Fewer may have been found than were wanted, so what is sold follows from what is there now.
+    sold = max(0, edit.network.parameter_count - target)
+    if sold:
+        # Least worth among what was there before: new connections have had no time to be worth anything.
+        weakest = np.argsort(worth(state), kind="stable")[:sold]
+        edit = edit.then(disconnect(edit.network, np.flatnonzero(np.isin(edit.origin, weakest))))
+    state = _within(state.edited(edit), target)
+    # Not before the moves have ended, as a unit may get a new way in or out - unless there are more biases
+    # than connections: then idle units would crowd out the last connections of the others.
+    if shrinking.folds(state.step) or state.network.connection_count < state.network.topology.biases:
+        state = state.edited(fold(state.network))
+    return state
+
+
+def _wanted(
+    state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinking, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Absent connections of the largest gradient, over all links together, at most so many of them.
+
+    The gradient is that of a set of training images fixed by rng_seed and step.
+    """
+    images = min(shrinking.images, len(split))
+    where = torch.from_numpy(batch_indices(len(split), images, recipe.rng_seed, state.step))
+    where = where.to(split.labels.device)
+    diagnosis = diagnose(state.network, split.images[where], split.labels[where])
+    found = [diagnosis.absent(*pair, count) for pair in _pairs(state.network)]
+    source, target, gradient = (np.concatenate(part) for part in zip(*found))
+    best = np.argsort(-np.abs(gradient), kind="stable")[:count]
+    return source[best], target[best]
+
+
+def _pairs(network: StructNet) -> list[tuple[int, int]]:
+    """The links, or input to output where the last connection is gone."""
+    return list(network.topology.links) or [(0, network.topology.groups - 1)]
+
+
+def _within(state: TrainState, limit: int) -> TrainState:
+    """Folds, then sells, what is above the limit although all that there was before has been sold."""
+    while state.network.parameter_count > limit:
+        state = state.edited(fold(state.network))
+        excess = max(0, state.network.parameter_count - limit)
+        state = state.edited(disconnect(state.network, np.argsort(worth(state), kind="stable")[:excess]))
+    return state

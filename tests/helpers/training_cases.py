@@ -1,0 +1,54 @@
+"""Data and networks that the tests of training share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from structnet import StructNet
+from structnet.data.datasets import Dataset, Split
+from structnet.network.topology import Topology
+
+
+class Untouchable:
+    """A split that must not be read."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the test split was read: {name}")
+
+    def __len__(self) -> int:
+        raise AssertionError("the test split was read: its length")
+
+
+def image_split(images: int = 60, rng_seed: int = 0, dtype: torch.dtype = torch.float32) -> Split:
+    """4×4 images of 3 classes that a few pixels tell apart, with noise."""
+    random = torch.Generator().manual_seed(rng_seed)
+    labels = torch.randint(0, 3, (images,), generator=random)
+    pixels = torch.rand(images, 1, 4, 4, generator=random, dtype=dtype)
+    pixels[torch.arange(images), 0, labels, labels] += 0.7
+    return Split(pixels, labels)
+
+
+def small_data(images: int = 60, rng_seed: int = 0, *, random_labels: bool = False) -> Dataset:
+    """With labels at random there is nothing to learn but the training images by heart."""
+    train, validation = image_split(images, rng_seed), image_split(50, rng_seed + 1)
+    if random_labels:
+        train = Split(train.images, train.labels.roll(1))
+    return Dataset("small", train, validation, Untouchable(), 3, ("a", "b", "c"), {})  # type: ignore[arg-type]
+
+
+def skip_network(rng_seed: int = 0, dtype: torch.dtype = torch.float64) -> StructNet:
+    """16-5-4-3 with two thirds of all connections, skips of every length included."""
+    rng = np.random.default_rng(rng_seed)
+    group = np.repeat(np.arange(4), [16, 5, 4, 3])
+    source, target = np.nonzero(group[:, None] < group[None, :])
+    some = rng.permutation(len(source))[: len(source) * 2 // 3]
+    topology, _ = Topology.sorted([16, 5, 4, 3], source[some], target[some])
+    values = torch.from_numpy(rng.standard_normal(topology.parameters) / 2).to(dtype)
+    return StructNet.from_parts(topology, values)
+
+
+def flat(network: StructNet) -> torch.Tensor:
+    return network.values.detach()

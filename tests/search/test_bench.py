@@ -1,0 +1,170 @@
+"""The benchmarks run to their end and leave their rows; how fast anything is, they never assert."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from time import sleep
+
+import pytest
+import torch
+
+from search.commands.bench import command as benchmark
+from search.commands.bench import kernels as bench_kernels
+from search.commands.bench import links as bench_links
+from search.commands.bench import tournament as bench_tournament
+from structnet import StructNet
+from structnet.errors import UserError
+from structnet.storage.tables import read_table
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns of a moment, small networks, short heats."""
+    monkeypatch.setattr(benchmark, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(bench_links, "NETWORKS", ([20, 12, 4], [20, 12, 8, 4]))
+    monkeypatch.setattr(bench_links, "DENSITY", 0.3)
+    monkeypatch.setattr(bench_kernels, "SIZES", ((20, 10), (30, 40)))
+    for name, value in {
+        "FORKS": 4,
+        "STEPS": 4,
+        "HEATS": 1,
+        "ROUNDS": 1,
+        "ROUND_TRIPS": 1,
+        "GROWTH_ROUNDS": 1,
+    }.items():
+        monkeypatch.setattr(bench_tournament, name, value)
+
+
+def rows_of(results: Path, experiment: str) -> list[dict]:
+    return read_table(str(results), "benchmarks", experiment).to_pylist()
+
+
+def test_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench_links.run(repeats=1, results=str(tmp_path))
+    rows = rows_of(tmp_path, "bench-links")
+    assert {row["case"].split()[0] for row in rows} == {"20-12-4", "20-12-8-4"}
+    for row in rows:
+        assert row["benchmark"] == "links" and row["repeats"] == 1
+        assert row["ratio"] == pytest.approx(row["theirs_seconds"] / row["ours_seconds"])
+        assert json.loads(row["machine"])["torch"] == torch.__version__
+    printed = capsys.readouterr().out
+    assert "20-12-8-4" in printed and "2 rows in" in printed
+
+
+def test_a_second_run_replaces_the_rows_of_the_first(tmp_path: Path) -> None:
+    for _ in range(2):
+        bench_links.run(repeats=1, results=str(tmp_path))
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+
+
+@pytest.mark.parametrize("adam", list(bench_links.ADAMS))
+def test_both_sides_of_a_step_train_the_same_network(adam: str) -> None:
+    network = StructNet([20, 12, 8, 4], 0.3)
+    batches = bench_links._batches(network, CPU)
+    before = network.values.detach().clone()
+    ours, theirs = bench_links.SparseStep(network), bench_links.MaskedStep(network, adam)
+    for batch in batches:
+        assert float(ours(batch)) == pytest.approx(float(theirs(batch)), rel=1e-4)
+    for (_, link), weight in zip(network.links.items(), theirs.weights):
+        mine = link.dense(ours.state.network.values.detach()[link.span])
+        torch.testing.assert_close(weight.detach(), mine, atol=2e-4, rtol=1e-3)
+    assert torch.equal(network.values.detach(), before), "the network is the start of both, and stays"
+
+
+def test_bytes_are_proportional_to_the_connections() -> None:
+    small, large = (StructNet([400, 300, 10], density) for density in (0.05, 0.2))
+    held = []
+    for network in (small, large):
+        step = bench_links.SparseStep(network)
+        step(bench_links._batches(network, CPU)[0])
+        held.append(step.bytes() / network.connection_count)
+    assert 16 + 8 < held[1] < held[0] < 64
+    masked = bench_links.MaskedStep(small, "plain")
+    assert masked.bytes() == 5 * 4 * (400 * 300 + 300 * 10) + 4 * 4 * 310
+
+
+def test_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench_links.run(repeats=1, results=str(tmp_path), rule=True)
+    assert len(rows_of(tmp_path, "bench-kernels")) == 2 * len(bench_kernels.DENSITIES)
+    printed = capsys.readouterr().out
+    assert "20-10" in printed and "crossover" in printed
+
+
+def test_the_crossover_lies_where_the_ratio_falls_below_one() -> None:
+    high, low = [2.0] * len(bench_kernels.DENSITIES), [0.5] * len(bench_kernels.DENSITIES)
+    assert bench_kernels._crossover(high) == "above 0.8"
+    assert bench_kernels._crossover(low) == "below 0.01"
+    assert bench_kernels._crossover([2.0, 2.0, 2.0, 1.5, 0.5, 0.5, 0.5, 0.5]) == "0.15"
+
+
+def test_pairs_are_compared_one_by_one() -> None:
+    pairs = benchmark.Pairs([1.0, 2.0, 4.0], [3.0, 2.0, 8.0])
+    assert pairs.ratios == [1.0, 2.0, 3.0]
+    assert pairs.ratio == 2.0
+
+
+def test_timing_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "TURN_SECONDS", 0.02)
+    calls: list[str] = []
+
+    def slow() -> None:
+        sleep(0.01)
+        calls.append("slow")
+
+    pairs = benchmark.time_pairs(lambda: calls.append("fast"), slow, 2, CPU)
+    assert len(pairs.ours) == len(pairs.theirs) == 2
+    turns = [name for name, before in zip(calls, [""] + calls) if name != before]
+    assert turns == ["fast", "slow"] * 3
+
+
+def test_mistakes_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="repeats is 0"):
+        bench_links.run(repeats=0)
+    with pytest.raises(UserError, match="device is 'tpu'"):
+        bench_links.run(device="tpu")
+    with pytest.raises(UserError, match="--data-dir"):
+        bench_tournament.run(data_dir=str(tmp_path))
+    with pytest.raises(UserError, match="workers is 0"):
+        bench_tournament.run(workers=0, dataset="digits")
+    with pytest.raises(UserError, match="case is 'heat'"):
+        bench_tournament.run(case="heat", dataset="digits")
+    with pytest.raises(UserError, match="repeats is 0"):
+        bench_tournament.run(case="heats", repeats=0, dataset="digits")
+
+
+def test_the_time_between_heats_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 30.0, 40.0, 45.0, 50.0])
+    monkeypatch.setattr(bench_tournament, "perf_counter", lambda: next(clock))
+    timeline = bench_tournament.Timeline()
+    timeline.round_done({"round": 0})
+    timeline.round_started(1)
+    for heat, forks in ((1, 3), (2, 2)):
+        timeline.heat_started(heat, 2, forks)
+        for _ in range(forks):
+            timeline.fork_done()
+    timeline.round_done({"round": 1})
+    timeline.round_done({"round": 2})
+    assert timeline.walls == [50.0]
+    assert timeline.heats == [25.0]
+
+
+def test_tournament(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
+    bench_tournament.run(case="overhead", workers=2, dataset="digits", results=str(tmp_path))
+    rows = rows_of(tmp_path, "bench-tournament-overhead")
+    assert [row["benchmark"] for row in rows] == ["tournament"] * 4
+    share = next(row for row in rows if row["case"].startswith("round"))
+    assert 0 < share["ratio"] < 1
+    assert "100,000 parameters there and back" in capsys.readouterr().out
+
+
+def test_heats(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
+    bench_tournament.run(case="heats", workers=2, dataset="digits", repeats=1, results=str(tmp_path))
+    rows = rows_of(tmp_path, "bench-tournament-heats")
+    assert [row["case"].rpartition(": ")[2] for row in rows] == ["rounds", "their heats"]
+    for row in rows:
+        assert row["ratio"] == pytest.approx(row["theirs_seconds"] / row["ours_seconds"])
+    assert rows[1]["ours_seconds"] < rows[0]["ours_seconds"]
+    assert "are the same, to the bit" in capsys.readouterr().out

@@ -1,0 +1,232 @@
+"""`structnet evolve`: the rows of every network, what they say together, and where it goes on."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.grid_cases import shared_for, timeless
+
+from search.cli import main
+from search.commands.evolve import command, results, work
+from search.commands.evolve.work import EvolveWork, rivals_of, trials_of
+from structnet.data.datasets import Dataset, load_dataset
+from structnet.experiments.baselines import METHODS
+from structnet.experiments.error_curve import gap_between
+from structnet.network.topology import parameters_dense
+from structnet.storage.tables import read_table
+
+torch.set_num_threads(1)
+
+SMALL: dict[str, Any] = {
+    "architecture": "input-12-classes",
+    "parameters": "150,400",
+    "rng_seeds": 2,
+    "epochs": 3,
+    "batch_size": 64,
+    "learning_rate": 0.02,
+}
+LINE = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+STEPS = 3 * (1078 // 64)
+OPTIONS = {
+    **{name: SMALL[name] for name in ("epochs", "batch_size", "learning_rate")},
+    "architecture": "64-12-10",
+    "l1": 5e-5,
+    "zeta": 0.3,
+    "interval": None,
+    "allocation": "proportional",
+}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def run(folder: Path, **given: Any) -> str:
+    """Runs the command in this process, on the Ray of the session, in trials of six networks; what it printed."""
+    said = StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        patch.setattr(work, "LEAST_STEPS", 6 * STEPS)
+        command.run({**SMALL, "results": str(folder), "name": "first", **given})
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Path, str]:
+    """A finished experiment, and what it printed."""
+    folder = tmp_path_factory.mktemp("evolved")
+    return folder, run(folder)
+
+
+def test_every_network_has_a_row(evolved: tuple[Path, str]) -> None:
+    rows = {row["network"]: row for row in timeless(evolved[0], "networks", "first")}
+    keys = [
+        (name, size, seed)
+        for name in ("rigl", "set", "pruning", "static", "dense")
+        for size in (150, 400)
+        for seed in (0, 1)
+    ]
+    assert sorted(rows) == sorted(f"{name}_p{size}_s{seed}" for name, size, seed in keys)
+    assert {row["trial"] for row in rows.values()} == {f"rivals-{number:04d}" for number in range(4)}
+    for name, size, seed in keys:
+        row = rows[f"{name}_p{size}_s{seed}"]
+        assert (row["method"], row["max_parameters"], row["rng_seed"]) == (name, size, seed)
+        assert (row["status"], row["epochs"], row["steps"]) == ("finished", 3, STEPS)
+        assert row["density"] == (size - 22) / 888
+        assert row["snapshot"] is None
+        assert 0 < row["test_accuracy"] <= 1
+        if name == "pruning":
+            assert size - 12 < row["parameters"] <= size
+            assert STEPS * size < row["parameter_steps"] < STEPS * parameters_dense([64, 12, 10])
+        else:
+            assert row["parameters"] == {("dense", 150): 160, ("dense", 400): 385}.get((name, size), size)
+            assert row["parameter_steps"] == STEPS * row["parameters"]
+
+
+def test_every_epoch_has_a_row(evolved: tuple[Path, str]) -> None:
+    networks = {row["network"]: row for row in timeless(evolved[0], "networks", "first")}
+    epochs = timeless(evolved[0], "epochs", "first")
+    assert len(epochs) == 3 * len(networks)
+    for row in epochs:
+        network = networks[row["network"]]
+        assert row["trial"] == network["trial"]
+        if row["epoch"] == 3:
+            same = ("parameters", "accuracy", "loss", "train_loss")
+            assert [row[name] for name in same] == [network[name] for name in same]
+
+
+def test_the_table_has_mean_and_spread_on_test(evolved: tuple[Path, str]) -> None:
+    rows = timeless(evolved[0], "networks", "first")
+    for name in METHODS:
+        mine = [row for row in rows if (row["method"], row["max_parameters"]) == (name, 400)]
+        accuracy = [row["test_accuracy"] for row in mine]
+        cell = f"{np.mean(accuracy):.4f} ± {np.std(accuracy, ddof=1):.4f}"
+        (line,) = [line for line in evolved[1].splitlines() if cell in line and name in line.split()]
+        connections = np.mean([row["parameters"] - sum(row["architecture"][1:]) for row in mine])
+        assert f"({connections:,.0f})" in line
+        assert f"{np.mean([row['parameter_steps'] for row in mine]) / 1e6:,.2f}" in line
+
+
+def test_every_method_is_compared_with_the_first(evolved: tuple[Path, str]) -> None:
+    rows = timeless(evolved[0], "networks", "first")
+    for name in ("set", "pruning", "static", "dense"):
+        gap = gap_between(results.curves_of(rows, name), results.curves_of(rows, "rigl"))
+        assert gap is not None
+        (line,) = [line for line in evolved[1].splitlines() if line.startswith(f"{name} has ")]
+        assert f"{100 * gap.area.mean:+.2f} (95 % interval {100 * gap.area.low:+.2f} to" in line
+        assert f"{100 * gap.height.mean:+.2f}" in line
+
+
+def test_the_experiment_counts_everything(evolved: tuple[Path, str]) -> None:
+    rows = timeless(evolved[0], "networks", "first")
+    (experiment,) = read_table(str(evolved[0]), "experiments", "first").to_pylist()
+    assert (experiment["status"], experiment["command"]) == ("finished", "evolve")
+    assert experiment["steps_all"] == 20 * STEPS
+    assert experiment["parameter_steps_all"] == sum(row["parameter_steps"] for row in rows)
+
+
+def test_a_finished_experiment_is_not_run_again(evolved: tuple[Path, str]) -> None:
+    assert "first is finished already" in run(evolved[0], resume=True)
+
+
+def test_one_size_has_no_curve(tmp_path: Path, ray_session: None) -> None:
+    """And what diverges is a failed row that is left out of everything."""
+    said = run(tmp_path, methods="static,dense", parameters="150", rng_seeds=1, learning_rate=1e38, epochs=1)
+    rows = timeless(tmp_path, "networks", "first")
+    assert [row["status"] for row in rows] == ["failed", "failed"]
+    assert all("diverged" in row["error"] and row["test_accuracy"] is None for row in rows)
+    assert "training diverged for 2 of 2 networks" in said
+    assert "no two sizes that both reach" in said
+
+
+def train(
+    config: dict[str, Any], data: Dataset, folder: Path, *, stop_after: tuple[int, ...], **changed: Any
+) -> list[Any]:
+    """Trains one trial, an epoch a stretch; after these stretches it is saved and another object goes on. Reports."""
+    shared = shared_for(data, folder, "test", **{**OPTIONS, **changed})
+    trial, reports = EvolveWork(config, shared), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "STRETCH_SECONDS", 0.0)
+        while not (reports and reports[-1]["done"]):
+            reports.append(trial.step())
+            if len(reports) in stop_after:
+                place = folder / f"stretch-{len(reports)}"
+                place.mkdir(parents=True)
+                trial.save(place)
+                trial = EvolveWork(config, shared)
+                trial.load(place)
+    return reports
+
+
+def test_a_trial_goes_on_where_it_was_saved(tmp_path: Path, digits: Dataset) -> None:
+    (config,) = trials_of(rivals_of(["rigl", "pruning"], [150], [3], limit=2), STEPS)
+    whole = train(config, digits, tmp_path / "whole", stop_after=())
+    cut = train(config, digits, tmp_path / "cut", stop_after=(1, 2, 3, 5))
+    assert whole == cut
+    assert len(whole) == 6
+    for table in ("networks", "epochs"):
+        rows = timeless(tmp_path / "whole", table)
+        assert rows == timeless(tmp_path / "cut", table)
+        assert rows
+
+
+def test_the_networks_of_one_rng_seed_see_the_same_batches(tmp_path: Path, digits: Dataset) -> None:
+    """Whoever else is in the trial, and wherever it stands in the grid."""
+    (together,) = trials_of(rivals_of(["static", "dense"], [150], [3, 4], limit=4), STEPS)
+    train(together, digits, tmp_path / "together", stop_after=())
+    for rival in together["rivals"]:
+        train({**together, "rivals": [rival]}, digits, tmp_path / "alone", stop_after=())
+        (row,) = timeless(tmp_path / "alone", "networks")
+        assert row in timeless(tmp_path / "together", "networks")
+
+
+def test_trials_are_long_enough_and_complete() -> None:
+    rivals = rivals_of(["set", "rigl"], [100, 200], range(5), limit=20)
+    trials = trials_of(rivals, 1000)
+    assert [len(trial["rivals"]) for trial in trials] == [4] * 5
+    assert [len(trial["rivals"]) for trial in trials_of(rivals, 1500)] == [3] * 6 + [2]
+    assert [len(trial["rivals"]) for trial in trials_of(rivals, 10**6)] == [1] * 20
+    assert len({rival["method"] for trial in trials for rival in trial["rivals"]}) == 2
+
+
+BAD = [
+    (["--methods", "set,rogl"], "method is 'rogl', but must be one of rigl, set"),
+    (["--methods", ","], "there are no methods"),
+    (["--methods", "set,set"], "methods are set,set, but each must be there once"),
+    (["--parameters", "22"], "parameters is 22, but must be 23 to 910"),
+    (["--parameters", "150.5"], "parameters is 150.5, but must be a whole number"),
+    (["--parameters", "many"], "parameters is 'many'"),
+    (["--architecture", "input-classes"], "architecture is input-classes, but must have hidden units"),
+    (["--architecture", "input-12-9"], "begin with 64 and end with 10"),
+    (["--zeta", "0"], "zeta is 0, but must be in (0, 1)"),
+    (["--interval", "0"], "interval is 0, but must be at least 1"),
+    (["--allocation", "both"], "allocation is 'both'"),
+    (["--l1", "-1"], "l1 is -1"),
+    (["--limit", "19"], "there are 20 networks (5 methods × 2 sizes × 2 rng_seeds), but limit is 19"),
+    (["--name", "first"], "already exists"),
+    (["--name", "first", "--resume", "--zeta", "0.2"], "zeta was 0.3, is 0.2"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_bad_input_gets_one_line_and_exit_code_2(
+    evolved: tuple[Path, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    line = ["structnet", "evolve", *LINE, "--results", str(evolved[0]), *arguments]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit) as end:
+        main()
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert len(error.strip().splitlines()) == 1 and message in error, error

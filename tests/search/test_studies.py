@@ -1,0 +1,401 @@
+"""Studies: every one in the registry measures, judges and draws; and what the command does around them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+from search.commands.study import command
+from search.commands.study.comparison import arm_table, compare, values_of
+from search.commands.study.registry import STUDIES
+from search.commands.study.studies import economy
+from search.commands.study.studies.policies import at_equal_cost
+from search.commands.study.study import HOLDS, Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.work import StudyWork, measured_rows, rows_of
+from search.tune.trials import Shared
+from structnet.data.datasets import Dataset, load_dataset
+from structnet.errors import UserError
+from structnet.storage.tables import read_table
+from tournament.workers.contender import pack
+
+QUICK = Scale((0, 1), quick=True)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+# The contract
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_tasks_have_names_of_their_own_and_controls(study: Study, digits: Dataset) -> None:
+    tasks = study.tasks(digits, QUICK)
+    assert len({task.name for task in tasks}) == len(tasks)
+    assert {task.rng_seed for task in tasks} == {0, 1}
+    arms = {seed: {task.arm for task in tasks if task.rng_seed == seed} for seed in (0, 1)}
+    assert arms[0] == arms[1]
+    full = study.tasks(digits, Scale(tuple(range(5))))
+    assert {task.rng_seed for task in full} == set(range(5))
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_a_study_is_registered_under_its_name_and_says_what_it_is_about(study: Study) -> None:
+    assert STUDIES[study.name] is study
+    assert study.question.endswith("?")
+    assert study.claim
+
+
+# Arms
+
+
+def rows_for(values: dict[str, list[float]], quantity: str = "accuracy") -> list[Row]:
+    return [
+        Row(arm, seed, quantity, 0, value)
+        for arm, found in values.items()
+        for seed, value in enumerate(found)
+    ]
+
+
+def test_arms_are_paired_by_rng_seed() -> None:
+    rows = [*rows_for({"base": [0.1, 0.3], "other": [0.2, 0.6]}), Row("other", 7, "accuracy", 0, 9.0)]
+    other = compare(rows, "accuracy", "base")["other"]
+    assert other.lead is not None and other.lead.mean == pytest.approx(0.2)
+    # Differences 0.1 and 0.3: standard error 0.1; t with one degree of freedom is 12.706.
+    assert other.lead.low == pytest.approx(0.2 - 1.2706, abs=1e-4)
+    assert compare(rows, "accuracy", "base")["base"].lead is None
+    # A rng_seed that only the base has is left out as well.
+    more = compare([*rows, Row("base", 9, "accuracy", 0, 5.0)], "accuracy", "base")["other"]
+    assert more.lead == other.lead
+    with pytest.raises(ValueError, match="no accuracy of nothing"):
+        compare(rows, "accuracy", "nothing")
+
+
+def test_a_table_of_arms_has_every_quantity_and_the_lead_of_the_first() -> None:
+    rows = rows_for({"a": [0.5, 0.7], "b": [0.6, 0.8]}) + rows_for({"a": [10, 20], "b": [30, 30]}, "size")
+    header, a, b = arm_table(rows, (("accuracy", "accuracy, %", 100, 1), ("size", "size", 1, 0)), "a")
+    assert header == ("arm", "accuracy, %", "size", "accuracy, %: lead over a (95 % interval)")
+    assert a == ("a", "60.0 ± 14.1", "15 ± 7", "")
+    assert b == ("b", "70.0 ± 14.1", "30 ± 0", "+10.0 (+10.0 to +10.0)")
+    assert values_of(rows, "size") == {"a": {0: 10, 1: 20}, "b": {0: 30, 1: 30}}
+
+
+def test_a_verdict_is_one_of_four() -> None:
+    with pytest.raises(ValueError, match="holds is 'maybe'"):
+        Finding("maybe", ())
+
+
+# Allocation
+
+
+def test_the_allocation_study_holds_where_uniform_starts_low_and_is_lifted_more() -> None:
+    study = STUDIES["allocation"]
+    rows = []
+    for quantity, uniform, proportional in (
+        ("accuracy:static", 0.3, 0.7),
+        ("accuracy:growth", 0.7, 0.8),
+        ("accuracy:random", 0.4, 0.7),
+        ("accuracy:rewire", 0.4, 0.7),
+        ("lift", 0.4, 0.1),
+    ):
+        wobble = [0.0, 0.001, -0.001]
+        rows += rows_for(
+            {
+                "uniform": [uniform + w for w in wobble],
+                "proportional": [proportional - 2 * w for w in wobble],
+            },
+            quantity,
+        )
+    finding = study.judge(rows)
+    assert finding.holds == "yes"
+    assert "75% of what they seem to bring is repair" in finding.sentences[1]
+    swapped = [
+        row._replace(arm={"uniform": "proportional", "proportional": "uniform"}[row.arm]) for row in rows
+    ]
+    assert study.judge(swapped).holds == "no"
+    figure = Figure()
+    study.draw(rows, figure)
+    assert len(figure.axes) == 2
+
+
+# The command
+
+
+TOY = Study(
+    name="toy",
+    question="Is two more than one?",
+    claim="it is",
+    dataset="digits",
+    tasks=lambda data, scale: [
+        Task(arm, seed, {"size": 2}) for arm in ("one", "two") for seed in scale.rng_seeds
+    ],
+    measure=lambda task, data, place: [
+        Measured("images", len(data.train)),
+        Measured("value", {"one": 1, "two": task.options["size"]}[task.arm] + 0.1 * task.rng_seed),
+    ],
+    judge=lambda rows: Finding("yes", (f"{sum(row.value for row in rows if row.quantity == 'value'):.1f}",)),
+    draw=lambda rows, figure: figure.subplots().plot([0, 1]) and None,
+)
+
+
+class ToyWork(StudyWork):
+    """In a worker the registry does not have the toy."""
+
+    def step(self) -> dict[str, Any]:
+        from search.commands.study import registry
+
+        registry.STUDIES["toy"] = TOY
+        return super().step()
+
+
+def test_a_study_measures_judges_and_draws(
+    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import test_studies
+    from ray import cloudpickle
+
+    monkeypatch.setitem(STUDIES, "toy", TOY)
+    cloudpickle.register_pickle_by_value(test_studies)
+    monkeypatch.setattr(command, "StudyWork", ToyWork)
+    try:
+        given = {"study": "toy", "results": str(tmp_path), "name": "t", "rng_seeds": 3}
+        command.run(given)
+    finally:
+        cloudpickle.unregister_pickle_by_value(test_studies)
+    rows = measured_rows(str(tmp_path), "t")
+    assert {row.value for row in rows if row.quantity == "images"} == {1078.0}
+    assert len([row for row in rows if row.quantity == "value"]) == 6
+    (experiment,) = read_table(str(tmp_path), "experiments", "t").to_pylist()
+    assert (experiment["command"], experiment["status"]) == ("study", "finished")
+    assert (tmp_path / "reports" / "t" / "toy.svg").read_text().startswith("<?xml")
+
+
+def test_a_task_is_done_once_also_after_it_was_saved(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+        calls.append(place.trial)
+        return [Measured("value", 1.0)]
+
+    monkeypatch.setitem(STUDIES, "toy", replace(TOY, measure=measure))
+    about = {name: getattr(digits, name) for name in ("name", "classes", "class_names", "preprocessing")}
+    shared = Shared(pack(digits), about, str(tmp_path), "t", {"study": "toy"})
+    config = {"name": "one-0000", "arm": "one", "rng_seed": 0, "options": {}}
+    work, again = StudyWork(config, shared), StudyWork(config, shared)
+    told = work.step()
+    work.save(tmp_path)
+    again.load(tmp_path)
+    assert work.step() == again.step() == told
+    assert calls == ["one-0000"]
+
+
+def test_rows_hold_what_was_measured() -> None:
+    (row,) = rows_of("a-0003", Task("a", 3), [Measured("gain", np.float32(0.5), 4)])
+    assert row == {"trial": "a-0003", "quantity": "gain", "item": 4, "arm": "a", "rng_seed": 3, "value": 0.5}
+
+
+def test_a_study_that_does_not_exist_is_refused_and_list_names_them() -> None:
+    from search.cli import app
+
+    with pytest.raises(UserError, match=r"study is 'luck', but must be one of .*allocation"):
+        command.run({"study": "luck"})
+    said = CliRunner().invoke(app, ["study", "list"], env={"COLUMNS": "200"}).output
+    assert all(name in said for name in STUDIES)
+
+
+def test_allocation_in_small(digits: Dataset, tmp_path: Path) -> None:
+    study = STUDIES["allocation"]
+    rows = []
+    for task in study.tasks(digits, QUICK):
+        found = study.measure(task, digits, Place(str(tmp_path), "e", task.name))
+        again = {one.quantity: one.value for one in found}
+        assert again["lift"] == pytest.approx(again["accuracy:growth"] - again["accuracy:static"])
+        rows += [Row(task.arm, task.rng_seed, one.quantity, one.item, one.value) for one in found]
+    finding = study.judge(rows)
+    assert finding.holds in HOLDS
+    assert all(math.isfinite(row.value) for row in rows)
+
+
+# Patching and rescue
+
+
+def arm_rows(mechanism: str, **accuracy: float) -> list[Row]:
+    return [
+        Row(mechanism, seed, f"{quantity}:{arm}", 0, value)
+        for arm, level in accuracy.items()
+        for seed, wobble in enumerate([0.0, 0.002, -0.001])
+        for quantity, value in (("accuracy", level + wobble * (1 + level)), ("parameters", 100.0))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("moved", "random", "holds"), [(0.5, 0.6, "yes"), (0.9, 0.6, "in part"), (0.9, 0.9, "no")]
+)
+def test_patches_have_to_beat_moving_as_well(moved: float, random: float, holds: str) -> None:
+    rows = arm_rows("patch", static=0.4, growth=0.8, random=random, rewire=moved)
+    for name in ("patching", "rescue"):
+        finding = STUDIES[name].judge(rows)
+        assert finding.holds == holds
+        assert finding.table[0][:2] == ("mechanism", "arm")
+        figure = Figure()
+        STUDIES[name].draw(rows, figure)
+        assert len(figure.axes) == 1
+
+
+def test_one_mechanism_that_does_more_than_moving_is_enough() -> None:
+    rows = arm_rows("patch", static=0.4, growth=0.8, random=0.6, rewire=0.9)
+    rows += arm_rows("widen", static=0.4, growth=0.8, random=0.6, rewire=0.5)
+    assert STUDIES["rescue"].judge(rows).holds == "yes"
+
+
+# Overshoot
+
+
+def cost_rows(tournament: float, cost: float) -> list[Row]:
+    found = {"dense": (0.98, 1000.0), "random 600": (0.97, 100.0), "tournament longer": (tournament, cost)}
+    return [
+        Row(arm, seed, quantity, 0, value)
+        for arm, (accuracy, spent) in found.items()
+        for seed, wobble in enumerate([0.0, 0.001, -0.001])
+        for quantity, value in (
+            ("test_accuracy", accuracy + wobble * (1 if arm == "dense" else -1)),
+            ("parameter_steps_all", spent),
+            ("parameters", 300.0),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tournament", "cost", "holds"), [(0.9795, 500, "yes"), (0.9795, 501, "no"), (0.97, 400, "no")]
+)
+def test_growth_has_to_be_level_at_half_of_the_cost(tournament: float, cost: float, holds: str) -> None:
+    rows = cost_rows(tournament, cost)
+    assert STUDIES["overshoot"].judge(rows).holds == holds
+    figure = Figure()
+    STUDIES["overshoot"].draw(rows, figure)
+    assert len(figure.axes[0].get_legend_handles_labels()[1]) == 3
+
+
+@pytest.mark.parametrize("arm", ["dense", "gradient 600", "tournament"])
+def test_every_path_ends_at_the_same_size_and_its_cost_is_counted(
+    arm: str, digits: Dataset, tmp_path: Path
+) -> None:
+    (task,) = [
+        task for task in STUDIES["overshoot"].tasks(digits, Scale((0,), quick=True)) if task.arm == arm
+    ]
+    found = {
+        one.quantity: one.value
+        for one in STUDIES["overshoot"].measure(task, digits, Place(str(tmp_path), "e", task.name))
+    }
+    steps = 3 * (len(digits.train) // 32)
+    assert 250 < found["parameters"] <= 300
+    # The line holds at least its final size at every step; what lies between is more.
+    assert found["parameter_steps_all"] > (1.2 if arm != "dense" else 2.5) * 200 * steps
+
+
+# Policies
+
+
+def test_accuracy_is_read_at_the_cost_of_the_base() -> None:
+    def rows(arm: str, accuracy: float, cost: float) -> list[Row]:
+        return [
+            Row(arm, 0, quantity, 0, value)
+            for quantity, value in (
+                ("accuracy", accuracy),
+                ("test_accuracy", accuracy - 0.1),
+                ("parameter_steps_all", cost),
+            )
+        ]
+
+    found = at_equal_cost(
+        rows("score", 0.9, 100.0)
+        + rows("gain", 0.9, 1000.0)
+        + rows("gain short", 0.7, 10.0)
+        + rows("random", 0.6, 90.0)
+        + rows("random short", 0.5, 10.0)
+    )
+    values = {(row.arm, row.quantity): row.value for row in found}
+    # 100 lies half way between 10 and 1,000 in the logarithm; beyond its points random keeps its nearest.
+    assert values["gain", "accuracy"] == pytest.approx(0.8)
+    assert values["gain", "test_accuracy"] == pytest.approx(0.7)
+    assert values["random", "accuracy"] == 0.6
+    assert values["score", "accuracy"] == 0.9
+
+
+@pytest.mark.parametrize(("control", "holds"), [(0.8, "yes"), (0.99, "no"), (0.9, "in part")])
+def test_score_has_to_be_ahead_of_random_and_of_moving(control: float, holds: str) -> None:
+    rows = []
+    for arm, level in (("score", 0.9), ("random", 0.8), ("control", control)):
+        wobble = [0.0, 0.001, -0.001] if arm == "score" else [0.0, 0.0, 0.0]
+        values = [level + w for w in wobble]
+        for quantity in ("accuracy", "test_accuracy"):
+            rows += rows_for({arm: values}, quantity)
+        rows += rows_for({arm: [100.0] * 3}, "parameter_steps_all")
+    assert STUDIES["policies"].judge(rows).holds == holds
+
+
+# Triggers and rates
+
+
+@pytest.mark.parametrize(("age", "holds"), [(0.95, "yes"), (0.85, "no"), (0.9, "open")])
+def test_rates_matter_where_one_is_surely_ahead(age: float, holds: str) -> None:
+    rows = []
+    for arm, level in (("none", 0.9), ("age", age)):
+        wobble = [0.0, 0.001, -0.001] if arm == "none" else [0.0, -0.001, 0.001]
+        for quantity in ("accuracy", "test_accuracy", "parameters", "parameter_steps_all"):
+            rows += rows_for({arm: [level + w for w in wobble]}, quantity)
+    assert STUDIES["rates"].judge(rows).holds == holds
+
+
+# Economy, consistency, optimality
+
+
+def test_a_front_holds_what_no_other_beats() -> None:
+    points = {"a": (100.0, 0.9), "b": (200.0, 0.95), "c": (150.0, 0.85), "d": (300.0, 0.95)}
+    assert economy.front(points) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "holds"), [((300, 200, 100), "yes"), ((300, 310, 100), "in part"), ((100, 200, 300), "no")]
+)
+def test_a_price_is_a_dial_if_sizes_fall_with_it(sizes: tuple[int, ...], holds: str) -> None:
+    rows = []
+    for price, size in zip(("0.1", "1", "2"), sizes, strict=True):
+        for quantity, value in (
+            ("parameters", size),
+            ("accuracy", 0.5 + size / 1000),
+            ("test_accuracy", 0.5),
+        ):
+            rows += rows_for({price: [value, value]}, quantity)
+        for quantity in ("bought", "sold", "too dear"):
+            rows += rows_for({price: [1.0, 2.0]}, quantity)
+    assert STUDIES["economy"].judge(rows).holds == holds
+    STUDIES["economy"].draw(rows, Figure())
+
+
+@pytest.mark.parametrize(("grown", "holds"), [(0.5, "yes"), (0.1, "no"), (0.3, "open")])
+def test_architectures_are_consistent_beyond_their_degrees(grown: float, holds: str) -> None:
+    rows = []
+    for quantity, level in (("likeness:grown", grown), ("likeness:null", 0.3), ("inputs:grown", 0.8)):
+        wobble = [0.01, -0.01, 0.0] if quantity == "likeness:grown" else [0.0, 0.0, 0.0]
+        rows += rows_for({"pair": [level + w for w in wobble]}, quantity)
+    assert STUDIES["consistency"].judge(rows).holds == holds
+
+
+@pytest.mark.parametrize(("grown", "holds"), [(200, "yes"), (201, "no")])
+def test_grown_networks_may_be_twice_the_smallest(grown: int, holds: str) -> None:
+    rows = rows_for({"grow": [grown, grown, 900], "prune": [100, 150, 150], "overshoot": [150] * 3}, "needed")
+    rows += rows_for({"grow": [124] * 3}, "teacher")
+    finding = STUDIES["optimality"].judge(rows)
+    assert finding.holds == holds
+    STUDIES["optimality"].draw(rows, Figure())

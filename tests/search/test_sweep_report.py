@@ -1,0 +1,88 @@
+"""Sweeps: how settings are compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from search.commands.sweep.report import (
+    Outcome,
+    compared,
+    mechanism_counts,
+    network_outcomes,
+    plateaus,
+    tournament_outcomes,
+)
+
+
+def test_settings_are_compared_with_the_base_over_the_same_rng_seeds() -> None:
+    outcomes = [
+        Outcome("set-000", 0, 0.80, 100, 1e6, 0.7),
+        Outcome("set-000", 1, 0.90, 200, 3e6, 0.8),
+        Outcome("set-001", 0, 0.84, 90, 2e6, 0.6),
+        Outcome("set-001", 1, 0.92, 90, 2e6, 0.9),
+        Outcome("set-001", 2, 0.88, 90, 2e6, 0.75),
+        Outcome("set-002", 0, 0.70, 10, 1e5),
+        Outcome("set-002", 1),
+        Outcome("set-003", 0),
+    ]
+    first, base, last = compared(outcomes, "set-000")
+    assert (first.setting, base.setting, last.setting) == ("set-001", "set-000", "set-002")
+    assert first.accuracy == pytest.approx(0.88)
+    assert first.spread == pytest.approx(0.04)
+    assert first.test == pytest.approx((0.75, 0.15))
+    # Differences 0.04 and 0.02: mean 0.03, standard error 0.01, and t with one degree of freedom is 12.706.
+    assert first.difference == pytest.approx(0.03)
+    assert first.interval == pytest.approx((0.03 - 0.12706, 0.03 + 0.12706), abs=1e-5)
+    assert (base.difference, base.interval) == (None, None)
+    assert (base.parameters, base.parameter_steps) == (150, 2e6)
+    assert (last.rng_seeds, last.failed, last.interval) == (1, 1, None)
+    assert last.difference == pytest.approx(-0.1)
+
+
+def test_outcomes_are_read_from_rows() -> None:
+    numbers = {"accuracy": 0.5, "parameters": 10, "parameter_steps_all": 100, "test_accuracy": 0.4}
+    rows = [
+        ("a", {"status": status, "rng_seed": 3, **numbers}) for status in ("finished", "failed", "running")
+    ]
+    assert tournament_outcomes(rows) == [Outcome("a", 3, 0.5, 10, 100, 0.4), Outcome("a", 3)]
+
+    def network(seed: int, accuracy: float | None, parameters: int) -> tuple[str, dict[str, Any], int]:
+        row = {"rng_seed": seed, "accuracy": accuracy, "parameters": parameters, "epochs": 2}
+        return "a", row, 10
+
+    found = network_outcomes([network(0, 0.5, 100), network(0, 0.7, 300), network(1, None, 100)], images=50)
+    assert found == [Outcome("a", 0, pytest.approx(0.6), 200, 2 * 5 * 400), Outcome("a", 1)]
+
+
+def test_mechanisms_are_counted_by_how_far_they_got() -> None:
+    def row(action: str, heat: int, **changed: Any) -> dict[str, Any]:
+        plain = {"control": False, "affordable": True, "eligible": False, "won": False}
+        plain |= {"gain": None, "gain_se": None}
+        return {"trial": "t", "round": 1, "heat": heat, "action": action, **plain, **changed}
+
+    rows = [
+        row("train", 1, control=True),
+        row("patch", 1),
+        row("patch", 1),
+        row("patch", 2, eligible=True, won=True, gain=0.3, gain_se=0.1),
+        row("clone", 1),
+        row("clone", 1, affordable=False),
+    ]
+    counts = mechanism_counts(rows)
+    assert counts["patch"] == {
+        "proposed": 2,
+        "affordable": 2,
+        "last heat": 1,
+        "ahead": 1,
+        "eligible": 1,
+        "won": 1,
+    }
+    assert counts["clone"] == {"proposed": 2, "affordable": 1, "eligible": 0, "won": 0}
+    assert "train" not in counts
+
+
+def test_a_plateau_fired_where_the_line_did_not_train_for_its_longest() -> None:
+    rows = [{"steps": 100}, {"steps": 100 + 20 + 30}, {"steps": 150 + 100 + 30}]
+    assert plateaus(rows, round_steps=10, heat_steps=30) == (1, 2)

@@ -1,0 +1,82 @@
+"""Inputs dropped and images shifted: shares, means, and every move equally often."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.training_cases import image_split
+
+from structnet.data.datasets import Split
+from structnet.errors import UserError
+from structnet.training.augmentation import dropped, shifted
+from structnet.training.loop import Recipe, batch_indices, training_batch
+
+
+def test_dropout_keeps_the_mean_and_repeats_by_step() -> None:
+    split = Split(torch.ones(100, 50), torch.zeros(100, dtype=torch.int64))
+    recipe = Recipe(batch_size=100, input_dropout=0.2, rng_seed=1)
+    inputs, _ = training_batch(split, recipe, 3)
+    assert set(inputs.unique().tolist()) == {0.0, 1.25}
+    assert abs(float((inputs == 0).float().mean()) - 0.2) < 0.02  # 3.5 standard errors
+    assert abs(float(inputs.mean()) - 1) < 0.02
+    training_batch(split, recipe, 8)
+    torch.rand(3)
+    assert torch.equal(training_batch(split, recipe, 3)[0], inputs)
+    assert not torch.equal(training_batch(split, recipe, 4)[0], inputs)
+    assert not torch.equal(training_batch(split, replace(recipe, rng_seed=2), 3)[0], inputs)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropout_takes_its_share_wherever_a_value_stands(share: float, dtype: torch.dtype) -> None:
+    """Of 3 values per image, so that the four decisions of one random number fall on different images."""
+    kept = dropped(torch.ones(40_001, 3, dtype=dtype), share, torch.Generator().manual_seed(0)) != 0
+    standard_error = math.sqrt(share * (1 - share) / 40_001)
+    assert np.allclose(kept.double().mean(dim=0), 1 - share, atol=4 * standard_error)
+    together = (kept[:-1] & kept[1:]).double().mean()
+    assert float(together) == pytest.approx((1 - share) ** 2, abs=4 * standard_error)
+
+
+def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Pixel by pixel."""
+    result = np.zeros_like(image)
+    height, width = image.shape[-2:]
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row - down < height and 0 <= column - right < width:
+                result[..., row, column] = image[..., row - down, column - right]
+    return result
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (3, 4), (1, 1, 1)])
+def test_shifts_are_the_nine_moves_of_reach_one(shape: tuple[int, ...]) -> None:
+    image = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(shape)
+    batch = torch.from_numpy(image).expand(300, *shape)
+    result = shifted(batch, 1, torch.Generator().manual_seed(0))
+    assert result.shape == batch.shape
+    expected = {moved(image, down, right).tobytes() for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    got = [one.numpy().tobytes() for one in result]
+    assert set(got) == expected
+    if len(expected) == 9:  # about a ninth each: 33 of 300, standard deviation 5.4
+        assert all(12 <= got.count(one) <= 55 for one in expected)
+
+
+def test_every_image_of_a_shifted_batch_is_its_own_moved() -> None:
+    split = image_split()
+    inputs, labels = training_batch(split, Recipe(batch_size=20, shift=1), 2)
+    where = batch_indices(60, 20, 0, 2)
+    assert torch.equal(labels, split.labels[where])
+    for column, index in enumerate(where):
+        image = split.images[index].numpy()
+        choices = [moved(image, down, right).ravel() for down in (-1, 0, 1) for right in (-1, 0, 1)]
+        assert any(np.array_equal(inputs[:, column].numpy(), choice) for choice in choices)
+
+
+def test_shift_of_plain_columns_is_refused() -> None:
+    split = Split(torch.ones(9, 5), torch.zeros(9, dtype=torch.int64))
+    with pytest.raises(UserError, match="plain columns"):
+        training_batch(split, Recipe(shift=1), 0)

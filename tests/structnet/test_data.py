@@ -1,0 +1,371 @@
+"""Datasets: fixed splits, exact preprocessing, and errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers.data_files import grey_images, image_rows, number_table, png, same_split, write_all_splits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from structnet.data import files as table_data
+from structnet.data.datasets import DATASETS, fingerprint, load_dataset
+from structnet.errors import UserError
+
+DATA = os.environ.get("STRUCTNET_DATA", "")
+
+
+# Datasets by name
+
+
+def test_digits_are_split_60_20_20_in_unit_range() -> None:
+    data = load_dataset("digits")
+    assert (len(data.train), len(data.validation), len(data.test)) == (1078, 359, 360)
+    assert data.input_shape == (1, 8, 8)
+    assert data.input_units == 64
+    assert (data.classes, data.class_names) == (10, tuple("0123456789"))
+    assert data.train.images.dtype == torch.float32
+    assert data.train.labels.dtype == torch.int64
+    for split in (data.train, data.validation, data.test):
+        assert split.images.min() == 0 and split.images.max() == 1
+        assert (
+            torch.bincount(split.labels, minlength=10).min() >= 20
+        )  # shuffled, so every class is everywhere
+
+
+def test_every_digit_is_in_exactly_one_split() -> None:
+    from sklearn.datasets import load_digits
+
+    data = load_dataset("digits")
+    images = torch.cat([data.train.images, data.validation.images, data.test.images]).flatten(1)
+    original = load_digits().data.astype(np.float32) / 16
+    assert sorted(map(bytes, images.numpy())) == sorted(map(bytes, original))
+
+
+def test_loading_again_gives_the_same_splits_and_fingerprint() -> None:
+    one, two = load_dataset("digits"), load_dataset("digits")
+    assert same_split(one, two)
+    assert one.fingerprint == two.fingerprint
+    assert one.fingerprint != load_dataset("digits", standardise=True).fingerprint
+
+
+def test_standardise_uses_the_training_split_alone() -> None:
+    data = load_dataset("digits", standardise=True)
+    assert abs(data.train.images.mean()) < 1e-5
+    assert abs(data.train.images.std(correction=0) - 1) < 1e-5
+    assert data.validation.images.mean() != 0
+    plain = load_dataset("digits")
+    scale, offset = data.preprocessing["scale"][0], data.preprocessing["offset"][0]
+    assert torch.allclose(data.test.images * scale + offset, plain.test.images * 16, atol=1e-4)
+
+
+def test_preprocessing_survives_json() -> None:
+    for data in (load_dataset("digits", standardise=True), load_dataset("teacher")):
+        again = json.loads(json.dumps(data.preprocessing))
+        assert again == data.preprocessing
+        assert fingerprint(again) == data.fingerprint
+        assert len(data.fingerprint) == 64
+        assert fingerprint(dict(reversed(again.items()))) == data.fingerprint
+
+
+def test_an_unknown_dataset_names_the_known_ones() -> None:
+    with pytest.raises(UserError) as error:
+        load_dataset("mnits")
+    assert all(name in str(error.value) for name in ("mnits", *DATASETS))
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"])
+def test_missing_files_are_said_with_their_place(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"{name} was not found whole in {tmp_path}/.*data_dir"):
+        load_dataset(name, data_dir=str(tmp_path))
+
+
+def write_mnist(folder: Path, train: int, test: int) -> None:
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for prefix, count in (("train", train), ("t10k", test)):
+        pixels = (np.arange(count * 784) % 256).astype(np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        sizes = b"".join(size.to_bytes(4, "big") for size in (count, 28, 28))
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + pixels.tobytes())
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + sizes[:4] + labels.tobytes())
+
+
+def test_validation_is_the_last_tenth_of_the_training_images_but_at_least_300(tmp_path: Path) -> None:
+    write_mnist(tmp_path, train=1000, test=20)
+    data = load_dataset("mnist", data_dir=str(tmp_path))
+    assert (len(data.train), len(data.validation), len(data.test)) == (700, 300, 20)
+    assert data.validation.labels.tolist() == [number % 10 for number in range(700, 1000)]
+    assert data.input_shape == (1, 28, 28)
+    first = torch.arange(784) % 256 / 255
+    assert data.train.images[0].flatten().equal(first)
+
+
+def test_a_truncated_file_is_no_dataset(tmp_path: Path) -> None:
+    write_mnist(tmp_path, train=400, test=20)
+    file = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match="mnist was not found whole"):
+        load_dataset("mnist", data_dir=str(tmp_path))
+
+
+@pytest.mark.skipif(
+    not (Path(DATA) / "MNIST").is_dir() or not DATA, reason="STRUCTNET_DATA names no folder with MNIST"
+)
+def test_the_real_mnist() -> None:
+    data = load_dataset("mnist", data_dir=DATA)
+    assert (len(data.train), len(data.validation), len(data.test)) == (54_000, 6_000, 10_000)
+    assert data.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.test.images.max() == 1
+
+
+@pytest.mark.skipif(
+    not (Path(DATA) / "cifar10").is_dir() or not DATA, reason="STRUCTNET_DATA names no folder with cifar10"
+)
+def test_the_real_cifar10_of_jpeg_images() -> None:
+    data = load_dataset(str(Path(DATA) / "cifar10"))
+    assert (len(data.train), len(data.validation), len(data.test)) == (45_000, 5_000, 10_000)
+    assert data.input_shape == (3, 32, 32)
+    assert torch.bincount(data.test.labels).tolist() == [1000] * 10
+
+
+# Files with numbers
+
+
+def test_one_file_is_split_by_position_after_a_fixed_shuffle(tmp_path: Path) -> None:
+    table = number_table(1000)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    data = load_dataset(str(tmp_path / "rows.parquet"))
+    assert (len(data.train), len(data.validation), len(data.test)) == (500, 300, 200)
+    parts = (data.train, data.validation, data.test)
+    low, scale = data.preprocessing["offset"][0], data.preprocessing["scale"][0]
+    rows = torch.cat([part.images[:, 0] for part in parts]) * scale + low
+    assert sorted(rows.round().int().tolist()) == list(range(1000))
+    assert rows.round().int().tolist() != list(range(1000))
+    labels = torch.from_numpy(table["label"].to_numpy()[rows.round().int().numpy()])
+    assert torch.cat([part.labels for part in parts]).equal(labels)
+    assert same_split(data, load_dataset(str(tmp_path / "rows.parquet")))
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [(10, (6, 2, 2)), (100, (60, 20, 20)), (750, (300, 300, 150)), (5000, (3600, 400, 1000))],
+)
+def test_the_sizes_of_the_splits(rows: int, sizes: tuple[int, int, int], tmp_path: Path) -> None:
+    pq.write_table(number_table(rows), tmp_path / "rows.parquet")
+    data = load_dataset(str(tmp_path / "rows.parquet"))
+    assert (len(data.train), len(data.validation), len(data.test)) == sizes
+
+
+def test_given_splits_are_taken_as_they_are_and_missing_ones_made(tmp_path: Path) -> None:
+    tables = {"train": number_table(1000), "validation": number_table(40, 1), "test": number_table(50, 2)}
+    data = load_dataset(write_all_splits(tmp_path, tables))
+    assert (len(data.train), len(data.validation), len(data.test)) == (1000, 40, 50)
+    assert data.test.labels.tolist() == tables["test"]["label"].to_pylist()
+    (tmp_path / "validation.parquet").unlink()
+    data = load_dataset(str(tmp_path))
+    assert (len(data.train), len(data.validation), len(data.test)) == (700, 300, 50)
+    (tmp_path / "test.parquet").unlink()
+    pq.write_table(tables["validation"], tmp_path / "validation.parquet")
+    data = load_dataset(str(tmp_path))
+    assert (len(data.train), len(data.validation), len(data.test)) == (800, 40, 200)
+
+
+def test_columns_are_scaled_by_the_training_split(tmp_path: Path) -> None:
+    def table(a: list[float]) -> pa.Table:
+        return pa.table({"a": a, "label": ["n", "y", "n"], "same": [7, 7, 7]})
+
+    folder = write_all_splits(
+        tmp_path, {"train": table([2, 4, 6]), "validation": table([2, 3, 8]), "test": table([0, 4, 6])}
+    )
+    data = load_dataset(folder)
+    assert data.preprocessing["columns"] == ["a", "same"]
+    assert data.train.images.tolist() == [[0, 0], [0.5, 0], [1, 0]]
+    assert data.validation.images.tolist() == [[0, 0], [0.25, 0], [1.5, 0]]
+    assert data.class_names == ("n", "y")
+    assert data.train.labels.tolist() == [0, 1, 0]
+    standard = load_dataset(folder, standardise=True)
+    assert torch.allclose(standard.train.images[:, 0], torch.tensor([-(1.5**0.5), 0, 1.5**0.5]))
+    assert standard.train.images[:, 1].tolist() == [0, 0, 0]
+
+
+def test_csv_reads_like_parquet(tmp_path: Path) -> None:
+    table = number_table(200)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    pyarrow.csv.write_csv(table, tmp_path / "rows.csv")
+    parquet, csv = load_dataset(str(tmp_path / "rows.parquet")), load_dataset(str(tmp_path / "rows.csv"))
+    assert same_split(parquet, csv)
+    assert parquet.fingerprint == csv.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([10, -1, 2], ("-1", "2", "10")),
+        (["b", "a", "c"], ("a", "b", "c")),
+        ([True, False, True], ("false", "true")),
+        (pa.array(["b", "a", "b"]).dictionary_encode(), ("a", "b")),
+    ],
+)
+def test_classes_are_the_sorted_labels(labels: Any, names: tuple[str, ...], tmp_path: Path) -> None:
+    table = pa.table({"x": [1.0, 2.0, 3.0], "label": labels})
+    data = load_dataset(write_all_splits(tmp_path, dict.fromkeys(("train", "validation", "test"), table)))
+    assert data.class_names == names
+    assert data.classes == len(names)
+    text = [str(label).lower() for label in table["label"].to_pylist()]
+    assert [names[number] for number in data.test.labels] == text
+
+
+BAD_NUMBERS: dict[str, tuple[dict[str, Any], str]] = {
+    "no rows": ({"x": pa.array([], pa.float64()), "label": pa.array([], pa.int64())}, "has no rows"),
+    "no label": ({"x": [1.0] * 20}, "no column 'label', it has 'x'"),
+    "no columns": ({"label": [0, 1] * 10}, "no column beside 'label'"),
+    "one class": ({"x": range(20), "label": ["a"] * 20}, "only the class 'a'"),
+    "nan": ({"x": [1.0, float("nan")] * 10, "label": [0, 1] * 10}, "column 'x' .* is nan in row 1"),
+    "infinite": ({"x": [float("inf")] + [1.0] * 19, "label": [0, 1] * 10}, "column 'x' .* is inf in row 0"),
+    "empty cell": ({"x": [1, 2, None, 4] * 5, "label": [0, 1] * 10}, "column 'x' .* is nan in row 2"),
+    "text": ({"x": ["a"] * 20, "label": [0, 1] * 10}, "column 'x' .* is of type string"),
+    "empty label": ({"x": range(20), "label": [0, None] * 10}, "row 1 .* empty 'label'"),
+    "real label": ({"x": range(20), "label": [0.5, 1.5] * 10}, "'label' .* is of type double"),
+    "few rows": ({"x": range(9), "label": [0, 1, 2] * 3}, "has 9 training rows"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NUMBERS)
+def test_rows_that_do_not_fit_are_named(case: str, tmp_path: Path) -> None:
+    columns, message = BAD_NUMBERS[case]
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=message) as error:
+        load_dataset(str(tmp_path / "rows.parquet"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.csv", b"", "rows.csv cannot be read"),
+        ("rows.csv", b"x,label\n", "has no rows"),
+        ("rows.csv", b"x,label\n1,2,3\n", "rows.csv cannot be read"),
+        ("rows.csv", b"x,x,label\n1,2,3\n", "more than one column 'x'"),
+        ("rows.parquet", b"PAR1 nothing", "rows.parquet cannot be read"),
+        ("rows.txt", b"x", "ends in '.txt'"),
+        ("other.parquet", b"", "neither train.parquet nor train.csv"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        load_dataset(str(tmp_path if name.startswith("other") else tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (pa.table({"x": [1.0], "y": [1.0], "label": [5]}), r"test.parquet has the label '5', .*'0', '1'"),
+        (pa.table({"x": [1.0], "label": [0]}), r"test.parquet has no column 'y'"),
+        (image_rows(grey_images(1), [0]), r"test.parquet does not hold images or columns as"),
+    ],
+)
+def test_the_other_splits_must_fit_the_training_file(test: pa.Table, message: str, tmp_path: Path) -> None:
+    train = pa.table({"x": [1.0, 2.0], "y": [0.0, 1.0], "label": [0, 1]})
+    folder = write_all_splits(tmp_path, {"train": train, "validation": train, "test": test})
+    with pytest.raises(UserError, match=message):
+        load_dataset(folder)
+
+
+# Files with images
+
+
+@pytest.mark.parametrize("column", ["image", "img"])
+def test_grey_images_are_decoded_exactly(column: str, tmp_path: Path) -> None:
+    images = grey_images(30)
+    table = image_rows(images, [0, 1, 2] * 10, column)
+    data = load_dataset(write_all_splits(tmp_path, dict.fromkeys(("train", "validation", "test"), table)))
+    assert data.input_shape == (1, 3, 4)
+    assert data.train.images.equal(torch.tensor(np.stack(images))[:, None] / 255)
+    assert data.preprocessing["scale"] == [255.0]
+
+
+def test_colour_images_have_their_channels_first(tmp_path: Path) -> None:
+    images = grey_images(20, shape=(3, 4, 3))
+    table = image_rows(images, [0, 1] * 10)
+    data = load_dataset(write_all_splits(tmp_path, dict.fromkeys(("train", "validation", "test"), table)))
+    assert data.input_shape == (3, 3, 4)
+    assert data.train.images.equal(torch.tensor(np.stack(images)).permute(0, 3, 1, 2) / 255)
+    standard = load_dataset(str(tmp_path), standardise=True).train.images
+    assert torch.allclose(standard.mean((0, 2, 3)), torch.zeros(3), atol=1e-6)
+    assert torch.allclose(standard.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-6)
+
+
+def test_one_colour_image_makes_all_of_them_colour(tmp_path: Path) -> None:
+    images = [*grey_images(9), *grey_images(1, shape=(3, 4, 3))]
+    source = table_data.images_of_rows(image_rows(images, [0] * 10), "image", tmp_path)
+    pixels = table_data.decode_images(source)
+    assert pixels.shape == (10, 3, 3, 4)
+    assert np.array_equal(pixels[0], np.stack([images[0]] * 3))
+    assert np.array_equal(pixels[9], images[9].transpose(2, 0, 1))
+
+
+def test_large_images_are_decoded_by_threads_in_their_order() -> None:
+    images = [np.full((128, 128), level, np.uint8) for level in range(200)]
+    source = table_data.images_of_rows(image_rows(images, [0] * 200), "image", Path("x"))
+    assert table_data.decode_images(source)[:, 0, 0, 0].tolist() == list(range(200))
+
+
+BAD_IMAGES: dict[str, tuple[Any, str]] = {
+    "ragged": (np.zeros((4, 4), np.uint8), "row 5 of .* is an image of 4×4 pixels, but the first is 3×4"),
+    "truncated": (png(np.zeros((3, 4), np.uint8))[:45], "row 5 of .* is not a readable image"),
+    "no image": (b"nothing", "row 5 of .* is none of PNG, JPEG"),
+    "other format": (png(np.zeros((3, 4), np.uint8), "GIF"), "row 5 of .* is none of PNG, JPEG"),
+    "missing": (None, "row 5 of .* has no image bytes"),
+    "16 bits": (np.zeros((3, 4), np.uint16), "row 5 of .* of mode I;16, but must have 8 bits"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+@pytest.mark.parametrize("row", [5, 0])
+def test_images_that_do_not_fit_are_named(case: str, row: int, tmp_path: Path) -> None:
+    bad, message = BAD_IMAGES[case]
+    images: list[Any] = grey_images(20)
+    images[row] = bad
+    pq.write_table(image_rows(images, [0, 1] * 10), tmp_path / "rows.parquet")
+    if case == "ragged" and row == 0:
+        message = "row 1 of .* is an image of 3×4 pixels, but the first is 4×4"
+    with pytest.raises(UserError, match=message.replace("row 5", f"row {row}")):
+        load_dataset(str(tmp_path / "rows.parquet"))
+
+
+def test_the_splits_must_have_images_of_one_size(tmp_path: Path) -> None:
+    train = image_rows(grey_images(4), [0, 1] * 2)
+    test = image_rows(grey_images(4, shape=(5, 5)), [0, 1] * 2)
+    folder = write_all_splits(tmp_path, {"train": train, "validation": train, "test": test})
+    with pytest.raises(
+        UserError, match=r"test.parquet has images of 5×5 pixels, but the training file has 3×4"
+    ):
+        load_dataset(folder)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-1e9, 1e9), min_size=10, max_size=40), st.booleans())
+def test_scaled_columns_stay_in_range_on_the_training_split(
+    tmp_path_factory: pytest.TempPathFactory, values: list[float], standardise: bool
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.parquet"
+    labels = [number % 2 for number in range(len(values))]
+    pq.write_table(pa.table({"x": pa.array(values, pa.float64()), "label": labels}), path)
+    train = load_dataset(str(path), standardise=standardise).train.images
+    assert torch.isfinite(train).all()
+    if standardise:
+        assert abs(train.double().mean()) < 1e-3
+    else:
+        assert train.min() == 0
+        assert train.max() == 1 or train.max() == 0

@@ -1,0 +1,137 @@
+"""Every structnet command of the README and of docs/ runs as it stands, on data of the same kind and for less long.
+
+DATA holds images of MNIST's size in MNIST's files, and colour images in the layout of CIFAR-10. What makes a command
+shorter is put behind its own options, which stay as the page has them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.data_files import image_rows, write_all_splits
+from sklearn.datasets import load_digits
+from test_docs_commands import COMMANDS
+from typer.testing import CliRunner
+
+from search.cli import app
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+
+ONE = ["--workers", "1"]
+BLOCK = ["--rng-seeds", "1", "--epochs", "1", *ONE]
+SHORTER = {
+    "grow": ["--epochs", "1", "--rounds", "1", "--candidates", "2", "--repeats", "1", *ONE],
+    "train": ["--epochs", "1", *ONE],
+    "validate": ["--epochs", "2", *ONE],
+    "hunt": ["--architectures", "input-classes input-8-classes", "--densities", "0.1,0.2", *BLOCK],
+    "ladder": ["--densities", "0.5,0.4,0.3,0.2", *BLOCK],
+    "rescue": ["--rng-seeds", "2", "--epochs", "1", *ONE],
+    "bootstrap": ["--rng-seeds", "2", "--epochs", "1", "--larger-epochs", "1", "--scale-epochs", "1", *ONE],
+    "evolve": BLOCK,
+    "study": ["--quick", *ONE],
+    "bench links": ["--repeats", "1"],
+    "bench tournament": ["--case", "overhead", *ONE],
+    "bench hunt": ["--case", "cohort", "--repeats", "1"],
+    "bench control": ["--quick"],
+}
+# Texts that stand for something, or tell where commands are found; `query` and `evolve` alone name the command.
+NO_COMMANDS = [["query"], ["evolve"], ["study", "NAME"]]
+NEEDS_A_CLUSTER = {"--address"}  # tests/test_cluster_head.py
+
+
+def commands() -> Iterator[list[str]]:
+    """Each command once, as the first page that has it does."""
+    seen = []
+    for _, words in COMMANDS:
+        given = [word for word in words if word != "…"]
+        if given not in seen and given not in NO_COMMANDS and not NEEDS_A_CLUSTER & set(given):
+            seen.append(given)
+            yield given
+
+
+ALL = list(commands())
+
+
+def enlarged(digits: np.ndarray) -> np.ndarray:
+    """(images, 28, 28) of 8×8 digits, each pixel as 3×3, in a frame of 2."""
+    return np.pad(digits.astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2) * 15, ((0, 0), (2, 2), (2, 2)))
+
+
+def write_mnist(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for prefix, part in (("train", slice(0, 1400)), ("t10k", slice(1400, None))):
+        pixels, classes = images[part], labels[part].astype(np.uint8)
+        sizes = b"".join(size.to_bytes(4, "big") for size in pixels.shape)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + pixels.tobytes())
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + sizes[:4] + classes.tobytes())
+
+
+def write_cifar10(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    colour = np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None].repeat(3, axis=3)
+    parts = {"train": slice(0, 800), "validation": slice(800, 1100), "test": slice(1100, 1300)}
+    rows = {
+        name: image_rows(list(colour[part]), labels[part].tolist(), "img") for name, part in parts.items()
+    }
+    folder.mkdir()
+    write_all_splits(folder, rows)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+    """A folder with data, and with results of an experiment NAME."""
+    folder = tmp_path_factory.mktemp("documented")
+    digits = load_digits()
+    images = enlarged(digits.images)
+    write_mnist(folder / "DATA", images, digits.target)
+    write_cifar10(folder / "DATA" / "cifar10", images, digits.target)
+    shutil.copytree(folder / "DATA" / "cifar10", folder / "images")
+    pixels = ",".join(f"p{number}" for number in range(784))
+    (folder / "new.csv").write_text(f"{pixels}\n{','.join('0' * 784)}\n")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        run(["grow", "--dataset", "mnist", "--data-dir", "DATA", "--name", "NAME", *SHORTER["grow"]])
+    finally:
+        os.chdir(before)
+    return folder
+
+
+def run(words: list[str]) -> str:
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    said = done.output + "".join(f"\n{done.exception!r}" if done.exception else "")
+    assert done.exit_code == 0, f"{' '.join(words)}\n{said}"
+    return done.output
+
+
+def shortened(words: list[str], folder: Path) -> list[str]:
+    """The command with names that exist, and what makes it shorter; of `queue add` the command that it adds."""
+    snapshot = sorted((folder / "results/snapshots/NAME").glob("round-*.json"))[-1].stem
+    named = [
+        str(folder / "results") if "s3://" in word else word.replace("round-0009", snapshot) for word in words
+    ]
+    inner = named[named.index("--") + 1 :] if "--" in named else named
+    extra = SHORTER.get(" ".join(inner[:2]), SHORTER.get(inner[0], []))
+    return named + ([] if named[1:2] == ["list"] else extra)
+
+
+def test_the_pages_name_what_is_run() -> None:
+    assert len(ALL) > 40
+    assert {words[0] for words in ALL} >= {
+        *(name.split()[0] for name in SHORTER),
+        "predict",
+        "queue",
+        "status",
+    }
+
+
+@pytest.mark.parametrize("words", ALL, ids=lambda words: " ".join(words)[:70])
+def test_a_documented_command_runs(words: list[str], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    said = run(shortened(words, place))
+    assert said.strip() or words[0] == "query"

@@ -1,0 +1,235 @@
+"""Forks in one cohort come out as they do one by one, to the bit, and what fails fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from structnet import StructNet
+from structnet.actions.base import Proposal
+from structnet.data.datasets import Dataset, load_dataset
+from structnet.network.state import TrainState
+from structnet.network.topology import Topology
+from structnet.training.loop import Recipe, constant, train_steps
+from tournament.workers import fork_cohorts
+from tournament.workers.fork import Arrays, Report, survey, training_kernel
+from tournament.workers.fork_cohorts import padded_topology, run_forks
+
+RECIPE = Recipe(batch_size=32, l1=5e-5)
+STEPS, RATE = 12, 1e-2
+
+Fork = tuple[Arrays, Proposal | None]
+Result = tuple[Report, dict[str, Any] | None]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def line(data: Dataset, architecture: Sequence[int], density: float, steps: int = 20) -> Arrays:
+    """A network in training, as arrays."""
+    state = TrainState.fresh(StructNet(architecture, density, ensure_paths=True))
+    train_steps(state, data.train, RECIPE, steps, constant(RATE))
+    return state.to_arrays()
+
+
+def growth(data: Dataset, state: Arrays, *actions: str) -> list[Proposal]:
+    options = {"sizes": (20, 60), "rate": RATE, "rng_seed": 0, "round_number": 1}
+    found = survey(state, data.train, RECIPE, actions=actions, balance=1000, candidates=9, **options)
+    assert {proposal.action for proposal in found.proposals} == set(actions)
+    return found.proposals + [found.rewire or pytest.fail("no rewiring")]
+
+
+def run(data: Dataset, forks: list[Fork], with_probe: bool = False) -> list[Result]:
+    return run_forks(forks, data.train, data.validation, RECIPE, STEPS, RATE, with_probe)
+
+
+def one_by_one(data: Dataset, forks: list[Fork], with_probe: bool = False) -> list[Result]:
+    return [result for each in forks for result in run(data, [each], with_probe)]
+
+
+def assert_same(together: list[Result], alone: list[Result]) -> None:
+    assert len(together) == len(alone)
+    for (report, arrays), (other, expected) in zip(together, alone):
+        assert report.error == other.error
+        assert (arrays is None) == (expected is None) == bool(report.error)
+        if arrays is None or expected is None or report.measured is None or other.measured is None:
+            continue
+        assert arrays.keys() == expected.keys()
+        for name, value in expected.items():
+            assert np.array_equal(arrays[name], value), name
+        assert np.array_equal(report.measured.bits, other.measured.bits)
+        assert (report.measured.loss, report.measured.accuracy) == (
+            other.measured.loss,
+            other.measured.accuracy,
+        )
+        if other.measured.probe_bits is None:
+            assert report.measured.probe_bits is None
+        else:
+            assert np.array_equal(report.measured.probe_bits, other.measured.probe_bits)
+
+
+@pytest.fixture
+def cohorts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many members every cohort had."""
+    sizes = []
+    build = fork_cohorts.Cohort
+
+    def counted(states: Sequence[TrainState], rates: Sequence[float]) -> Any:
+        sizes.append(len(states))
+        return build(states, rates)
+
+    monkeypatch.setattr(fork_cohorts, "Cohort", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("architecture", [[64, 16, 10], [64, 12, 8, 10], [64, 10]])
+@pytest.mark.parametrize("with_probe", [False, True])
+def test_every_action_beside_every_other(
+    digits: Dataset, cohorts: list[int], architecture: list[int], with_probe: bool
+) -> None:
+    state = line(digits, architecture, 0.1)
+    actions = ["patch", "insert_layer"] + ["widen"] * (len(architecture) > 2)
+    forks = [(state, None), *((state, proposal) for proposal in growth(digits, state, *actions))]
+    together = run(digits, forks, with_probe)
+    assert cohorts == [len(forks)], "of two depths, and yet in one"
+    assert_same(together, one_by_one(digits, forks, with_probe))
+    assert cohorts == [len(forks)], "one alone is no cohort"
+    grown = [arrays["architecture"] for _, arrays in together if arrays]
+    assert {len(sizes) for sizes in grown} == {len(architecture), len(architecture) + 1}
+    assert all(min(sizes) > 0 for sizes in grown)
+
+
+def test_survivors_train_on(digits: Dataset) -> None:
+    state = line(digits, [64, 16, 10], 0.1)
+    first = run(digits, [(state, proposal) for proposal in growth(digits, state, "insert_layer", "patch")])
+    survivors: list[Fork] = [(arrays, None) for _, arrays in first if arrays]
+    assert_same(run(digits, survivors), one_by_one(digits, survivors))
+
+
+def test_a_nearly_full_link_of_a_sparse_network_is_the_same_in_company(
+    digits: Dataset, cohorts: list[int]
+) -> None:
+    network = StructNet([64, 16, 10], 0.1, ensure_paths=True)
+    topology = network.topology
+    keep = topology.group_of(topology.source) == 0
+    source, target = np.meshgrid(np.arange(64, 80), np.arange(80, 90))
+    full, _ = Topology.sorted(
+        [64, 16, 10],
+        np.concatenate([topology.source[keep], source.ravel()]),
+        np.concatenate([topology.target[keep], target.ravel()]),
+    )
+    values = torch.linspace(-0.5, 0.5, full.parameters)
+    state = TrainState.fresh(StructNet.from_parts(full, values))
+    assert state.network.links[1, 2].kernel_name == "masked_dense"
+    assert training_kernel(state.network) == "sparse_rows"
+    forks: list[Fork] = [(state.to_arrays(), None)] * 2
+    assert_same(run(digits, forks), one_by_one(digits, forks))
+    assert cohorts == [2]
+
+
+def test_a_dense_network_trains_alone_with_its_own_kernels(digits: Dataset, cohorts: list[int]) -> None:
+    sparse, dense = (line(digits, [64, 8, 10], density, steps=0) for density in (0.1, 0.6))
+    results = run(digits, [(sparse, None), (dense, None), (sparse, None), (dense, None)])
+    assert cohorts == [2]
+    state = TrainState.from_arrays(dense)
+    train_steps(state, digits.train, RECIPE, STEPS, constant(RATE))
+    for _, arrays in results[1::2]:
+        assert arrays and np.array_equal(arrays["values"], state.network.values.detach().numpy())
+
+
+@pytest.mark.parametrize("kernel", ["sparse_rows", "masked_dense"])
+def test_a_network_keeps_the_kernel_it_was_given(digits: Dataset, cohorts: list[int], kernel: str) -> None:
+    state = TrainState.fresh(StructNet([64, 8, 10], 0.1, kernel=kernel)).to_arrays()
+    results = run(digits, [(state, None)] * 2)
+    assert [arrays["kernel"] for _, arrays in results if arrays] == [kernel] * 2
+    assert cohorts == ([2] if kernel == "sparse_rows" else [])
+
+
+def test_networks_that_cannot_join_do_not(digits: Dataset, cohorts: list[int]) -> None:
+    relu, tanh = (
+        TrainState.fresh(StructNet([64, 8, 10], 0.1, activation=name)).to_arrays()
+        for name in ("relu", "tanh")
+    )
+    forks: list[Fork] = [(relu, None), (tanh, None), (relu, None), (tanh, None), (tanh, None)]
+    assert_same(run(digits, forks), one_by_one(digits, forks))
+    assert sorted(cohorts) == [2, 3]
+
+
+@pytest.mark.parametrize("huge", [1e20, 1e38, float("nan")])
+def test_a_fork_that_diverges_fails_alone(digits: Dataset, huge: float) -> None:
+    state = line(digits, [64, 16, 10], 0.1)
+    sick = {**state, "values": state["values"] * np.float32(huge)}
+    patch = growth(digits, state, "patch")[0]
+    forks: list[Fork] = [(state, None), (sick, None), (state, patch)]
+    together = run(digits, forks)
+    assert_same(together, one_by_one(digits, forks))
+    assert [bool(report.error) for report, _ in together] == [False, True, False]
+    assert "Diverged: training diverged within 12 steps of step" in together[1][0].error
+    assert_same([together[0], together[2]], run(digits, [forks[0], forks[2]]))
+
+
+def test_a_proposal_that_cannot_be_applied_fails_alone(digits: Dataset) -> None:
+    state = line(digits, [64, 16, 10], 0.1)
+    broken = Proposal("patch", "nowhere", 1, 0.0, plan={})
+    forks: list[Fork] = [(state, None), (state, broken), (state, None)]
+    together = run(digits, forks)
+    assert_same(together, one_by_one(digits, forks))
+    assert together[1] == (together[1][0], None)
+    assert together[1][0].error.startswith("KeyError")
+
+
+def test_a_measure_that_fails_fails_alone(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, measure = count(), fork_cohorts.measure
+
+    def second_fails(*arguments: Any, **options: Any) -> Any:
+        if next(turn) == 1:
+            raise MemoryError("no room")
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(fork_cohorts, "measure", second_fails)
+    results = run(digits, [(line(digits, [64, 16, 10], 0.1), None)] * 3)
+    assert [report.error for report, _ in results] == ["", "MemoryError: no room", ""]
+    assert [arrays is None for _, arrays in results] == [False, True, False]
+
+
+def test_without_room_for_a_cohort_they_train_one_by_one(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = line(digits, [64, 16, 10], 0.1)
+    forks: list[Fork] = [(state, proposal) for proposal in growth(digits, state, "patch")]
+    expected = run(digits, forks)
+
+    def full(self: Any, *arguments: Any) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(fork_cohorts.Cohort, "train", full)
+    assert_same(run(digits, forks), expected)
+
+
+def test_seconds_are_shared_by_parameters(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (line(digits, [64, 8, 10], density, steps=0) for density in (0.1, 0.2))
+    sizes = [TrainState.from_arrays(state).network.parameter_count for state in (small, large)]
+    clock = count()
+    monkeypatch.setattr(fork_cohorts.time, "perf_counter", lambda: float(next(clock)))
+    results = run(digits, [(small, None), (large, None)])
+    # A second for the edit and one for the measure each, and one for the cohort.
+    assert [report.seconds for report, _ in results] == pytest.approx(
+        [2 + size / sum(sizes) for size in sizes]
+    )
+
+
+def test_hidden_groups_stand_beside_those_of_like_width() -> None:
+    topology, _ = Topology.sorted([3, 5, 2], np.array([0, 2, 3, 7, 1]), np.array([3, 4, 8, 9, 9]))
+    padded = padded_topology(topology, [3, 2, 5, 2])
+    assert padded.architecture == (3, 0, 5, 2)
+    assert list(padded.links) == [(0, 2), (0, 3), (2, 3)]
+    assert padded.source.tolist() == topology.source.tolist()
+    assert padded_topology(topology, [3, 6, 2, 1, 2]).architecture == (3, 5, 0, 0, 2)
+    assert padded_topology(topology, [3, 9, 2]).architecture == (3, 5, 2)

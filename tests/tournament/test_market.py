@@ -1,0 +1,138 @@
+"""The market: its price over time, and that trading at a constant price ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structnet.data.datasets import Dataset, load_dataset
+from structnet.network.network import StructNet
+from tournament import Tournament
+from tournament.rules.ledger import Economy
+from tournament.rules.market import OPENING_SHARE, most_trades, price_at
+from tournament.rules.policy import POLICIES
+from tournament.rules.score import Gain, surplus
+
+
+def test_the_price_rises_from_a_tenth_to_the_whole_and_stays() -> None:
+    assert price_at(0.01, 0, 400) == pytest.approx(0.001)
+    assert price_at(0.01, 150, 400) == pytest.approx(0.01 * OPENING_SHARE**0.5)
+    assert price_at(0.01, 300, 400) == 0.01
+    assert price_at(0.01, 5000, 400) == 0.01
+    rising = [price_at(0.01, step, 400) for step in range(0, 401, 10)]
+    assert rising == sorted(rising)
+
+
+@given(
+    entropy=st.floats(0.5, 4),
+    price=st.floats(0, 0.1),
+    parameters=st.integers(1, 10_000),
+    least=st.floats(1e-3, 0.5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_sequence_of_trades_is_longer_than_the_bound(
+    entropy: float, price: float, parameters: int, least: float, seed: int
+) -> None:
+    """Any trades, bought and sold, of which each raises the objective by `least` as `surplus` counts it."""
+    rng = np.random.default_rng(seed)
+    information, bound = 0.0, most_trades(entropy, 0.0, parameters, price, least)
+    count = 0
+    for _ in range(200):
+        added = int(rng.integers(-parameters + 1, 1000)) if parameters > 1 else int(rng.integers(1, 1000))
+        gained = least + price * added / 1000 + float(rng.exponential(least))
+        if not 0 <= information + gained <= entropy:
+            continue
+        assert surplus(Gain(gained, 0.0), added, price, 2.0) >= least * (1 - 1e-9)
+        information, parameters, count = information + gained, parameters + added, count + 1
+    assert count <= bound + 1
+
+
+def test_trades_that_bring_nothing_are_no_trades() -> None:
+    with pytest.raises(ValueError, match=r"least is 0\.0"):
+        most_trades(3.3, 0.0, 100, 0.01, 0.0)
+    proves = POLICIES["surplus"].proves
+    # Sold and bought back at one price, a connection would have to be worth less and more than it.
+    for worth in (0.001, 0.005, 0.02):
+        buys = proves(Gain(worth, 1e-4), 1000, 0.005, 2.0)
+        sells = proves(Gain(-worth, 1e-4), -1000, 0.005, 2.0)
+        assert not (buys and sells)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def traded(data: Dataset, price: float, rounds: int) -> Tournament:
+    """A market of at most so many rounds, with all the credits it can want."""
+    tournament = Tournament(
+        StructNet([64, 16, 10], 0.1, rng_seed=0, ensure_paths=True),
+        data,
+        economy=Economy(opening_credits=1e6),
+        policy="surplus",
+        price=price,
+        rounds=rounds,
+        epochs=rounds,
+        growth_share=1.0,
+        round_steps=10,
+        heat_steps=20,
+        candidates=6,
+    )
+    tournament.result = tournament.run()  # type: ignore[attr-defined]
+    return tournament
+
+
+def test_trading_ends_by_itself_within_its_bound(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tournament.rules.market.OPENING_SHARE", 1.0)
+    price = 0.3
+    tournament = traded(digits, price, 80)  # far more rounds than it should need
+    rounds = tournament.rounds
+    assert {row["price"] for row in rounds} == {price}
+    assert tournament.line.progress.reason == "nothing significant was left in 3 rounds"
+    trades = [row for row in rounds if row["decision"] == "adopted"]
+    assert trades
+    won = [row for row in tournament.candidates if row["won"]]
+    assert all(row["surplus"] > 0 for row in won)
+    least = min(row["surplus"] for row in won)
+    assert len(trades) <= most_trades(
+        tournament.line.entropy, 0.0, rounds[0]["parameters"], price, least
+    )
+
+
+def test_the_market_does_not_rest_before_its_price_is_whole(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is worth too little to buy at a tenth of the price may still be worth selling at all of it."""
+    tournament = traded(digits, 0.5, 1)
+    line = tournament.line
+    line.progress.phase, line.progress.quiet_rounds, line.progress.round = "growing", 3, 0
+    line.progress.step = line.growth_stop // 10
+    assert tournament._reason_to_stop() == ""
+    monkeypatch.setattr("tournament.rules.market.OPENING_SHARE", 1.0)
+    assert tournament._reason_to_stop() == "nothing significant was left in 3 rounds"
+
+
+@pytest.mark.parametrize("overshoot", [None, 300])
+def test_the_final_phase_overshoots_as_far_as_it_may(digits: Dataset, overshoot: int | None) -> None:
+    result = Tournament(
+        StructNet([64, 16, 10], 0.1, rng_seed=0, ensure_paths=True),
+        digits,
+        economy=Economy(opening_credits=500),
+        max_parameters=200,
+        overshoot=overshoot,
+        rounds=0,
+        epochs=3,
+    ).run()
+    largest = result.progress.final_largest
+    assert (250 < largest <= 300) if overshoot else largest > 500
+    final = result.rounds[-1]
+    assert final["parameters"] <= 200
+    assert final["credits_spent"] == largest - result.progress.final_size
+
+
+def test_a_higher_price_makes_a_smaller_network(digits: Dataset) -> None:
+    cheap, dear = traded(digits, 0.02, 10), traded(digits, 2.0, 10)
+    assert dear.line.parameters < cheap.line.parameters
+    assert dear.rounds[0]["price"] < dear.rounds[-1]["price"] == 2.0

@@ -1,0 +1,188 @@
+"""Ray workers: the same tables for 1, 2 and 3 of them, and a death in the middle changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import cloudpickle
+
+from structnet import StructNet
+from structnet.data.datasets import Dataset, load_dataset
+from structnet.errors import UserError
+from structnet.network.state import TrainState
+from structnet.training.loop import Recipe
+from tournament import Economy, Settings, Tournament
+from tournament.coordinator import Result
+from tournament.observer import Observer
+from tournament.workers.cluster import probe, start_ray
+from tournament.workers.contender import Contender
+from tournament.workers.pool import TASK_RETRIES, InlinePool, Job, Pool, RayPool
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+SETTINGS = Settings(
+    epochs=6,
+    rounds=2,
+    round_steps=20,
+    heat_steps=40,
+    candidates=6,
+    recipe=Recipe(batch_size=32),
+    economy=Economy(income=0.5),
+)
+MEASURED_ON_THE_WAY = ("seconds", "worker")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def grow(data: Dataset, pool: Pool, observer: Observer | None = None) -> Result:
+    seed = StructNet([64, 16, 10], 0.1, ensure_paths=True)
+    return Tournament(seed, data, settings=SETTINGS, pool=pool, observer=observer).run()
+
+
+def timeless(result: Result) -> list[dict[str, Any]]:
+    rows = result.candidates + result.rounds
+    return [{name: value for name, value in row.items() if name not in MEASURED_ON_THE_WAY} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits: Dataset) -> list[dict[str, Any]]:
+    """In this process, with the forks of every heat one by one."""
+    pool = InlinePool(digits)
+    pool.together = False
+    try:
+        return timeless(grow(digits, pool))
+    finally:
+        pool.close()
+
+
+def test_in_this_process_cohorts_give_the_same_tables(
+    digits: Dataset, undisturbed: list[dict[str, Any]]
+) -> None:
+    pool = InlinePool(digits)
+    try:
+        assert timeless(grow(digits, pool)) == undisturbed
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_any_number_of_workers_gives_the_same_tables(
+    digits: Dataset, undisturbed: list[dict[str, Any]], workers: int
+) -> None:
+    pool = RayPool(digits, workers)
+    try:
+        assert timeless(grow(digits, pool)) == undisturbed
+    finally:
+        pool.close()
+
+
+class Killer(Observer):
+    """Kills a worker in the middle of the first heat."""
+
+    def __init__(self, process: int) -> None:
+        self.process, self.struck = process, False
+
+    def fork_done(self) -> None:
+        if not self.struck:
+            self.struck = True
+            os.kill(self.process, signal.SIGKILL)
+
+
+def test_a_worker_that_dies_is_replaced_and_its_fork_retried(
+    digits: Dataset, undisturbed: list[dict[str, Any]]
+) -> None:
+    pool = RayPool(digits, 2)
+    try:
+        killer = Killer(pool.process_ids()[0])
+        assert timeless(grow(digits, pool, killer)) == undisturbed
+        assert killer.struck
+        assert killer.process not in pool.process_ids()
+    finally:
+        pool.close()
+
+
+class Bomb:
+    """Ends the process that unpacks it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def test_work_that_kills_every_worker_it_gets_fails_alone(digits: Dataset) -> None:
+    pool = RayPool(digits, 1)
+    try:
+        state = pool.put(TrainState.fresh(StructNet([64, 16, 10], 0.1)).to_arrays())
+        outcomes = pool.run([Job("measure", (Bomb(), "validation")), Job("measure", (state, "validation"))])
+        assert outcomes[0].report is None
+        assert "worker lost" in outcomes[0].error
+        assert outcomes[1].report.loss > 0
+    finally:
+        pool.close()
+
+
+class Fragile(Contender):
+    """Ends its process so many times, with a mark in a folder; then tells how often it did."""
+
+    def die(self, folder: str, times: int) -> tuple[int, None]:
+        marks = len(list(Path(folder).iterdir()))
+        if marks < times:
+            Path(folder, str(marks)).touch()
+            os._exit(1)
+        return marks, None
+
+
+@pytest.mark.parametrize("times", [TASK_RETRIES, TASK_RETRIES + 1])
+def test_a_job_whose_worker_dies_is_tried_again_twice(digits: Dataset, tmp_path: Path, times: int) -> None:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the modules of tests
+    try:
+        pool = RayPool(digits, 1, kind=Fragile)
+        (outcome,) = pool.run([Job("die", (str(tmp_path), times))])
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+        pool.close()
+    assert outcome.report == (times if times <= TASK_RETRIES else None)
+    assert (outcome.error or "").startswith("worker lost") == (times > TASK_RETRIES)
+
+
+def test_more_workers_than_cpus_are_refused(digits: Dataset) -> None:
+    with pytest.raises(UserError, match="9 workers need 9 CPUs, but the cluster has 4"):
+        RayPool(digits, 9)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [("127.0.0.1:1", "no Ray cluster answers"), ("nonsense", "must be HOST:PORT")],
+)
+def test_an_address_that_does_not_answer_is_refused_at_once(address: str, message: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(UserError, match=message):
+        probe(address)
+    assert time.monotonic() - started < 30
+
+
+def test_a_server_that_is_no_ray_is_refused_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        started = time.monotonic()
+        with pytest.raises(UserError, match="does not answer as a Ray cluster"):
+            probe(f"127.0.0.1:{server.getsockname()[1]}")
+        assert time.monotonic() - started < 30
+
+
+def test_a_ray_that_runs_passes_the_probe() -> None:
+    import ray
+
+    probe(ray.get_runtime_context().gcs_address)
+
+
+def test_ray_that_runs_already_is_used() -> None:
+    assert start_ray(2, 1, None) is False

@@ -1,0 +1,1 @@
+"""What decides: the score, the ledger of credits, the screening of candidates."""

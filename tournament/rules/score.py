@@ -1,0 +1,100 @@
+"""What a fork is worth: information gained against the control, per parameter added.
+
+Pure functions of per-image log-likelihoods. `gain` is the mean of the per-image paired differences between a
+fork and the better control of its heat, so what both get right or wrong cancels; its standard error is that
+of the mean. Where the validation set is large, one half of it chooses the best fork and the other half judges
+it, and the halves swap every round; where it is small, one set does both and the bar is raised by the number
+of forks it chose from (Bonferroni).
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+
+from structnet.measure.information import paired_gain
+
+HALVES_FROM = 5_000
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Which images choose, which judge, and how many standard errors a gain must exceed."""
+
+    choosing: np.ndarray
+    judging: np.ndarray
+    z: float
+
+
+def bar_for(images: int, round_number: int, forks: int) -> Bar:
+    """The bar of a round with so many validation images and so many forks in its last heat."""
+    everything = np.arange(images)
+    if images >= HALVES_FROM:
+        halves = everything[0::2], everything[1::2]
+        return Bar(halves[round_number % 2], halves[1 - round_number % 2], 2.0)
+    level = 1 - SIGNIFICANCE / max(1, forks)
+    return Bar(everything, everything, statistics.NormalDist().inv_cdf(level))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """bits gained per image over the better control, and the standard error of that."""
+
+    bits: float
+    standard_error: float
+
+    def lower(self, z: float) -> float:
+        return self.bits - z * self.standard_error
+
+    def upper(self, z: float) -> float:
+        return self.bits + z * self.standard_error
+
+    def matured(self, rise: float, parameters_added: int) -> Gain:
+        """What it may become in the end, by a rise of tournament.rules.maturity; only what is added still rises."""
+        return Gain(self.bits + rise * max(0, parameters_added) / 1000, self.standard_error)
+
+
+def gain_over(fork: np.ndarray, controls: list[np.ndarray], images: np.ndarray) -> Gain:
+    """Gain of a fork on these images over the control that did better on them.
+
+    fork and controls: (validation images,) log2-likelihoods of the true label.
+    """
+    better = max(controls, key=lambda control: float(control[images].mean()))
+    return Gain(*paired_gain(fork[images], better[images]))
+
+
+def score(gain: float, parameters_added: int, floor: int) -> float:
+    """Bits per thousand parameters: 1000 × gain ÷ max(added, floor), or ÷ freed for what only frees."""
+    if parameters_added < 0:
+        return 1000 * gain / -parameters_added
+    return 1000 * gain / max(parameters_added, floor)
+
+
+def surplus(gain: Gain, parameters_added: int, price: float, z: float) -> float:
+    """Lower bound of the gain, less the price of its parameters (bits per thousand): what a trade brings."""
+    return gain.lower(z) - price * parameters_added / 1000
+
+
+def is_adoptable(gain: Gain, parameters_added: int, price: float, z: float) -> bool:
+    """Whether a fork may replace the control.
+
+    Growth needs a lower bound of its gain above 0. What frees parameters needs an upper bound of its loss per
+    thousand freed below the price.
+    """
+    if parameters_added < 0:
+        return -gain.lower(z) * 1000 / -parameters_added < price
+    return gain.lower(z) > 0
+
+
+def is_informative(log2_likelihood: np.ndarray, entropy: float, images: np.ndarray, z: float) -> bool:
+    """Whether a network holds usable information on these images at all, by more than z standard errors.
+
+    Without this a fork could "gain" on labels that are pure noise just by being wrong less confidently than
+    the control. entropy: H(Y) in bits.
+    """
+    bits = log2_likelihood[images]
+    error = float(bits.std(ddof=1)) / len(bits) ** 0.5
+    return entropy + float(bits.mean()) - z * error > 0

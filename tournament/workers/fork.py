@@ -1,0 +1,249 @@
+"""The work of a contender, free of Ray: train a line, survey a network, start and train a fork, shrink.
+
+Everything is a function of plain arrays and numbers, so a retry on another worker gives the same answer, and
+one worker or ten give the same tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from structnet.actions import ACTIONS, action_of
+from structnet.actions.base import Context, Proposal
+from structnet.actions.patch import random_twin
+from structnet.data.datasets import Split
+from structnet.growth.triggers import Watches
+from structnet.measure.calibration import tempered_likelihoods
+from structnet.measure.diagnosis import diagnose
+from structnet.measure.information import probe_information
+from structnet.network.kernels import pick_kernel
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.network.topology import Topology
+from structnet.seeds import stream
+from structnet.training.loop import Diverged, Recipe, batch_indices, constant, cosine, evaluate, train_steps
+from structnet.training.shrinking import Shrinking, shrink_steps
+from tournament.rules.screening import Bandit, Score, screen
+
+Arrays = Mapping[str, Any]
+SURVEY_IMAGES = 2048
+# Below this accuracy nobody asks for bits at a fitted temperature, and with fewer images none is fitted.
+TEMPERED_FROM, TEMPERED_IMAGES = 0.95, 200
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network on the validation set. bits: (images,) log2-likelihoods of the true label.
+
+    probe_bits: those of the probe, if asked for. tempered_bits: at a fitted temperature, where the accuracy is high.
+    """
+
+    accuracy: float
+    loss: float
+    bits: np.ndarray
+    probe_bits: np.ndarray | None = None
+    tempered_bits: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a fork: its measure, or the error that ended it."""
+
+    measured: Measured | None
+    seconds: float
+    worker: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a round may choose from.
+
+    proposals: those that enter, best first. too_dear: the best site of every action that the balance does not
+    cover. rewire: the plan of the second control. twin: the random twin of the best patch that enters. steps:
+    what screening cost, in optimizer steps. sizes: what was aimed at, in parameters.
+    """
+
+    proposals: list[Proposal]
+    too_dear: list[Proposal]
+    rewire: Proposal | None
+    twin: Proposal | None
+    steps: int
+    saturated: int
+    dead: int
+    warnings: list[str]
+    sizes: tuple[int, ...]
+
+
+def train_line(
+    state: Arrays,
+    train: Split,
+    validation: Split,
+    recipe: Recipe,
+    steps: int,
+    rate: float,
+    with_probe: bool,
+    watches: Watches = "loss",
+) -> tuple[Measured, list[float], dict[str, Any]]:
+    """Trains the winning line at a constant rate.
+
+    Returns its measure, the loss or the norm of the gradient of every step, and the new state.
+    """
+    line = TrainState.from_arrays(state, train.labels.device)
+    norms = torch.empty(steps, device=train.labels.device) if watches == "gradient_norm" else None
+    losses = train_steps(line, train, recipe, steps, constant(rate), norms=norms)
+    series = losses if norms is None else norms
+    return measure(line, validation, with_probe=with_probe), series.tolist(), line.to_arrays()
+
+
+def start_fork(state: Arrays, proposal: Proposal | None, device: torch.device | str) -> TrainState:
+    """A state of its own with a proposal applied; None adds nothing: a control or a survivor."""
+    fork = TrainState.from_arrays(state, device)
+    if proposal is None:
+        return fork
+    return fork.edited(action_of(proposal.action).apply(fork.network, proposal))
+
+
+def train_fork(fork: TrainState, train: Split, recipe: Recipe, steps: int, rate: float) -> None:
+    """Trains a fork alone and in place, with the kernel that it would have in a cohort. Raises Diverged."""
+    trained = seen_as(fork, fork.network.topology, training_kernel(fork.network))
+    train_steps(trained, train, recipe, steps, constant(rate))
+    fork.step = trained.step
+
+
+def training_kernel(network: StructNet) -> str:
+    """The kernel that a fork trains with, alone or in a cohort.
+
+    A cohort on a CPU has sparse rows for every link, while a network alone takes a dense matrix for a link that is
+    nearly full: the same numbers, but not the same bits. So here the rule for a single link is applied to a
+    network as a whole: if it is sparse, all its links are sparse rows wherever it trains; if not, it keeps its
+    own kernels, and trains alone.
+    """
+    device = network.values.device
+    if network.kernel != "auto" or device.type != "cpu":
+        return network.kernel
+    picked = pick_kernel(network.topology.possible(), 1, network.connection_count, device)
+    return picked if picked == "sparse_rows" else network.kernel
+
+
+def seen_as(state: TrainState, topology: Topology, kernel: str) -> TrainState:
+    """The same values and optimizer, in memory that is shared, under another topology and with another kernel."""
+    values, activation = state.network.values.detach(), state.network.activation
+    network = StructNet.from_parts(topology, values, activation=activation, kernel=kernel)
+    return TrainState(network, state.optimizer, state.step, state.born)
+
+
+def measure(state: TrainState, validation: Split, *, with_probe: bool = False) -> Measured:
+    """The network on the validation set, in bits per image; with the probe on the units that feed the output.
+
+    Raises Diverged if some likelihood is not finite: such a network can be compared with none.
+    """
+    found = evaluate(state.network, validation, with_features=with_probe, with_logits=True)
+    if not np.isfinite(found.log2_likelihood).all():
+        raise Diverged("its logits are not finite")
+    probe = tempered = None
+    if found.logits is not None and found.accuracy >= TEMPERED_FROM and len(validation) >= TEMPERED_IMAGES:
+        tempered = tempered_likelihoods(found.logits, validation.labels).cpu().numpy()
+    if with_probe and found.features is not None:
+        features = torch.from_numpy(found.features)
+        labels = validation.labels.cpu()
+        classes = state.network.architecture[-1]
+        probe = probe_information(features, labels, classes=classes).log2_likelihood
+    return Measured(found.accuracy, found.loss, found.log2_likelihood, probe, tempered)
+
+
+def survey(
+    state: Arrays,
+    train: Split,
+    recipe: Recipe,
+    *,
+    actions: tuple[str, ...],
+    sizes: tuple[int, ...],
+    rate: float,
+    rng_seed: int,
+    round_number: int,
+    balance: float,
+    candidates: int,
+    screening: str = "promise",
+    scores: Sequence[Score] = (),
+) -> Survey:
+    """Diagnoses a network and screens its growth sites by predicted gain: one backward pass for hundreds.
+
+    sizes: parameters to aim at. rate: of the heats. balance: credits that decide what is affordable.
+    candidates: how many proposals may enter. screening: by which rule of tournament.rules.screening; scores: those of
+    earlier rounds, for `thompson`.
+    """
+    line = TrainState.from_arrays(state, train.labels.device)
+    images = min(SURVEY_IMAGES, len(train))
+    where = torch.from_numpy(batch_indices(len(train), images, rng_seed, line.step)).to(train.labels.device)
+    diagnosis = diagnose(line.network, train.images[where], train.labels[where])
+    rng = stream(rng_seed, "survey", round_number)
+    context = Context(line, diagnosis, sizes, rate, rng)
+    found = [proposal for name in actions for proposal in ACTIONS[name].propose(context)]
+    rewire = ACTIONS["rewire"].propose(context)
+    bandit = None
+    if screening == "thompson":
+        bandit = Bandit(tuple(scores), stream(rng_seed, "thompson", round_number))
+    entering, too_dear = screen(found, sizes, balance, candidates, bandit)
+    patch = next((proposal for proposal in entering if proposal.action == "patch"), None)
+    return Survey(
+        proposals=entering,
+        too_dear=too_dear,
+        rewire=rewire[0] if rewire else None,
+        twin=random_twin(context, patch) if patch else None,
+        steps=-(-images // recipe.batch_size),
+        saturated=len(diagnosis.saturated),
+        dead=len(diagnosis.dead),
+        warnings=diagnosis.warnings,
+        sizes=sizes,
+    )
+
+
+def shrink(
+    state: Arrays,
+    train: Split,
+    validation: Split,
+    recipe: Recipe,
+    shrinking: Shrinking,
+    *,
+    start: int,
+    stop: int,
+    steps: int,
+    rate: float,
+    with_probe: bool,
+) -> tuple[Measured, int, int, dict[str, Any]]:
+    """A stretch of the final phase from `start` to `stop`: anneal, buy, move and sell.
+
+    Returns the measure, the parameter-steps spent, the most parameters it had, and the new state.
+    """
+    line = TrainState.from_arrays(state, train.labels.device)
+    falling = cosine(rate, start, stop)
+    spent, largest, end = 0, 0, line.step + steps
+    while line.step < end:
+        # One change at a time, so that every step is counted at the size it was taken with.
+        here = min(shrinking.every - (line.step - shrinking.start) % shrinking.every, end - line.step)
+        line, _ = shrink_steps(line, train, recipe, here, falling, shrinking)
+        spent += here * line.network.parameter_count
+        largest = max(largest, line.network.parameter_count)
+    return measure(line, validation, with_probe=with_probe), spent, largest, line.to_arrays()
+
+
+def train_dense(
+    architecture: tuple[int, ...],
+    train: Split,
+    validation: Split,
+    test: Split,
+    recipe: Recipe,
+    steps: int,
+    rate: float,
+) -> tuple[Measured, Measured]:
+    """The opponent of a grown network: a dense one, trained as long, annealed; measured on validation and test."""
+    network = StructNet(list(architecture), density=1.0, rng_seed=recipe.rng_seed).to(train.labels.device)
+    line = TrainState.fresh(network)
+    train_steps(line, train, recipe, steps, cosine(rate, 0, steps))
+    return measure(line, validation), measure(line, test)
