@@ -104,7 +104,7 @@ def test_what_a_killed_writer_left_goes_with_the_end_of_its_experiment(tmp_path:
     experiment = Experiment("grow", CommonOptions(results=str(tmp_path), name="run"), {})
     code = (
         "import os, signal, sys; from fsspec.implementations.local import LocalFileSystem as Local;"
-        "from structnet.storage import atomic as storage; storage.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL);"
+        "from structnet.storage import atomic; atomic.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL);"
         "storage.write_whole(Local(), {sys.argv[1]: b'1'})"
     )
     places = [f"tables/epochs/experiment={name}/part.parquet" for name in ("run", "other")]

@@ -96,9 +96,7 @@ def test_trading_ends_by_itself_within_its_bound(digits: Dataset, monkeypatch: p
     won = [row for row in tournament.candidates if row["won"]]
     assert all(row["surplus"] > 0 for row in won)
     least = min(row["surplus"] for row in won)
-    assert len(trades) <= most_trades(
-        tournament.line.entropy, 0.0, rounds[0]["parameters"], price, least
-    )
+    assert len(trades) <= most_trades(tournament.line.entropy, 0.0, rounds[0]["parameters"], price, least)
 
 
 def test_the_market_does_not_rest_before_its_price_is_whole(
