@@ -17,7 +17,7 @@ from tournament.rules.score import Bar, Gain, gain_over, is_informative, score, 
 from tournament.workers.fork import Measured
 from tournament.workers.pool import Job, Outcome, Pool
 
-TRAIN, REWIRE = "train", "rewire"
+TRAIN = "train"  # the control that only trains on; the others are growth actions
 FORKS_OFF_CPU = 16
 TEMPERED_ABOVE = 0.97
 

@@ -9,7 +9,7 @@ from structnet.actions.base import Proposal
 from structnet.seeds import stream
 from tournament.audits import Auditor, run_audit
 from tournament.bracket import Heat, plan_heats
-from tournament.heats import REWIRE, TRAIN, Entrant, Terms, Verdict, is_eligible, judge, run_heats
+from tournament.heats import TRAIN, Entrant, Terms, Verdict, is_eligible, judge, run_heats
 from tournament.observer import Observer
 from tournament.records import bits_of, candidate_row, unaffordable_row
 from tournament.rules.market import price_now
@@ -79,12 +79,11 @@ def play_round(line: Line, survey: Survey, trial: str, observer: Observer) -> Pl
 
 
 def enter(line: Line, survey: Survey) -> tuple[list[Entrant], list[Proposal]]:
-    """The field of heat 1 - both controls, the random twin, the affordable forks - and what was too dear."""
+    """The field of heat 1 - the controls, the random twin, the affordable forks - and what was too dear."""
     draws = stream(line.rng_seed, "policy", line.progress.round)
     field = [Entrant(0, TRAIN, "", None, line.state, control=True, stays=True)]
-    if survey.rewire:
-        site, plan = survey.rewire.site, survey.rewire
-        field.append(Entrant(1, REWIRE, site, plan, line.state, control=True, stays=True))
+    for move in survey.controls:
+        field.append(Entrant(len(field), move.action, move.site, move, line.state, control=True, stays=True))
     if not line.policy.grows:
         return field, []
     entering = [(proposal, False) for proposal in survey.proposals]

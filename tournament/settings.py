@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from structnet.actions import ACTIONS, offered
 from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS
 from structnet.training.loop import Recipe, steps_per_epoch
@@ -13,19 +14,6 @@ from tournament.rules.ledger import Economy
 from tournament.rules.policy import policy_named
 from tournament.rules.screening import SCREENINGS
 
-ACTIONS_OFFERED = (
-    "patch",
-    "widen",
-    "insert_layer",
-    "clone",
-    "clone_vertical",
-    "highway",
-    "skip",
-    "proportional",
-    "residual_block",
-    "prune",
-    "rewire_and_patch",
-)
 GROWTH_L1 = 5e-5
 SMALLEST_BATCH, LARGEST_BATCH, LONGEST_ROUND = 8, 128, 100
 ESTIMATORS = ("decoder", "probe")
@@ -53,7 +41,7 @@ class Settings:
     round_steps: int = 100
     heat_steps: int = 200
     candidates: int = 16
-    actions: tuple[str, ...] = ACTIONS_OFFERED
+    actions: tuple[str, ...] = field(default_factory=offered)
     policy: str = "score"
     target_accuracy: float | None = None
     max_parameters: int | None = None
@@ -74,8 +62,6 @@ class Settings:
     economy: Economy = field(default_factory=Economy)
 
     def __post_init__(self) -> None:
-        from structnet.actions import ACTIONS
-
         policy_named(self.policy)
         for name in ("epochs", "round_steps", "heat_steps", "candidates", "score_floor"):
             if getattr(self, name) < 1:

@@ -18,6 +18,7 @@ from search.session.run import (
     recorded,
     shape_of,
 )
+from structnet.actions import offered
 from structnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,10 +46,7 @@ class GrowOptions(CommonOptions):
     round_steps: int | None = None
     heat_steps: int | None = None
     candidates: int = 16
-    actions: str = (
-        "patch,widen,insert_layer,clone,clone_vertical,highway,skip,proportional,residual_block,"
-        "prune,rewire_and_patch"
-    )
+    actions: str = ",".join(offered())
     trigger: str = "interval"
     policy: str = "score"
     target_accuracy: float | None = None

@@ -1,13 +1,12 @@
-"""What every growth action is: a rule that proposes, and a function that applies.
+"""What the growth actions share: what they know of a network, what they propose, and where new connections may go.
 
-`propose` looks at a diagnosed network and makes all choices - which connections, which values - so that a
+`propose` of an action looks at a diagnosed network and makes all choices - which connections, which values - so that a
 proposal is plain numbers that can be sent anywhere. `apply` needs only the network and the proposal, and does
 the same on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,16 +59,6 @@ class Context:
     def gain(self, *gradients: np.ndarray) -> float:
         """Bits that one step on parameters of these gradients gains, to first order: Adam's step is `rate`."""
         return self.rate * sum(float(np.abs(gradient).sum()) for gradient in gradients) / np.log(2)
-
-
-@dataclass(frozen=True)
-class Action:
-    """A growth action. preserves_output: the network computes the same at the moment it is applied."""
-
-    name: str
-    propose: Callable[[Context], list[Proposal]]
-    apply: Callable[[StructNet, Proposal], Edit]
-    preserves_output: bool
 
 
 def linked_pairs(topology: Topology) -> list[tuple[int, int]]:

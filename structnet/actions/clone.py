@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from structnet.actions.base import (
-    Action,
     Context,
     Proposal,
     assigned,
@@ -67,9 +66,6 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
         )
     )
     return assigned(edit, index_now(edit, leaving), values[leaving] / 2)
-
-
-ACTION = Action("clone", propose, apply, preserves_output=True)
 
 
 def units_to_copy(context: Context, group: int) -> tuple[str, np.ndarray]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal, fed_by
+from structnet.actions.base import Context, Proposal, fed_by
 from structnet.actions.clone import units_to_copy
 from structnet.actions.new_units import UnitPlan, connect_units, units_of
 from structnet.network.activations import activation_named
@@ -36,9 +36,6 @@ def propose(context: Context) -> list[Proposal]:
 def apply(network: StructNet, proposal: Proposal) -> Edit:
     grown = add_units(network, proposal.plan["group"], proposal.plan["biases"])
     return connect_units(grown, proposal.plan)
-
-
-ACTION = Action("clone_vertical", propose, apply, preserves_output=True)
 
 
 def _copied(context: Context, group: int, kind: str, units: np.ndarray, size: int) -> Proposal | None:

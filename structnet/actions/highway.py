@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal
+from structnet.actions.base import Context, Proposal
 from structnet.actions.new_units import connect_units, plan_units, units_of
 from structnet.actions.reactivate import is_silent
 from structnet.network.edit import Edit, add_units, remove_units
@@ -39,9 +39,6 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
     edit = connect_units(add_units(network, plan["group"], plan["biases"]), plan)
     # The new units come before the old ones go, so that the group is never empty.
     return edit.then(remove_units(edit.network, edit.number_now(plan["dead"])))
-
-
-ACTION = Action("highway", propose, apply, preserves_output=True)
 
 
 def ends(groups: int, group: int) -> tuple[list[int], list[int]]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from structnet.actions.base import Action, Context, Proposal, fed_by
+from structnet.actions.base import Context, Proposal, fed_by
 from structnet.actions.new_units import connect_units, plan_units
 from structnet.actions.widen import unit_shape
 from structnet.measure.diagnosis import bottlenecks, largest
@@ -50,9 +50,6 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
     edit = passed_on(network, position, plan["units"])
     source, target = edit.number_now(plan["source"]), edit.new_units[plan["source_unit"]]
     return edit.then(connect(edit.network, source, target))
-
-
-ACTION = Action("insert_layer", propose, apply, preserves_output=True)
 
 
 def passed_on(network: StructNet, position: int, units: np.ndarray) -> Edit:

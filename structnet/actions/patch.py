@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from structnet.actions.base import (
-    Action,
     Context,
     Proposal,
     assigned,
@@ -56,9 +55,6 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
     biases = plan["reopened"] - topology.offsets[1] + topology.connections
     edit = assigned(edit, index_now(edit, fan_out), 0.0)
     return assigned(edit, index_now(edit, biases), plan["biases"])
-
-
-ACTION = Action("patch", propose, apply, preserves_output=True)
 
 
 def random_twin(context: Context, proposal: Proposal) -> Proposal:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal, linked_pairs, unlinked_pairs
+from structnet.actions.base import Context, Proposal, linked_pairs, unlinked_pairs
 from structnet.network.edit import Edit, connect
 from structnet.network.network import StructNet
 
@@ -35,9 +35,6 @@ def propose(context: Context) -> list[Proposal]:
 
 def apply(network: StructNet, proposal: Proposal) -> Edit:
     return connect(network, proposal.plan["source"], proposal.plan["target"])
-
-
-ACTION = Action("proportional", propose, apply, preserves_output=True)
 
 
 def shares(total: int, weight: np.ndarray, room: np.ndarray) -> np.ndarray:

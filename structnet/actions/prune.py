@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal, assigned, flat_gradient, flat_values
+from structnet.actions.base import Context, Proposal, assigned, flat_gradient, flat_values
 from structnet.actions.brain_surgeon import MOST_PARAMETERS, Surgeon, surgeon
 from structnet.network.edit import Edit, disconnect, fold, unchanged
 from structnet.network.network import StructNet
@@ -54,9 +54,6 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
         edit = assigned(edit, np.arange(network.parameter_count), proposal.plan["values"])
     edit = edit.then(disconnect(edit.network, proposal.plan["connections"]))
     return edit.then(fold(edit.network))
-
-
-ACTION = Action("prune", propose, apply, preserves_output=False)
 
 
 def _most_redundant(context: Context, expert: Surgeon | None) -> Proposal | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal
+from structnet.actions.base import Context, Proposal
 from structnet.actions.insert_layer import passed_on
 from structnet.actions.new_units import plan_units
 from structnet.network.activations import activation_named
@@ -47,9 +47,6 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
     )
     value = np.concatenate([plan["value"], np.zeros(len(plan["target"]))])
     return edit.then(connect(edit.network, source, target, value))
-
-
-ACTION = Action("residual_block", propose, apply, preserves_output=True)
 
 
 def _block(context: Context, group: int, size: int) -> Proposal | None:

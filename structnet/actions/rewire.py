@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal, linked_pairs, strongest_absent
+from structnet.actions.base import Context, Proposal, linked_pairs, strongest_absent
 from structnet.actions.prune import lost_gain, weakest
 from structnet.network.edit import Edit, connect, disconnect
 from structnet.network.network import StructNet
@@ -32,9 +32,6 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
     plan = proposal.plan
     edit = disconnect(network, plan["connections"])
     return edit.then(connect(edit.network, plan["source"], plan["target"]))
-
-
-ACTION = Action("rewire", propose, apply, preserves_output=False)
 
 
 def moved(context: Context, action: str, expendable: np.ndarray, count: int, added: int) -> Proposal | None:

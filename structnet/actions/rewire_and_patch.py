@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from structnet.actions.base import Action, Context, Proposal
-from structnet.actions.rewire import SHARES, apply, movable, moved
+from structnet.actions import rewire
+from structnet.actions.base import Context, Proposal
+from structnet.actions.rewire import SHARES, movable, moved
+from structnet.network.edit import Edit
+from structnet.network.network import StructNet
 
 
 def propose(context: Context) -> list[Proposal]:
@@ -18,4 +21,5 @@ def propose(context: Context) -> list[Proposal]:
     return list(proposals.values())
 
 
-ACTION = Action("rewire_and_patch", propose, apply, preserves_output=False)
+def apply(network: StructNet, proposal: Proposal) -> Edit:
+    return rewire.apply(network, proposal)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal, strongest_absent, unlinked_pairs
+from structnet.actions.base import Context, Proposal, strongest_absent, unlinked_pairs
 from structnet.network.edit import Edit, connect
 from structnet.network.network import StructNet
 
@@ -26,9 +26,6 @@ def propose(context: Context) -> list[Proposal]:
 
 def apply(network: StructNet, proposal: Proposal) -> Edit:
     return connect(network, proposal.plan["source"], proposal.plan["target"])
-
-
-ACTION = Action("skip", propose, apply, preserves_output=True)
 
 
 def _at_sizes(context: Context, site: str, pairs: list[tuple[int, int]]) -> list[Proposal]:

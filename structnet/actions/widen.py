@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from structnet.actions.base import Action, Context, Proposal, fed_by, feeding
+from structnet.actions.base import Context, Proposal, fed_by, feeding
 from structnet.actions.new_units import RULES, connect_units, plan_units
 from structnet.network.edit import Edit, add_units
 from structnet.network.network import StructNet
@@ -30,9 +30,6 @@ def propose(context: Context) -> list[Proposal]:
 def apply(network: StructNet, proposal: Proposal) -> Edit:
     grown = add_units(network, proposal.plan["group"], proposal.plan["biases"])
     return connect_units(grown, proposal.plan)
-
-
-ACTION = Action("widen", propose, apply, preserves_output=True)
 
 
 def unit_shape(fan_in: np.ndarray, fan_out: np.ndarray, size: int) -> tuple[int, int, int] | None:

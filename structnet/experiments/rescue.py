@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from structnet.actions import ACTIONS
+from structnet.actions import ACTIONS, growing
 from structnet.actions.base import Context, Proposal
 from structnet.data.datasets import Dataset
 from structnet.errors import UserError
@@ -37,7 +37,6 @@ from structnet.storage.snapshot import load_snapshot, save_snapshot
 from structnet.training.loop import Recipe, batch_indices, cosine, evaluate, steps_per_epoch, train_steps
 
 ARMS = ("static", "growth", "random", "rewire")
-MECHANISMS = tuple(name for name in ACTIONS if name not in ("prune", "rewire"))
 DIAGNOSIS_IMAGES = 2048
 STRETCH = 500  # steps
 LEAST_SHARE = 8  # a growth site adds at least an eighth of what a moment has to
@@ -64,8 +63,8 @@ class Plan:
     recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
-        if self.mechanism not in MECHANISMS:
-            raise UserError(f"mechanism is '{self.mechanism}', but must be one of {', '.join(MECHANISMS)}")
+        if self.mechanism not in growing():
+            raise UserError(f"mechanism is '{self.mechanism}', but must be one of {', '.join(growing())}")
         for name in ("budget", "epochs", "growths"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1")

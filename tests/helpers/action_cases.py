@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context, Proposal
-from structnet.actions.patch import random_twin
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.network.edit import Edit, connect
 from structnet.network.network import StructNet
@@ -44,11 +43,12 @@ class Case:
         return Context(self.state, self.diagnosis, sizes, rate, stream(0, "test"))
 
     def proposals(self, name: str) -> list[Proposal]:
-        """What an action proposes, with the random twins of patches; a sample where there are many."""
+        """What an action proposes, with the random twins where it has any; a sample where there are many."""
         context = self.context()
         found = ACTIONS[name].propose(context)
         found = found[:: 1 + len(found) // 12]
-        return found + [random_twin(context, proposal) for proposal in found[:3] if name == "patch"]
+        twins = [ACTIONS[name].twin(context, proposal) for proposal in found[:3]]
+        return found + [twin for twin in twins if twin is not None]
 
     def gradient(self, network: StructNet) -> np.ndarray:
         inputs = self.images.to(network.values.dtype).t().contiguous()

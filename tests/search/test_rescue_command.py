@@ -19,9 +19,10 @@ from search.cli import main
 from search.commands.rescue import command
 from search.commands.rescue.work import RescueWork, finds_a_site, plan_of
 from search.tune.trials import Shared
+from structnet.actions import growing
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
-from structnet.experiments.rescue import ARMS, MECHANISMS, Rescue
+from structnet.experiments.rescue import ARMS, Rescue
 from structnet.experiments.rescue import rescue as all_arms
 from structnet.experiments.verdict import judge
 from structnet.storage.snapshot import load_snapshot
@@ -126,7 +127,7 @@ def test_every_option_has_a_place_on_the_line() -> None:
     page = CliRunner().invoke(app, ["rescue", "--help"], env={"COLUMNS": "300"}).output
     for name in command.RescueOptions.model_fields.keys() - {"cull", "keep_best"}:
         assert "--" + name.replace("_", "-") in page
-    for mechanism in MECHANISMS:
+    for mechanism in growing():
         assert mechanism in page
 
 

@@ -13,7 +13,7 @@ from search.commands.sweep.plans import PLANS, Axis, factorial, fixed_of, lenien
 from search.commands.sweep.settings import Plan, SweepOptions, plan_for
 from search.grid.blocks import Block, Member
 from search.options import merged
-from structnet.actions import ACTIONS
+from structnet.actions import ACTIONS, offered
 from structnet.data.datasets import Dataset, load_dataset
 from structnet.errors import UserError
 from tournament.coordinator import Tournament
@@ -163,7 +163,7 @@ def test_bad_options_are_refused_in_one_line(digits: Dataset, given: dict[str, A
 # Leniency.
 
 
-@pytest.mark.parametrize("mechanism", [*sorted(ACTIONS.keys() - {"rewire"}), "economy", "plateau"])
+@pytest.mark.parametrize("mechanism", [*offered(), "economy", "plateau"])
 def test_every_mechanism_can_be_made_lenient(digits: Dataset, mechanism: str) -> None:
     plan = planned(digits, lenient=mechanism, set=["rounds=7"])
     assert len(plan.settings) == 1
@@ -184,8 +184,8 @@ def test_leniency_gives_way_to_what_is_varied(digits: Dataset) -> None:
 def test_prune_is_offered_at_a_price_that_any_sale_meets(digits: Dataset) -> None:
     defaults = planned(digits).base.options
     assert isinstance(defaults, grow.GrowOptions)
-    assert lenient("prune", ACTIONS, defaults)["price"] > 100
-    assert lenient("patch", ACTIONS, defaults)["price"] < 1e-3
+    assert lenient("prune", defaults)["price"] > 100
+    assert lenient("patch", defaults)["price"] < 1e-3
 
 
 # Costs.

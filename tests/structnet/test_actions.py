@@ -13,41 +13,50 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from search.commands.grow import GrowOptions
-from structnet.actions import ACTIONS, action_of
+from structnet.actions import ACTIONS, Action, action_of, offered
 from structnet.actions.base import Proposal
 from structnet.network.activations import activation_named
 from structnet.network.edit import Edit, fold
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from tournament.settings import ACTIONS_OFFERED
+from tournament.settings import Settings
 
 EVERY = st.sampled_from(sorted(ACTIONS))
 
 
-def test_registry() -> None:
-    assert list(ACTIONS) == [
-        "patch",
-        "widen",
-        "insert_layer",
-        "clone",
-        "clone_vertical",
-        "highway",
-        "skip",
-        "proportional",
-        "residual_block",
-        "prune",
-        "rewire",
-        "rewire_and_patch",
-    ]
-    assert all(name == action.name for name, action in ACTIONS.items())
-    assert action_of("patch:random") is ACTIONS["patch"]
-    changing = {"prune", "rewire", "rewire_and_patch"}
-    assert [name for name in ACTIONS if name not in changing] == PRESERVING
+def test_every_name_is_that_of_a_file_and_of_its_proposals() -> None:
+    case = eventful()
+    for name, action in ACTIONS.items():
+        assert action.name == name
+        assert {proposal.action for proposal in action.propose(case.context())} == {name}
 
 
-def test_a_tournament_is_offered_all_but_its_control() -> None:
-    assert list(ACTIONS_OFFERED) == [name for name in ACTIONS if name != "rewire"]
-    assert GrowOptions.model_fields["actions"].default == ",".join(ACTIONS_OFFERED)
+def test_the_role_says_what_becomes_of_the_size() -> None:
+    case = eventful()
+    for action in ACTIONS.values():
+        check_role(case, action)
+
+
+def check_role(case: Case, action: Action) -> None:
+    added = np.array([proposal.parameters_added for proposal in action.propose(case.context())])
+    assert {"growth": added > 0, "pruning": added < 0, "control": added == 0}[action.role].all()
+
+
+def test_a_tournament_is_offered_all_but_its_controls() -> None:
+    assert {*ACTIONS} - {*offered()} == {name for name, action in ACTIONS.items() if action.role == "control"}
+    assert GrowOptions.model_fields["actions"].default == ",".join(offered())
+    assert Settings().actions == offered()
+
+
+def test_a_twin_is_applied_by_its_action_and_adds_as_many() -> None:
+    case = eventful()
+    context = case.context()
+    for action in ACTIONS.values():
+        for proposal in action.propose(context)[:4]:
+            twin = action.twin(context, proposal)
+            if twin is not None:
+                assert action_of(twin.action) is action
+                assert twin.parameters_added == proposal.parameters_added > 0
 
 
 @given(case=cases(), name=EVERY)

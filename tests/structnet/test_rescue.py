@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import pytest
 import torch
 from helpers.training_cases import flat, small_data
 
-from structnet.actions import ACTIONS
+from structnet.actions import growing, patch
 from structnet.actions.base import Context, Proposal
 from structnet.errors import UserError
 from structnet.experiments.rescue import (
     ARMS,
-    MECHANISMS,
     ArmResult,
     Plan,
     Rescue,
@@ -93,7 +91,7 @@ def test_the_static_arm_is_plain_training() -> None:
 
 
 # The start has one hidden group, and a vertical clone needs a second one.
-@pytest.mark.parametrize("mechanism", sorted({*MECHANISMS} - {"clone_vertical"}))
+@pytest.mark.parametrize("mechanism", sorted({*growing()} - {"clone_vertical"}))
 def test_every_mechanism_adds_within_its_budget_and_random_adds_as_many(mechanism: str) -> None:
     arms = run(plan(mechanism=mechanism))
     start = StructNet([16, 10, 3], 0.15, rng_seed=3)
@@ -185,14 +183,14 @@ def test_the_best_site_is_that_of_most_gain_per_parameter_that_fits() -> None:
 
 
 def test_a_site_adds_an_eighth_of_what_its_moment_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    patch = ACTIONS["patch"]
+    propose = patch.propose
 
     def with_a_tiny_one(context: Context) -> list[Proposal]:
-        found = patch.propose(context)
+        found = propose(context)
         ends = {end: found[0].plan[end][:1] for end in ("source", "target")}
         return [*found, Proposal("patch", "tiny", 1, 1e9, plan=ends)]
 
-    monkeypatch.setitem(ACTIONS, "patch", replace(patch, propose=with_a_tiny_one))
+    monkeypatch.setattr(patch, "propose", with_a_tiny_one)
     # A moment adds 20, so a site at least 3 while there is one, but of 7 each may come alone.
     assert run(plan(budget=60))["growth"].changes[0].site != "tiny"
     assert {change.site for change in run(plan(budget=21))["growth"].changes} == {"tiny"}

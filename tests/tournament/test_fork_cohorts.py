@@ -43,7 +43,8 @@ def growth(data: Dataset, state: Arrays, *actions: str) -> list[Proposal]:
     options = {"sizes": (20, 60), "rate": RATE, "rng_seed": 0, "round_number": 1}
     found = survey(state, data.train, RECIPE, actions=actions, balance=1000, candidates=9, **options)
     assert {proposal.action for proposal in found.proposals} == set(actions)
-    return found.proposals + [found.rewire or pytest.fail("no rewiring")]
+    assert found.controls
+    return found.proposals + found.controls
 
 
 def run(data: Dataset, forks: list[Fork], with_probe: bool = False) -> list[Result]:

@@ -15,7 +15,6 @@ import torch
 
 from structnet.actions import ACTIONS, action_of
 from structnet.actions.base import Context, Proposal
-from structnet.actions.patch import random_twin
 from structnet.data.datasets import Split
 from structnet.growth.triggers import Watches
 from structnet.measure.calibration import tempered_likelihoods
@@ -65,13 +64,13 @@ class Survey:
     """What a round may choose from.
 
     proposals: those that enter, best first. too_dear: the best site of every action that the balance does not
-    cover. rewire: the plan of the second control. twin: the random twin of the best patch that enters. steps:
-    what screening cost, in optimizer steps. sizes: what was aimed at, in parameters.
+    cover. controls: what each action that is a control does first. twin: the random twin of the best that enters and
+    has one. steps: what screening cost, in optimizer steps. sizes: what was aimed at, in parameters.
     """
 
     proposals: list[Proposal]
     too_dear: list[Proposal]
-    rewire: Proposal | None
+    controls: list[Proposal]
     twin: Proposal | None
     steps: int
     saturated: int
@@ -185,17 +184,17 @@ def survey(
     rng = stream(rng_seed, "survey", round_number)
     context = Context(line, diagnosis, sizes, rate, rng)
     found = [proposal for name in actions for proposal in ACTIONS[name].propose(context)]
-    rewire = ACTIONS["rewire"].propose(context)
+    of_controls = [action.propose(context) for action in ACTIONS.values() if action.role == "control"]
     bandit = None
     if screening == "thompson":
         bandit = Bandit(tuple(scores), stream(rng_seed, "thompson", round_number))
     entering, too_dear = screen(found, sizes, balance, candidates, bandit)
-    patch = next((proposal for proposal in entering if proposal.action == "patch"), None)
+    twins = (action_of(proposal.action).twin(context, proposal) for proposal in entering)
     return Survey(
         proposals=entering,
         too_dear=too_dear,
-        rewire=rewire[0] if rewire else None,
-        twin=random_twin(context, patch) if patch else None,
+        controls=[proposals[0] for proposals in of_controls if proposals],
+        twin=next((twin for twin in twins if twin is not None), None),
         steps=-(-images // recipe.batch_size),
         saturated=len(diagnosis.saturated),
         dead=len(diagnosis.dead),

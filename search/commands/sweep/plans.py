@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from structnet.actions import ACTIONS, offered
 from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS
 
@@ -182,23 +183,24 @@ def _named(option: str, text: str) -> tuple[str, str]:
 # What makes the thresholds of a growth action easy to meet: many rounds, credits for anything, and no proof of a gain.
 MANY_ROUNDS = {"rounds": 40}
 ABUNDANT = {"opening_credits": 1e6, "income": 1.0, "price": 1e-6, "score_floor": 1, "policy": "random"}
+ANY_SALE = {"policy": "score", "price": 1e3}
 
 
-def lenient(mechanism: str, actions: Iterable[str], defaults: GrowOptions) -> dict[str, Any]:
+def lenient(mechanism: str, defaults: GrowOptions) -> dict[str, Any]:
     """Options of `grow` with which a mechanism fires if it can; raises UserError for an unknown one.
 
     An action is offered alone, in more and shorter rounds, with credits for anything, and is adopted without having
-    proved a gain; `prune`, which has to prove its loss, at a price that any sale meets. `economy` fires when it
-    binds: nothing to begin with and little to earn. `plateau` gets a loss that falls fast and with little noise, and
-    a line long enough for it to go flat. defaults: the options fitted to the data.
+    proved a gain; one that frees parameters, which has to prove its loss, at a price that any loss is below. `economy`
+    fires when it binds: nothing to begin with and little to earn. `plateau` gets a loss that falls fast and with little
+    noise, and a line long enough for it to go flat. defaults: the options fitted to the data.
     """
     batch_size, round_steps, heat_steps = defaults.batch_size, defaults.round_steps, defaults.heat_steps
     assert batch_size and round_steps and heat_steps
     more = MANY_ROUNDS | {"round_steps": max(1, round_steps // 2), "heat_steps": max(1, heat_steps // 2)}
-    overrides = {name: {"actions": name} | more | ABUNDANT for name in actions}
-    overrides["prune"] |= {"policy": "score", "price": 1e3}
-    # A move in equal number can never be adopted: it is what all others are measured against.
-    overrides.pop("rewire")
+    overrides = {
+        name: {"actions": name} | more | ABUNDANT | (ANY_SALE if ACTIONS[name].role == "pruning" else {})
+        for name in offered()
+    }
     overrides["economy"] = more | {"opening_credits": 0.0, "income": defaults.income / 2, "refund": 0.0}
     overrides["plateau"] = {
         "trigger": "plateau",

@@ -16,7 +16,6 @@ from search.grid.blocks import Block, blocks_of
 from search.grid.train_grid import fitted
 from search.options import CommonOptions
 from search.session.run import check_shift
-from structnet.actions import ACTIONS
 from structnet.data.datasets import Dataset
 from structnet.errors import UserError
 from tournament.settings import check_limit
@@ -103,7 +102,7 @@ def plan_for(options: SweepOptions, data: Dataset) -> Plan:
     if options.lenient:
         plain = _fitted(options, {}, data)
         assert isinstance(plain, grow.GrowOptions)
-        fixed = lenient(options.lenient, ACTIONS, plain) | fixed
+        fixed = lenient(options.lenient, plain) | fixed
         fixed = {name: value for name, value in fixed.items() if name not in varied}
     defaults = _fitted(options, fixed, data)
     changes = _changes(options, varied, fixed, defaults, data)

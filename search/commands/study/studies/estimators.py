@@ -1,6 +1,6 @@
 """Does a short heat tell which fork is worth most in the end, and which estimator of information tells it best?
 
-Of every network, forks by all actions and at several sizes, with random twins of the patches, are trained at the rate
+Of every network, forks by all actions and at several sizes, with random twins of the best, are trained at the rate
 of the heats and then annealed. What they gained after 50, 200 and 800 steps is compared with what they gain at the
 end. Nothing is read from the images that it was chosen by: what one half of the validation images says of a heat is
 held against what the other half says of the end, both ways.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,18 +87,16 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
 def proposals_of(
     line: Arrays, data: Dataset, recipe: Recipe, rate: float
 ) -> tuple[list[Proposal | None], list[Proposal]]:
-    """Both controls; and the forks: by turns the best of every action and size there is, then twins of patches."""
+    """The controls; and the forks: by turns the best of every action and size, then random twins of the best."""
     import torch
 
-    from structnet.actions import ACTIONS
+    from structnet.actions import ACTIONS, action_of, offered
     from structnet.actions.base import Context
-    from structnet.actions.patch import random_twin
     from structnet.measure.diagnosis import diagnose
     from structnet.network.state import TrainState
     from structnet.seeds import stream
     from structnet.training.loop import batch_indices
     from tournament.rules.screening import by_turns
-    from tournament.settings import ACTIONS_OFFERED
     from tournament.workers.fork import SURVEY_IMAGES
 
     state, train = TrainState.from_arrays(line), data.train
@@ -106,11 +105,12 @@ def proposals_of(
     diagnosis = diagnose(state.network, train.images[where], train.labels[where])
     sizes = tuple(max(SCORE_FLOOR, round(share * state.network.parameter_count)) for share in SIZE_SHARES)
     context = Context(state, diagnosis, sizes, rate, stream(recipe.rng_seed, "estimators"))
-    proposed = [proposal for name in ACTIONS_OFFERED for proposal in ACTIONS[name].propose(context)]
+    proposed = [proposal for name in offered() for proposal in ACTIONS[name].propose(context)]
     forks = by_turns(proposed, sizes)[:CANDIDATES]
-    patches = [proposal for proposal in forks if proposal.action == "patch"]
-    twins = [random_twin(context, patch) for patch in patches[:TWINS]]
-    return [None, *ACTIONS["rewire"].propose(context)[:1]], [*forks, *twins]
+    twins = (action_of(proposal.action).twin(context, proposal) for proposal in forks)
+    placed_at_random = list(islice((twin for twin in twins if twin is not None), TWINS))
+    controls = [action.propose(context)[:1] for action in ACTIONS.values() if action.role == "control"]
+    return [None, *chain.from_iterable(controls)], [*forks, *placed_at_random]
 
 
 def _trained(
