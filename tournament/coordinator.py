@@ -7,6 +7,7 @@ after every round, so that a run that dies goes on where it was.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +21,13 @@ from tournament.final_phase import final_stretch, refine_at_last, settle, start_
 from tournament.observer import Observer
 from tournament.progress import Checkpoint, Clock, Progress, last_whole_round
 from tournament.records import bits_of, round_row
-from tournament.rounds import Played, play_round
+from tournament.rounds import PlayedRound, play_round
 from tournament.rules.ledger import Economy
-from tournament.rules.market import price_now
 from tournament.settings import Settings, check_limit, fitted_settings
-from tournament.winning_line import Line
-from tournament.workers.fork import Measured
+from tournament.winning_line import WinningLine
+from tournament.workers.fork import Arrays, Measured
 from tournament.workers.pool import InlinePool, Pool
+from tournament.workers.work import Measure
 
 QUIET_ROUNDS = 3
 PLATEAU_ROUNDS = 10
@@ -97,33 +98,36 @@ class Tournament:
 
         Raises structnet.errors.WorkFailed if the winning line itself diverges or cannot be worked on.
         """
-        workers = self.pool or InlinePool(self.data, str(self.network.values.device))
         try:
-            self.line = Line(self.network, self.data, self.settings, workers)
-            self.clock = Clock()
-            if found := self._found() if resume else None:
-                self.line.resume(*found)
-                self.clock = Clock(self.line.progress.seconds)
-            else:
-                self.line.start(self.network)
-                self._stop_growing_if_done()
-                self._end_round("opened")
-            while self.line.progress.phase == "growing":
-                if self.line.refinement_due():
-                    self._refine()
-                else:
-                    self._round()
-            if self.line.is_coarse:
-                self._refine()
-            while self.line.progress.phase == "final":
-                self._final_stretch()
-            return self._result()
+            if self.pool is not None:
+                return self._run(self.pool, resume)
+            with closing(InlinePool(self.data, str(self.network.values.device))) as workers:
+                return self._run(workers, resume)
         finally:
             self.observer.ended()
-            if self.pool is None:
-                workers.close()
 
-    def _found(self) -> tuple[dict[str, Any], Progress] | None:
+    def _run(self, workers: Pool, resume: bool) -> Result:
+        self.line = WinningLine(self.network, self.data, self.settings, workers)
+        self.clock = Clock()
+        if found := self._found() if resume else None:
+            self.line.resume(*found)
+            self.clock = Clock(self.line.progress.seconds)
+        else:
+            self.line.start(self.network)
+            self._stop_growing_if_done()
+            self._end_round("opened")
+        while self.line.progress.phase == "growing":
+            if self.line.refinement_due():
+                self._refine()
+            else:
+                self._round()
+        if self.line.is_coarse:
+            self._refine()
+        while self.line.progress.phase == "final":
+            self._final_stretch()
+        return self._result()
+
+    def _found(self) -> tuple[Arrays, Progress] | None:
         """Where to go on: arrays and progress; None at the seed."""
         if self.checkpoint is None:
             return None
@@ -194,7 +198,7 @@ class Tournament:
         elif line.progress.step >= settings.growth_share * line.total_steps:
             return "the share of the training that is for growth is used up"
         # While the images are coarse, finer ones are still to come that more may be learned from.
-        at_price = price_now(line) >= settings.price and not line.is_coarse
+        at_price = line.price >= settings.price and not line.is_coarse
         # Growth that is indefinite lets training go on for as long as that alone helps.
         spent = at_price and (flat >= QUIET_ROUNDS or not settings.indefinite)
         if line.policy.grows and spent and line.progress.quiet_rounds >= QUIET_ROUNDS:
@@ -224,7 +228,7 @@ class Tournament:
         earned: float = 0.0,
         spent: float = 0.0,
         refunded: float = 0.0,
-        played: Played | None = None,
+        played: PlayedRound | None = None,
         refined: str = "",
     ) -> None:
         """Writes the row, then the snapshot: a run that dies in between repeats the round, and replaces the row."""
@@ -251,7 +255,7 @@ class Tournament:
 
     def _result(self) -> Result:
         line = self.line
-        test, _ = line.call("measure", line.state, "test")
+        test, _ = line.do(Measure("test"))
         return Result(
             network=TrainState.from_arrays(line.arrays()).network,
             progress=line.progress,

@@ -1,4 +1,4 @@
-"""The dense opponent of a grown network: of about its size, trained on the same batches for as many steps."""
+"""The dense baseline of a grown network: of about its size, trained on the same batches for as many steps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from tournament.coordinator import Result
 from tournament.settings import Settings
 from tournament.workers.fork import Measured
 from tournament.workers.pool import Job, Pool
+from tournament.workers.work import TrainDense
 
 # Shares of the line's rate: one that suits a sparse network can be too high for a dense one.
 RATES = (1.0, 0.25)
 
 
-class Opponent(NamedTuple):
+class DenseBaseline(NamedTuple):
     """architecture: one hidden group. measured, test: on validation and test."""
 
     architecture: tuple[int, ...]
@@ -24,7 +25,7 @@ class Opponent(NamedTuple):
     test: Measured
 
 
-def train_opponent(result: Result, settings: Settings, workers: Pool) -> Opponent:
+def train_dense_baseline(result: Result, settings: Settings, workers: Pool) -> DenseBaseline:
     """Trains it at two rates; the one that does better on validation counts.
 
     settings: those of the tournament, fitted. Raises structnet.errors.WorkFailed if neither training ends.
@@ -33,9 +34,10 @@ def train_opponent(result: Result, settings: Settings, workers: Pool) -> Opponen
     # Rates by age are for what grows: a dense network has nothing new.
     recipe = replace(settings.recipe, rates=None)
     rates = [share * settings.learning_rate for share in RATES]
-    jobs = [Job("train_dense", (architecture, recipe, result.progress.step, rate)) for rate in rates]
-    outcomes = workers.run(jobs)
-    finished = [outcome.report for outcome in outcomes if not outcome.error]
+    outcomes = workers.run(
+        [Job(TrainDense(architecture, recipe, result.progress.step, rate)) for rate in rates]
+    )
+    finished = [outcome.report for outcome in outcomes if not outcome.error and outcome.report]
     if not finished:
-        raise WorkFailed(f"the dense opponent failed: {outcomes[0].error}")
-    return Opponent(architecture, *max(finished, key=lambda measured: measured[0].accuracy))
+        raise WorkFailed(f"the dense baseline failed: {outcomes[0].error}")
+    return DenseBaseline(architecture, *max(finished, key=lambda measures: measures[0].accuracy))

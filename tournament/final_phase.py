@@ -1,18 +1,19 @@
-"""The final phase of a tournament: overshoot with what was saved, move, sell, anneal."""
+"""The final phase of a tournament: overshoot with the credits that were saved, move, prune, anneal."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from structnet.training.shrinking import Shrinking
-from tournament.winning_line import Line
+from tournament.winning_line import WinningLine
+from tournament.workers.work import Shrink
 
 
-def start_final_phase(line: Line, reason: str, seconds: float) -> None:
+def start_final_phase(line: WinningLine, reason: str, seconds: float) -> None:
     """Growth has ended for this reason, so many seconds into the run; plans the rest of the line.
 
-    Credits pay for exploration: connections are bought with them first - with those that were saved while growing
-    and those that are earned meanwhile - and sold again on the way to the limit or, without one, back to the size
+    Credits pay for exploration: connections are added with them first - with those that were saved while growing
+    and those that are earned meanwhile - and pruned again on the way to the limit or, without one, back to the size
     that growth reached.
     """
     progress, settings = line.progress, line.settings
@@ -25,7 +26,7 @@ def start_final_phase(line: Line, reason: str, seconds: float) -> None:
     progress.final_size = progress.final_largest = line.parameters
 
 
-def refine_at_last(line: Line) -> tuple[str, float, float]:
+def refine_at_last(line: WinningLine) -> tuple[str, float, float]:
     """Refines an input that is still coarse to full resolution before the final phase; (site, spent, refunded).
 
     The size that growth reached is the one after that.
@@ -35,37 +36,32 @@ def refine_at_last(line: Line) -> tuple[str, float, float]:
     return refined
 
 
-def final_stretch(line: Line) -> None:
-    """One epoch of the final phase; what it earns while connections are bought can be spent in the next."""
+def final_stretch(line: WinningLine) -> None:
+    """One epoch of the final phase; what it earns while connections are added can be spent in the next."""
     progress, shrinking = line.progress, _shrinking(line)
     steps = min(line.per_epoch, progress.final_stop - progress.step)
-    stretch = {
-        "start": progress.final_start,
-        "stop": progress.final_stop,
-        "steps": steps,
-        "rate": line.settings.learning_rate,
-        "with_probe": line.uses_probe,
-    }
-    (line.measured, spent, largest), state = line.call("shrink", line.state, line.recipe, shrinking, stretch)
+    work = Shrink(line.recipe, shrinking, steps, line.settings.learning_rate, line.uses_probe)
+    shrunk, (state,) = line.do(work)
+    line.measured = shrunk.measured
     progress.step += steps
     progress.steps_all += steps
-    progress.parameter_steps += spent
-    progress.parameter_steps_all += spent
-    progress.final_largest = max(progress.final_largest, largest)
+    progress.parameter_steps += shrunk.parameter_steps
+    progress.parameter_steps_all += shrunk.parameter_steps
+    progress.final_largest = max(progress.final_largest, shrunk.largest)
     line.set_state(state)
     progress.final_earned += line.earn()
     progress.balance = line.ledger.balance
 
 
-def settle(line: Line) -> tuple[float, float]:
-    """Pays for what the final phase bought and takes the refund for what it sold; (spent, refunded)."""
+def settle(line: WinningLine) -> tuple[float, float]:
+    """Pays for what the final phase added and takes the refund for what it pruned; (spent, refunded)."""
     progress = line.progress
     spent, _ = line.ledger.trade(progress.final_largest - progress.final_size)
     _, refunded = line.ledger.trade(line.parameters - progress.final_largest)
     return spent, refunded
 
 
-def _shrinking(line: Line) -> Shrinking:
+def _shrinking(line: WinningLine) -> Shrinking:
     """The schedule: up to what the credits buy, then down to the limit or, without one, back to the size."""
     progress, settings = line.progress, line.settings
     shrinking = Shrinking(

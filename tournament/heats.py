@@ -1,41 +1,53 @@
-"""Running the heats of a round: forks and controls train, are measured, ranked, and the weak drop out."""
+"""The heats of a round: a short one for many forks, a longer one for those that survive (successive halving).
+
+Karnin et al. 2013, Jamieson & Talwalkar 2016. Forks and controls train, are measured and ranked, and the weak drop out.
+Controls and the random-placement twin run in every heat, so each heat compares forks and controls that were trained for
+the same steps over the same batches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from structnet.actions.base import Proposal
+from structnet.errors import UserError
 from structnet.training.loop import Recipe
-from tournament.bracket import Heat
-from tournament.rules.maturity import Maturity
-from tournament.rules.policy import Policy, Standing
-from tournament.rules.score import Bar, Gain, gain_over, is_informative, score, surplus
-from tournament.workers.fork import Measured
-from tournament.workers.pool import Job, Outcome, Pool
+from tournament.observer import Observer
+from tournament.rules.score import Bar, Gain, Policy, Standing, gain_over, is_informative, score, surplus
+from tournament.workers.fork import ForkReport, Measured
+from tournament.workers.pool import Job, Outcome, Pool, StateHandle
+from tournament.workers.work import RunForks
 
 TRAIN = "train"  # the control that only trains on; the others are growth actions
 FORKS_OFF_CPU = 16
 TEMPERED_ABOVE = 0.97
 
 
+@dataclass(frozen=True)
+class Heat:
+    """steps: how long every fork trains in this heat. survivors: how many forks go on afterwards."""
+
+    steps: int
+    survivors: int
+
+
 @dataclass
 class Entrant:
     """One fork of a round. candidate: its number in the tables. proposal: None for the train control.
 
-    stays: a control or the twin, which runs in every heat. state: a handle to where it stands. maturity: the rise
-    that its gain was ranked with. judged: steps -> its gain after them, on the images that judge. estimator: whose bits
-    the gains of its last heat are.
+    stays: a control or the twin, which runs in every heat. state: where it stands, None if nobody goes on from there.
+    maturity: the rise that its gain was ranked with. judged: steps -> its gain after them, on the images that judge.
+    estimator: whose bits the gains of its last heat are.
     """
 
     candidate: int
     action: str
     site: str
     proposal: Proposal | None
-    state: Any
+    state: StateHandle | None
     control: bool = False
     stays: bool = False
     draw: float = 0.0
@@ -60,16 +72,16 @@ class Entrant:
     def bits(self, estimator: str) -> np.ndarray:
         """(validation images,) log2-likelihoods by the estimator that decides; by the decoder where it has none."""
         assert self.measured is not None
-        if estimator == "tempered" and self.measured.tempered_bits is not None:
-            return self.measured.tempered_bits
-        if estimator == "probe" and self.measured.probe_bits is not None:
-            return self.measured.probe_bits
-        return self.measured.bits
+        return self.measured.bits_by(estimator)
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a heat is judged by. maturity: what has been learned from audits."""
+    """What a heat is judged by.
+
+    rise: (action, steps) -> bits per thousand parameters that are still gained after a heat of so many steps, as
+    learned from audits.
+    """
 
     recipe: Recipe
     rate: float
@@ -78,68 +90,81 @@ class Terms:
     estimator: str
     price: float
     score_floor: int
-    maturity: Maturity = field(default_factory=Maturity)
+    rise: Callable[[str, int], float] = lambda action, steps: 0.0
 
 
-def estimator_for(controls: Sequence[Entrant], terms: Terms) -> str:
-    """By whose bits forks are compared with these controls: those of the decoder at its own temperature near the end.
+@dataclass(frozen=True)
+class FinishedHeat:
+    """A heat that was run and ranked. number: from 1. steps: of this heat alone.
 
-    Above 97 % cross-entropy measures calibration as much as information.
+    entrants: all that ran. survivors: those that go on, or after the last heat those that are measured.
     """
-    accuracy = max(control.measured.accuracy for control in controls if control.measured is not None)
-    return "tempered" if terms.estimator == "decoder" and accuracy > TEMPERED_ABOVE else terms.estimator
+
+    number: int
+    steps: int
+    entrants: list[Entrant]
+    survivors: list[Entrant]
+    is_last: bool
+
+
+def plan_heats(forks: int, heat_steps: int, *, reduction: int = 4, least: int = 3) -> list[Heat]:
+    """Heats whose steps add up to heat_steps: a quarter for all forks, the rest for the best of them.
+
+    A field too small to be worth halving runs in one heat. Raises UserError for heat_steps below 1.
+    """
+    if heat_steps < 1:
+        raise UserError(
+            f"heat_steps is {heat_steps}, but must be at least 1: a fork has to train to be judged"
+        )
+    survivors = max(least, -(-forks // reduction))
+    first = heat_steps // reduction
+    if forks <= survivors or first < 1:
+        return [Heat(heat_steps, forks)]
+    return [Heat(first, survivors), Heat(heat_steps - first, survivors)]
 
 
 def run_heats(
-    pool: Pool,
-    field: list[Entrant],
-    heats: list[Heat],
-    terms: Terms,
-    on_heat: Callable[[int, int], None],
-    on_fork: Callable[[], None],
-    on_end: Callable[[int, list[Entrant], bool], None],
-    on_ranked: Callable[[int, list[Entrant], list[Entrant]], None] = lambda *_: None,
-) -> list[Entrant]:
-    """Runs the heats one after the other; returns the entrants of the last one.
+    pool: Pool, entrants: list[Entrant], heats: Sequence[Heat], terms: Terms, observer: Observer
+) -> Iterator[FinishedHeat]:
+    """Runs the heats one after the other, each when it is asked for.
 
-    on_heat(number, forks) before a heat, on_fork() after every fork, on_end(number, entrants, is_last) when
-    its ranking is known - the rows of the table are written from there. on_ranked(number, entrants, going on) just
-    before, while those that drop out still have their states.
+    Those that drop out have their states until the next one is: whoever wants to go on from one copies it before.
     """
     for number, heat in enumerate(heats, start=1):
         is_last = number == len(heats)
-        on_heat(number, len(field))
-        train(pool, field, heat, terms, with_probe=is_last or terms.estimator == "probe", on_fork=on_fork)
-        rank(field, terms)
-        alive = [entrant for entrant in field if entrant.measured is not None]
+        observer.heat_started(number, len(heats), len(entrants))
+        with_probe = is_last or terms.estimator == "probe"
+        train(pool, entrants, heat.steps, terms, with_probe=with_probe, on_fork=observer.fork_done)
+        rank(entrants, terms)
+        survivors = [entrant for entrant in entrants if entrant.measured is not None]
         if not is_last:
-            alive = _survivors(alive, heat.survivors, terms.policy)
-        on_ranked(number, field, alive)
-        going_on = {id(entrant) for entrant in alive}
-        for entrant in field:
+            survivors = _survivors(survivors, heat.survivors, terms.policy)
+        going_on = {id(entrant) for entrant in survivors}
+        for entrant in entrants:
             entrant.survived = id(entrant) in going_on
+        yield FinishedHeat(number, heat.steps, entrants, survivors, is_last)
+        for entrant in entrants:
             if not entrant.survived:
                 entrant.state = None  # nobody goes on from it, so its memory need not be held
-        on_end(number, field, is_last)
-        field = alive
-    return field
+        entrants = survivors
 
 
 def train(
     pool: Pool,
-    field: list[Entrant],
-    heat: Heat,
+    entrants: Sequence[Entrant],
+    steps: int,
     terms: Terms,
     *,
     with_probe: bool,
     on_fork: Callable[[], None],
 ) -> None:
-    """Trains all entrants for the steps of a heat and measures them; who fails has no measure afterwards."""
-    batches = deal([entrant.parameters_added for entrant in field], _batches_of_a_heat(pool, len(field)))
+    """Trains all entrants for so many steps and measures them; who fails has no measure afterwards."""
+    batches = deal(
+        [entrant.parameters_added for entrant in entrants], _batches_of_a_heat(pool, len(entrants))
+    )
 
-    def job(batch: list[int]) -> Job:
-        entrants = [field[index] for index in batch]
-        return _job(entrants, terms, heat.steps, with_probe)
+    def job(batch: list[int]) -> Job[list[ForkReport]]:
+        return _job([entrants[index] for index in batch], terms, steps, with_probe)
 
     def on_done(index: int) -> None:
         for _ in batches[index]:
@@ -152,9 +177,9 @@ def train(
     ended = [*zip(batches, outcomes), *zip(alone, pool.run([job(batch) for batch in alone]) if alone else [])]
     for batch, outcome in ended:
         for place, index in enumerate(batch):
-            _take_over(field[index], outcome, place)
-    for entrant in field:
-        entrant.steps += heat.steps
+            _take_over(entrants[index], outcome, place)
+    for entrant in entrants:
+        entrant.steps += steps
 
 
 def _batches_of_a_heat(pool: Pool, forks: int) -> int:
@@ -180,37 +205,45 @@ def deal(sizes: Sequence[int], batches: int) -> list[list[int]]:
     return [sorted(batch) for batch in dealt]
 
 
-def _job(entrants: list[Entrant], terms: Terms, steps: int, with_probe: bool) -> Job:
+def _job(entrants: list[Entrant], terms: Terms, steps: int, with_probe: bool) -> Job[list[ForkReport]]:
     """One batch of forks for one worker. A state that several start from is sent once."""
-    handles = list({id(entrant.state): entrant.state for entrant in entrants}.values())
-    places = {id(handle): place for place, handle in enumerate(handles)}
-    forks = [
+    states = {id(entrant.state): entrant.state for entrant in entrants if entrant.state is not None}
+    places = {identity: place for place, identity in enumerate(states)}
+    forks = tuple(
         (places[id(entrant.state)], entrant.proposal if entrant.steps == 0 else None) for entrant in entrants
-    ]
+    )
     names = ", ".join(f"{entrant.action}:{entrant.candidate}" for entrant in entrants)
-    arguments = (forks, terms.recipe, steps, terms.rate, with_probe, *handles)
-    return Job("run_forks", arguments, names, states=len(entrants))
+    return Job(RunForks(forks, terms.recipe, steps, terms.rate, with_probe), tuple(states.values()), names)
 
 
-def _take_over(entrant: Entrant, outcome: Outcome, place: int) -> None:
+def _take_over(entrant: Entrant, outcome: Outcome[list[ForkReport]], place: int) -> None:
     """What came of an entrant in this heat: an entry of the outcome of its batch."""
     report = outcome.report[place] if outcome.report else None
     entrant.measured = report.measured if report else None
     entrant.error = report.error if report else outcome.error
     entrant.worker = report.worker if report else ""
     entrant.seconds = report.seconds if report else 0.0
-    entrant.state = outcome.state[place] if report else None
+    entrant.state = outcome.states[place] if report else None
     entrant.gain = entrant.probe_gain = entrant.standing = entrant.maturity = entrant.estimator = None
 
 
-def rank(field: list[Entrant], terms: Terms) -> None:
-    """Gains over the better control, on the images that choose; nothing is ranked if both controls failed."""
-    controls = [entrant for entrant in field if entrant.control and entrant.measured is not None]
+def estimator_for(controls: Sequence[Entrant], terms: Terms) -> str:
+    """By whose bits forks are compared with these controls: those of the decoder at its own temperature near the end.
+
+    Above 97 % cross-entropy measures calibration as much as information.
+    """
+    accuracy = max(control.measured.accuracy for control in controls if control.measured is not None)
+    return "tempered" if terms.estimator == "decoder" and accuracy > TEMPERED_ABOVE else terms.estimator
+
+
+def rank(entrants: Sequence[Entrant], terms: Terms) -> None:
+    """Gains over the better control, on the images that choose; nothing is ranked if all controls failed."""
+    controls = [entrant for entrant in entrants if entrant.control and entrant.measured is not None]
     if not controls:
         return
     estimator = estimator_for(controls, terms)
     bits = [control.bits(estimator) for control in controls]
-    for entrant in field:
+    for entrant in entrants:
         if entrant.measured is None:
             continue
         entrant.estimator = estimator
@@ -219,7 +252,7 @@ def rank(field: list[Entrant], terms: Terms) -> None:
         added, mine = entrant.parameters_added, entrant.bits(estimator)
         entrant.gain = gain_over(mine, bits, terms.bar.choosing)
         entrant.judged[entrant.steps] = gain_over(mine, bits, terms.bar.judging)
-        entrant.maturity = terms.maturity.rise(entrant.action, entrant.steps)
+        entrant.maturity = terms.rise(entrant.action, entrant.steps)
         gain = entrant.gain.matured(entrant.maturity, added)
         entrant.standing = Standing(
             gain.bits,
@@ -227,21 +260,23 @@ def rank(field: list[Entrant], terms: Terms) -> None:
             surplus(gain, added, terms.price, terms.bar.z),
             entrant.draw,
         )
-        probes = [control.measured.probe_bits for control in controls if control.measured is not None]
-        probe = entrant.measured.probe_bits
-        if probe is not None and all(other is not None for other in probes):
-            entrant.probe_gain = gain_over(
-                probe, [other for other in probes if other is not None], terms.bar.choosing
-            )
+        entrant.probe_gain = _probe_gain(entrant, controls, terms.bar)
 
 
-def _survivors(alive: list[Entrant], count: int, policy: Policy) -> list[Entrant]:
+def _probe_gain(entrant: Entrant, controls: Sequence[Entrant], bar: Bar) -> Gain | None:
+    """The gain by the probe, where it was taken of the entrant and of all controls."""
+    probes = [one.measured.probe_bits for one in (entrant, *controls) if one.measured is not None]
+    taken = [bits for bits in probes if bits is not None]
+    return gain_over(taken[0], taken[1:], bar.choosing) if len(taken) == len(probes) else None
+
+
+def _survivors(measured: list[Entrant], count: int, policy: Policy) -> list[Entrant]:
     ranked = sorted(
-        (entrant for entrant in alive if not entrant.stays and entrant.standing is not None),
+        (entrant for entrant in measured if not entrant.stays and entrant.standing is not None),
         key=lambda entrant: (-_rank_of(entrant, policy), entrant.candidate),
     )
     going_on = {entrant.candidate for entrant in ranked[:count]}
-    return [entrant for entrant in alive if entrant.stays or entrant.candidate in going_on]
+    return [entrant for entrant in measured if entrant.stays or entrant.candidate in going_on]
 
 
 def _rank_of(entrant: Entrant, policy: Policy) -> float:
@@ -258,21 +293,23 @@ class Verdict:
     control: Entrant | None
 
 
-def judge(finalists: list[Entrant], terms: Terms, entropy: float, affords: Callable[[int], bool]) -> Verdict:
-    """Who is adopted: the best by policy on the images that choose, if it proves itself on those that judge."""
-    controls = [entrant for entrant in finalists if entrant.control and entrant.measured is not None]
+def judge(
+    entrants: Sequence[Entrant], terms: Terms, entropy: float, affords: Callable[[int], bool]
+) -> Verdict:
+    """Who of the last heat is adopted: the best by policy on the images that choose, if proven on those that judge."""
+    controls = [entrant for entrant in entrants if entrant.control and entrant.measured is not None]
     if not controls:
         return Verdict(None, None, None)
     judging, estimator = terms.bar.judging, estimator_for(controls, terms)
     better = max(controls, key=lambda entrant: float(entrant.bits(estimator)[judging].mean()))
     bits = [control.bits(estimator) for control in controls]
-    eligible = [entrant for entrant in finalists if is_eligible(entrant, terms, affords)]
+    eligible = [entrant for entrant in entrants if is_eligible(entrant, terms, affords)]
     growth = [entrant for entrant in eligible if entrant.parameters_added > 0]
-    sales = [entrant for entrant in eligible if entrant.parameters_added < 0]
-    for pool in [eligible] if terms.policy.one_market else [growth, sales]:
-        if not pool:
+    pruning = [entrant for entrant in eligible if entrant.parameters_added < 0]
+    for rivals in [eligible] if terms.policy.one_market else [growth, pruning]:
+        if not rivals:
             continue
-        best = max(pool, key=lambda entrant: (_rank_of(entrant, terms.policy), -entrant.candidate))
+        best = max(rivals, key=lambda entrant: (_rank_of(entrant, terms.policy), -entrant.candidate))
         gain = gain_over(best.bits(estimator), bits, judging)
         proven = terms.policy.proves(gain, best.parameters_added, terms.price, terms.bar.z)
         if proven and is_informative(best.bits(estimator), entropy, judging, terms.bar.z):

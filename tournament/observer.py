@@ -1,11 +1,24 @@
-"""What a tournament tells whoever watches it; the default watches in silence."""
+"""What a tournament tells whoever watches it; the default watches in silence, and another publishes it as metrics."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from tournament.workers.fork import Survey
+from tournament.workers.metrics import (
+    ACCURACY,
+    CANDIDATES_FAILED,
+    CANDIDATES_SCORED,
+    CREDITS,
+    GAIN,
+    PARAMETERS,
+    ROUNDS,
+    SCORE,
+    forget,
+    publish,
+)
 
 
 class Observer:
@@ -73,3 +86,34 @@ class Observers(Observer):
     def ended(self) -> None:
         for one in self.observers:
             one.ended()
+
+
+class TournamentMetrics(Observer):
+    """Publishes how a tournament goes, under the name of its experiment."""
+
+    def __init__(self, experiment: str) -> None:
+        self.experiment = experiment
+
+    def candidates_judged(self, rows: Sequence[dict[str, Any]]) -> None:
+        of = self.experiment
+        scored = Counter(row["action"] for row in rows if row["heat"] == 1 and row["status"] == "finished")
+        failed = Counter(row["action"] for row in rows if row["status"] == "failed")
+        for metric, counts in ((CANDIDATES_SCORED, scored), (CANDIDATES_FAILED, failed)):
+            for action, count in counts.items():
+                publish(metric, count, experiment=of, action=action)
+        for row in rows:
+            if not row["audit"]:
+                publish(GAIN, row.get("gain"), experiment=of)
+                publish(SCORE, row.get("score"), experiment=of)
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        for metric, column in (
+            (ROUNDS, "round"),
+            (PARAMETERS, "parameters"),
+            (ACCURACY, "accuracy"),
+            (CREDITS, "balance"),
+        ):
+            publish(metric, row[column], experiment=self.experiment)
+
+    def ended(self) -> None:
+        forget(experiment=self.experiment)

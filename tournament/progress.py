@@ -19,6 +19,7 @@ from structnet.storage.snapshot import (
     save_snapshot,
 )
 from structnet.storage.tables import TableWriter, read_table
+from tournament.workers.fork import Arrays
 
 
 @dataclass
@@ -79,18 +80,18 @@ class Checkpoint:
     def path(self, name: str) -> str:
         return f"{self.folder}/{name}"
 
-    def save_round(self, arrays: dict[str, Any], progress: Progress) -> str:
+    def save_round(self, arrays: Arrays, progress: Progress) -> str:
         """Writes network, optimizer state and progress after a round; returns the path without its ending."""
         return self._save(f"round-{progress.round:04d}", arrays, progress)
 
-    def save_stretch(self, arrays: dict[str, Any], progress: Progress) -> None:
+    def save_stretch(self, arrays: Arrays, progress: Progress) -> None:
         """The same between two rounds, in place of the stretch before."""
         before = [name for name in list_snapshots(self.folder) if "-step-" in name]
         self._save(f"round-{progress.round:04d}-step-{progress.step:08d}", arrays, progress)
         for name in before:
             remove_snapshot(self.path(name))
 
-    def newest(self, until: float = math.inf) -> tuple[dict[str, Any], Progress] | None:
+    def newest(self, until: float = math.inf) -> tuple[Arrays, Progress] | None:
         """Arrays and progress of the newest snapshot that can be read, of those up to a round; None if there is none.
 
         One that was cut short is passed over for the one before it. Raises UserError if every one is damaged, or
@@ -112,7 +113,7 @@ class Checkpoint:
             raise damage
         return None
 
-    def _save(self, name: str, arrays: dict[str, Any], progress: Progress) -> str:
+    def _save(self, name: str, arrays: Arrays, progress: Progress) -> str:
         path = self.path(name)
         save_snapshot(
             path,

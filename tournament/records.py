@@ -8,32 +8,24 @@ import numpy as np
 
 from structnet.actions.base import Proposal
 from tournament.heats import Entrant, Terms, Verdict
-from tournament.rules.market import price_now
 from tournament.rules.score import score, surplus
-from tournament.winning_line import Line
+from tournament.winning_line import WinningLine
 from tournament.workers.fork import Measured
 
 
 def bits_of(measured: Measured, entropy: float, estimator: str = "decoder") -> float:
     """Usable information in bits: H(Y) plus the mean log2-likelihood."""
-    bits = measured.bits
-    if estimator == "probe" and measured.probe_bits is not None:
-        bits = measured.probe_bits
-    return entropy + float(np.mean(bits))
+    return entropy + float(np.mean(measured.bits_by(estimator)))
 
 
 def candidate_row(
+    line: WinningLine,
     entrant: Entrant,
-    *,
-    trial: str,
-    round_number: int,
     heat: int,
-    before: Measured,
-    parameters_before: int,
-    entropy: float,
     terms: Terms,
-    eligible: bool,
-    rng_seed: int,
+    trial: str,
+    *,
+    eligible: bool = False,
     audit: bool = False,
 ) -> dict[str, Any]:
     """One fork in one heat. Gains are over the better control of the heat, on the images that choose.
@@ -41,21 +33,21 @@ def candidate_row(
     score and surplus are of the gain as it was measured; a fork is ranked by its gain and `maturity` bits for every
     thousand parameters. audit: whether the row is of an audit, the heat after the last.
     """
-    measured, gain, probe = entrant.measured, entrant.gain, entrant.probe_gain
+    measured, gain, probe, entropy = entrant.measured, entrant.gain, entrant.probe_gain, line.entropy
     has_probe = measured is not None and measured.probe_bits is not None
     return {
         "trial": trial,
-        "round": round_number,
+        "round": line.progress.round,
         "heat": heat,
         "candidate": entrant.candidate,
         "action": entrant.action,
         "site": entrant.site,
         "control": entrant.control,
-        "parameters_before": parameters_before,
+        "parameters_before": line.parameters,
         "parameters_added": entrant.parameters_added,
         "connections_moved": entrant.proposal.connections_moved if entrant.proposal else 0,
         "predicted_gain": entrant.proposal.predicted_gain if entrant.proposal else None,
-        "information_before": bits_of(before, entropy, terms.estimator),
+        "information_before": bits_of(line.measured, entropy, terms.estimator),
         "information": bits_of(measured, entropy, terms.estimator) if measured else None,
         "gain": gain.bits if gain else None,
         "gain_se": gain.standard_error if gain else None,
@@ -71,7 +63,7 @@ def candidate_row(
         "survived": entrant.survived,
         "won": entrant.won,
         "steps": entrant.steps,
-        "rng_seed": rng_seed,
+        "rng_seed": line.rng_seed,
         "worker": entrant.worker,
         "seconds": entrant.seconds,
         "status": "finished" if measured else "failed",
@@ -83,42 +75,35 @@ def candidate_row(
 
 
 def unaffordable_row(
-    proposal: Proposal,
-    candidate: int,
-    *,
-    trial: str,
-    round_number: int,
-    information_before: float,
-    parameters_before: int,
-    rng_seed: int,
+    line: WinningLine, proposal: Proposal, candidate: int, terms: Terms, trial: str
 ) -> dict[str, Any]:
     """A site that would have entered heat 1, had there been the credits."""
     return {
         "trial": trial,
-        "round": round_number,
+        "round": line.progress.round,
         "heat": 1,
         "candidate": candidate,
         "action": proposal.action,
         "site": proposal.site,
         "control": False,
-        "parameters_before": parameters_before,
+        "parameters_before": line.parameters,
         "parameters_added": proposal.parameters_added,
         "connections_moved": proposal.connections_moved,
         "predicted_gain": proposal.predicted_gain,
-        "information_before": information_before,
+        "information_before": bits_of(line.measured, line.entropy, terms.estimator),
         "affordable": False,
         "eligible": False,
         "survived": False,
         "won": False,
         "steps": 0,
-        "rng_seed": rng_seed,
+        "rng_seed": line.rng_seed,
         "status": "unaffordable",
         "audit": False,
     }
 
 
 def round_row(
-    line: Line,
+    line: WinningLine,
     decision: str,
     *,
     trial: str,
@@ -152,7 +137,7 @@ def round_row(
         "gain": gain.bits if gain else None,
         "gain_se": gain.standard_error if gain else None,
         "score": score(gain.bits, added, line.settings.score_floor) if gain else None,
-        "price": price_now(line),
+        "price": line.price,
         "credits_earned": earned,
         "credits_spent": spent,
         "credits_refunded": refunded,

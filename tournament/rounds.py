@@ -1,4 +1,4 @@
-"""One round: who enters, the heats, the verdict, and what it does to the line and its credits."""
+"""One round: who enters, the heats, the verdict, and what it does to the winning line and its credits."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from typing import Any
 
 from structnet.actions.base import Proposal
 from structnet.seeds import stream
-from tournament.audits import Auditor, run_audit
-from tournament.bracket import Heat, plan_heats
-from tournament.heats import TRAIN, Entrant, Terms, Verdict, is_eligible, judge, run_heats
+from tournament.audits import Audit, draw_audited, learn, run_audit
+from tournament.heats import TRAIN, Entrant, Terms, Verdict, is_eligible, judge, plan_heats, run_heats
 from tournament.observer import Observer
-from tournament.records import bits_of, candidate_row, unaffordable_row
-from tournament.rules.market import price_now
-from tournament.rules.maturity import Audit, learn
+from tournament.records import candidate_row, unaffordable_row
 from tournament.rules.score import bar_for
 from tournament.rules.screening import arm_of
-from tournament.winning_line import Line
+from tournament.winning_line import WinningLine
 from tournament.workers.fork import Survey
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedRound:
     """What came of a round. rows: of the candidates table. entered: forks, controls and twin of heat 1."""
 
     decision: str
@@ -32,65 +29,64 @@ class Played:
     refunded: float
 
 
-def play_round(line: Line, survey: Survey, trial: str, observer: Observer) -> Played:
-    """Runs the bracket over the proposals of a survey and adopts the winner, or the better control."""
-    field, rejected = enter(line, survey)
-    forks = sum(not entrant.stays for entrant in field)
+def play_round(line: WinningLine, survey: Survey, trial: str, observer: Observer) -> PlayedRound:
+    """Runs the heats over the proposals of a survey and adopts the winner, or the better control."""
+    entrants, rejected = enter(line, survey)
+    forks = sum(not entrant.stays for entrant in entrants)
     steps = max(1, min(line.settings.heat_steps, line.total_steps - line.progress.step))
     heats = plan_heats(forks, steps)
-    finalists = heats[-1].survivors + sum(entrant.stays and not entrant.control for entrant in field)
+    finalists = heats[-1].survivors + sum(entrant.stays and not entrant.control for entrant in entrants)
     terms = Terms(
         recipe=line.recipe,
         rate=line.settings.learning_rate,
         bar=bar_for(line.validation_images, line.progress.round, finalists),
         policy=line.policy,
         estimator=line.settings.information,
-        price=price_now(line),
+        price=line.price,
         score_floor=line.settings.score_floor,
-        maturity=learn(Audit(*row) for row in line.progress.audits),
+        rise=learn(Audit(*row) for row in line.progress.audits).rise,
     )
-    verdict, rows = _run(line, field, heats, terms, trial, observer)
+    rows: list[dict[str, Any]] = []
+    verdict, audited, controls = Verdict(None, None, None), list[Entrant](), list[Entrant]()
+    for heat in run_heats(line.workers, entrants, heats, terms, observer):
+        if heat.number == 1:
+            rng = stream(line.rng_seed, "audits", line.progress.round)
+            audited = draw_audited(heat, line.settings.audits, rng)
+        if heat.is_last:
+            verdict = judge(heat.entrants, terms, line.entropy, line.ledger.affords)
+            controls = [entrant for entrant in heat.survivors if entrant.control]
+            if verdict.winner:
+                verdict.winner.won = True
+        for entrant in heat.entrants:
+            eligible = heat.is_last and is_eligible(entrant, terms, line.ledger.affords)
+            rows.append(_counted(line, entrant, heat.number, heat.steps, terms, trial, eligible=eligible))
+    if audited:
+        longer = max(1, round(line.settings.audit_factor * steps))
+        rows += _audit(line, audited, controls, len(heats) + 1, longer, terms, trial, observer)
     if line.settings.screening == "thompson":
-        line.progress.scores += _scores(field, survey.sizes)
+        line.progress.scores += _scores(entrants, survey.sizes)
     rows += [
-        unaffordable_row(
-            proposal,
-            number,
-            trial=trial,
-            round_number=line.progress.round,
-            information_before=bits_of(line.measured, line.entropy, terms.estimator),
-            parameters_before=line.parameters,
-            rng_seed=line.rng_seed,
-        )
-        for number, proposal in enumerate(rejected, start=len(field))
+        unaffordable_row(line, proposal, number, terms, trial)
+        for number, proposal in enumerate(rejected, start=len(entrants))
     ]
-    chosen = verdict.winner or verdict.control
-    if chosen is not None:
-        line.adopt(chosen)
-    spent = refunded = 0.0
-    if verdict.winner is not None:
-        decision = "adopted"
-        spent, refunded = line.ledger.trade(verdict.winner.parameters_added)
-    elif rejected and not any(entrant.parameters_added > 0 for entrant in field):
-        decision = "unaffordable"
-    else:
-        decision = "nothing_significant"
-    return Played(decision, verdict, rows, len(field), spent, refunded)
+    decision, spent, refunded = _settle(line, verdict, entrants, rejected)
+    return PlayedRound(decision, verdict, rows, len(entrants), spent, refunded)
 
 
-def enter(line: Line, survey: Survey) -> tuple[list[Entrant], list[Proposal]]:
-    """The field of heat 1 - the controls, the random twin, the affordable forks - and what was too dear."""
+def enter(line: WinningLine, survey: Survey) -> tuple[list[Entrant], list[Proposal]]:
+    """Who runs in heat 1 - the controls, the random twin, the affordable forks - and what was too dear."""
     draws = stream(line.rng_seed, "policy", line.progress.round)
-    field = [Entrant(0, TRAIN, "", None, line.state, control=True, stays=True)]
+    entrants = [Entrant(0, TRAIN, "", None, line.state, control=True, stays=True)]
     for move in survey.controls:
-        field.append(Entrant(len(field), move.action, move.site, move, line.state, control=True, stays=True))
+        number = len(entrants)
+        entrants.append(Entrant(number, move.action, move.site, move, line.state, control=True, stays=True))
     if not line.policy.grows:
-        return field, []
+        return entrants, []
     entering = [(proposal, False) for proposal in survey.proposals]
     for proposal, stays in ([(survey.twin, True)] if survey.twin else []) + entering:
-        field.append(
+        entrants.append(
             Entrant(
-                candidate=len(field),
+                candidate=len(entrants),
                 action=proposal.action,
                 site=proposal.site,
                 proposal=proposal,
@@ -99,70 +95,54 @@ def enter(line: Line, survey: Survey) -> tuple[list[Entrant], list[Proposal]]:
                 draw=draws.random(),
             )
         )
-    return field, survey.too_dear
+    return entrants, survey.too_dear
 
 
-def _run(
-    line: Line, field: list[Entrant], heats: list[Heat], terms: Terms, trial: str, observer: Observer
-) -> tuple[Verdict, list[dict[str, Any]]]:
-    """The heats of a round, and its audit; all steps are accounted for, and every fork has a row per heat."""
-    rows: list[dict[str, Any]] = []
-    verdict = Verdict(None, None, None)
-    auditor = Auditor(line.settings.audits, stream(line.rng_seed, "audits", line.progress.round))
-
-    def add_row(entrant: Entrant, number: int, steps: int, **facts: bool) -> None:
-        line.progress.spend(steps, line.parameters + entrant.parameters_added, winning=False)
-        rows.append(
-            candidate_row(
-                entrant,
-                trial=trial,
-                round_number=line.progress.round,
-                heat=number,
-                before=line.measured,
-                parameters_before=line.parameters,
-                entropy=line.entropy,
-                terms=terms,
-                rng_seed=line.rng_seed,
-                **facts,
-            )
-        )
-
-    def end_of_heat(number: int, entrants: list[Entrant], is_last: bool) -> None:
-        nonlocal verdict
-        if is_last:
-            verdict = judge(entrants, terms, line.entropy, line.ledger.affords)
-            if verdict.winner:
-                verdict.winner.won = True
-        for entrant in entrants:
-            eligible = is_last and is_eligible(entrant, terms, line.ledger.affords)
-            add_row(entrant, number, heats[number - 1].steps, eligible=eligible)
-
-    finalists = run_heats(
-        line.workers,
-        field,
-        heats,
-        terms,
-        lambda number, forks: observer.heat_started(number, len(heats), forks),
-        observer.fork_done,
-        end_of_heat,
-        auditor.choose,
-    )
-    if auditor.chosen:
-        controls = [entrant for entrant in finalists if entrant.control]
-        number = len(heats) + 1
-        observer.heat_started(number, number, len(controls) + len(auditor.chosen))
-        steps = max(1, round(line.settings.audit_factor * sum(heat.steps for heat in heats)))
-        audited = run_audit(line.workers, auditor.chosen, controls, steps, terms, observer.fork_done)
-        line.progress.audits += [list(audit) for audit in audited.audits]
-        for entrant, spent in audited.trained:
-            add_row(entrant, number, spent, eligible=False, audit=True)
-    return verdict, rows
+def _counted(
+    line: WinningLine, entrant: Entrant, heat: int, steps: int, terms: Terms, trial: str, **facts: bool
+) -> dict[str, Any]:
+    """The row of a fork in a heat, whose steps are accounted for with it."""
+    line.progress.spend(steps, line.parameters + entrant.parameters_added, winning=False)
+    return candidate_row(line, entrant, heat, terms, trial, **facts)
 
 
-def _scores(field: list[Entrant], sizes: tuple[int, ...]) -> list[list[Any]]:
+def _audit(
+    line: WinningLine,
+    chosen: list[Entrant],
+    controls: list[Entrant],
+    heat: int,
+    steps: int,
+    terms: Terms,
+    trial: str,
+    observer: Observer,
+) -> list[dict[str, Any]]:
+    """The audit of a round, as the heat after the last; its rows."""
+    observer.heat_started(heat, heat, len(controls) + len(chosen))
+    audited = run_audit(line.workers, chosen, controls, steps, terms, observer.fork_done)
+    line.progress.audits += [list(audit) for audit in audited.audits]
+    return [
+        _counted(line, entrant, heat, spent, terms, trial, audit=True) for entrant, spent in audited.trained
+    ]
+
+
+def _settle(
+    line: WinningLine, verdict: Verdict, entrants: list[Entrant], rejected: list[Proposal]
+) -> tuple[str, float, float]:
+    """Adopts the winner, or the better control, and pays for it; (decision, spent, refunded)."""
+    chosen = verdict.winner or verdict.control
+    if chosen is not None:
+        line.adopt(chosen)
+    if verdict.winner is not None:
+        return "adopted", *line.ledger.trade(verdict.winner.parameters_added)
+    if rejected and not any(entrant.parameters_added > 0 for entrant in entrants):
+        return "unaffordable", 0.0, 0.0
+    return "nothing_significant", 0.0, 0.0
+
+
+def _scores(entrants: list[Entrant], sizes: tuple[int, ...]) -> list[list[Any]]:
     """[action, size class, score] of every fork that entered, from the last heat that it ran in."""
     return [
         [*arm_of(entrant.proposal, sizes), entrant.standing.score]
-        for entrant in field
+        for entrant in entrants
         if entrant.proposal and entrant.standing and not entrant.stays
     ]

@@ -11,7 +11,7 @@ from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS
 from structnet.training.loop import Recipe, steps_per_epoch
 from tournament.rules.ledger import Economy
-from tournament.rules.policy import policy_named
+from tournament.rules.score import policy_named
 from tournament.rules.screening import SCREENINGS
 
 GROWTH_L1 = 5e-5

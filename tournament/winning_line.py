@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,21 +20,26 @@ from structnet.training.loop import Recipe, chance_accuracy, steps_per_epoch
 from tournament.heats import Entrant
 from tournament.progress import Progress
 from tournament.rules.ledger import Ledger
-from tournament.rules.policy import policy_named
+from tournament.rules.score import policy_named, price_at
 from tournament.settings import Settings
-from tournament.workers.fork import Measured, Survey
-from tournament.workers.pool import Job, Pool
+from tournament.workers.contender import Work
+from tournament.workers.fork import Arrays, Measured, Survey, SurveyPlan
+from tournament.workers.pool import Job, Pool, StateHandle
+from tournament.workers.work import MakeSurvey, Measure, MeasureUtilisation, Refine, TrainLine
 
 SIZE_SHARES = (1 / 8, 1 / 4, 1 / 2)
 LONGEST_WAIT = 10  # intervals that a round waits for its trigger
 
+R = TypeVar("R")
 
-class Line:
-    """state: a handle to the arrays of the network in training. measured: the network on the validation set.
+
+class WinningLine:
+    """state: where the network in training lies. measured: the network on the validation set.
 
     progress and ledger say where it stands; settings are those of the tournament. clock: seconds, from any start.
     """
 
+    state: StateHandle
     measured: Measured
     parameters: int
     connections: int
@@ -65,7 +70,6 @@ class Line:
             chance_accuracy(labels, data.classes),
         )
         self.progress = Progress()
-        self.state: Any = None
 
     @property
     def growth_stop(self) -> int:
@@ -98,6 +102,13 @@ class Line:
             return self.settings.recipe
         return replace(self.settings.recipe, rates=None)
 
+    @property
+    def price(self) -> float:
+        """Bits per thousand parameters asked for at this step: that of the market, or the stated one without it."""
+        if not self.policy.one_market:
+            return self.settings.price
+        return price_at(self.settings.price, self.progress.step, self.growth_stop)
+
     def start(self, seed: StructNet) -> None:
         """Begins at the seed; credits are earned from the end of the first interval on.
 
@@ -107,24 +118,24 @@ class Line:
         self._train_interval()
         self.progress.earned_until = self.progress.step
 
-    def resume(self, arrays: dict[str, Any], progress: Progress) -> None:
+    def resume(self, arrays: Arrays, progress: Progress) -> None:
         """Goes on where a snapshot was taken."""
         self.progress, self.ledger.balance = progress, progress.balance
         self.set_state(self.workers.put(arrays))
-        self.measured, _ = self.call("measure", self.state, "validation", self.uses_probe)
+        self.measured, _ = self.do(Measure("validation", self.uses_probe))
 
-    def call(self, method: str, *arguments: Any) -> tuple[Any, Any]:
-        """One piece of work on one worker: (report, handle to the new state). Raises WorkFailed."""
-        outcome = self.workers.run([Job(method, arguments)])[0]
+    def do(self, work: Work[R]) -> tuple[R, list[StateHandle]]:
+        """One piece of work on the line, by one worker: (report, the states that it made). Raises WorkFailed."""
+        outcome = self.workers.run([Job(work, (self.state,))])[0]
         if outcome.error:
-            raise WorkFailed(f"{method} failed in round {self.progress.round}: {outcome.error}")
-        return outcome.report, outcome.state
+            raise WorkFailed(f"{work.name} failed in round {self.progress.round}: {outcome.error}")
+        return outcome.value(), outcome.states
 
-    def arrays(self) -> dict[str, Any]:
+    def arrays(self) -> Arrays:
         """The state as arrays, fetched from where it lies."""
         return self.workers.get(self.state)
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: StateHandle) -> None:
         """Takes over a state and counts what it has."""
         self.state = state
         arrays = self.arrays()
@@ -147,15 +158,8 @@ class Line:
         if steps < 1:
             return []
         started = self.clock()
-        (self.measured, series), self.state = self.call(
-            "train_line",
-            self.state,
-            self.recipe,
-            steps,
-            settings.learning_rate,
-            self.uses_probe,
-            self.trigger.watches,
-        )
+        work = TrainLine(self.recipe, steps, settings.learning_rate, self.uses_probe, self.trigger.watches)
+        (self.measured, series), (self.state,) = self.do(work)
         self.progress.spend(steps, self.parameters, winning=True)
         newest, before = (self.clock() - started) / steps, self.progress.seconds_per_step
         # The newest counts half: a network that grows gets slower, and one interval may have been disturbed.
@@ -181,41 +185,40 @@ class Line:
     def refine(self) -> tuple[str, float, float]:
         """Refines the input to the next scale, after growth to the last one; returns (site, spent, refunded).
 
-        It is one trade. After growth it cannot wait for credits: connections of least worth are sold with it, until
+        It is one trade. After growth it cannot wait for credits: connections of least worth are pruned with it, until
         the balance covers the rest.
         """
         progress, scales = self.progress, self.settings.scales
         coarse, before = scales[progress.scale], self.parameters
         progress.scale = progress.scale + 1 if progress.phase == "growing" else len(scales) - 1
         fine = scales[progress.scale]
-        self.measured, state = self.call(
-            "refine", self.state, fine // coarse, before + int(self.ledger.balance), self.uses_probe
-        )
+        affordable = before + int(self.ledger.balance)
+        self.measured, (state,) = self.do(Refine(fine // coarse, affordable, self.uses_probe))
         self.set_state(state)
         spent, refunded = self.ledger.trade(self.parameters - before)
         return f"{coarse}×{coarse} to {fine}×{fine}", spent, refunded
 
     def survey(self) -> Survey:
         """Diagnosis and screened proposals, from one backward pass on a worker."""
-        options = {
-            "actions": self.settings.actions,
-            "sizes": self._sizes(),
-            "rate": self.settings.learning_rate,
-            "rng_seed": self.rng_seed,
-            "round_number": self.progress.round,
-            "balance": self.ledger.balance,
-            "candidates": self.settings.candidates,
-            "screening": self.settings.screening,
-            "scores": [tuple(score) for score in self.progress.scores],
-        }
-        survey, _ = self.call("survey", self.state, self.recipe, options)
+        plan = SurveyPlan(
+            actions=self.settings.actions,
+            sizes=self._sizes(),
+            rate=self.settings.learning_rate,
+            rng_seed=self.rng_seed,
+            round_number=self.progress.round,
+            balance=self.ledger.balance,
+            candidates=self.settings.candidates,
+            screening=self.settings.screening,
+            scores=tuple((action, size, score) for action, size, score in self.progress.scores),
+        )
+        survey, _ = self.do(MakeSurvey(self.recipe, plan))
         self.progress.spend(survey.steps, self.parameters, winning=False)
         return survey
 
     def utilisation(self) -> list[dict[str, Any]]:
         """What became of each growth that was adopted, on the validation set: a row each."""
         growths = self.progress.growths
-        uses, _ = self.call("utilisation", self.state, [step for _, step, _, _ in growths])
+        uses, _ = self.do(MeasureUtilisation(tuple(step for _, step, _, _ in growths)))
         return [
             {
                 "round": number,
@@ -232,7 +235,7 @@ class Line:
 
         Its steps are in steps_all already, as those of every fork are; now they are the line's as well.
         """
-        assert entrant.measured is not None
+        assert entrant.measured is not None and entrant.state is not None
         self.progress.step += entrant.steps
         self.progress.parameter_steps += entrant.steps * (self.parameters + entrant.parameters_added)
         self.measured = entrant.measured

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from structnet.data.datasets import Dataset
     from structnet.network.network import StructNet
     from tournament.coordinator import Result, Tournament
-    from tournament.dense_baseline import Opponent
+    from tournament.dense_baseline import DenseBaseline
     from tournament.observer import Observer
     from tournament.settings import Settings
     from tournament.workers.pool import Pool
@@ -251,28 +251,28 @@ def grow_one(
     seed: the rng_seed. trial: "" where there is one only. Raises SystemExit when the work cannot be done.
     """
     from search.session.progress import watcher
-    from tournament.dense_baseline import train_opponent
+    from tournament.dense_baseline import train_dense_baseline
     from tournament.workers.pool import WorkersLost
 
     folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
     with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console) as observer:
 
-        def grow(resume: bool) -> tuple[Result, Opponent]:
+        def grow(resume: bool) -> tuple[Result, DenseBaseline]:
             tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, observer)
             result = tournament.run(resume=resume)
-            return result, train_opponent(result, tournament.settings, pool)
+            return result, train_dense_baseline(result, tournament.settings, pool)
 
         resume = options.resume
         while True:
             try:
-                result, opponent = grow(resume)
+                result, baseline = grow(resume)
                 break
             except WorkersLost as lost:
                 console.print(f"{lost}: going on from the last round", highlight=False, soft_wrap=True)
                 resume = True
-    dense = {"dense_accuracy": opponent.measured.accuracy, "dense_test_accuracy": opponent.test.accuracy}
+    dense = {"dense_accuracy": baseline.measured.accuracy, "dense_test_accuracy": baseline.test.accuracy}
     experiment.end(trial, "finished", **final_columns(result), **dense)
-    _print_result(result, opponent, options.price, console)
+    _print_result(result, baseline, options.price, console)
     return result
 
 
@@ -288,9 +288,8 @@ def tournament_of(
 ) -> Tournament:
     """The tournament of one repetition: rows and heartbeats go to this trial, snapshots to the folder."""
     from tournament.coordinator import Tournament
-    from tournament.observer import Observers
+    from tournament.observer import Observers, TournamentMetrics
     from tournament.progress import Checkpoint
-    from tournament.workers.metrics import TournamentMetrics
 
     metrics = TournamentMetrics(experiment.name)
     return Tournament(
@@ -347,10 +346,10 @@ def _utilised(rows: list[dict[str, Any]], price: float) -> str:
     )
 
 
-def _print_result(result: Result, opponent: Opponent, price: float, console: Console) -> None:
+def _print_result(result: Result, baseline: DenseBaseline, price: float, console: Console) -> None:
     from structnet.network.topology import parameters_dense
 
-    dense = opponent.architecture
+    dense = baseline.architecture
     console.print(f"Growth ended because {result.progress.reason}.", highlight=False)
     console.print(
         f"Grown: {result.network.describe()}; validation {result.measured.accuracy:.2%}, "
@@ -362,7 +361,7 @@ def _print_result(result: Result, opponent: Opponent, price: float, console: Con
         console.print(_utilised(result.utilisation, price), highlight=False, soft_wrap=True)
     console.print(
         f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
-        f"validation {opponent.measured.accuracy:.2%}, test {opponent.test.accuracy:.2%}",
+        f"validation {baseline.measured.accuracy:.2%}, test {baseline.test.accuracy:.2%}",
         highlight=False,
         soft_wrap=True,
     )

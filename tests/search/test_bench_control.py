@@ -27,6 +27,7 @@ from structnet.storage.tables import read_table
 from structnet.training.loop import Recipe
 from tournament.workers.contender import pack
 from tournament.workers.pool import Job
+from tournament.workers.work import RunForks, TellProcess
 
 SMALL = {"GRID": "input-classes input-4-classes", "DENSITIES": "0.1,0.2", "VALIDATION_IMAGES": 300}
 
@@ -106,7 +107,7 @@ def test_stretches_are_as_many_as_in_half_a_minute(epochs: int, expected: int) -
 def test_simulated_forks_come_back_as_forks_do() -> None:
     state = TrainState.fresh(StructNet([784, 5, 10], 0.1)).to_arrays()
     contender = SimulatedContender(pack(noise(16, 20, 4)))
-    reports, states = contender.run_forks([(0, None)] * 3, Recipe(), 10, 1e-3, False, state)
+    reports, states = contender.do(RunForks(((0, None),) * 3, Recipe(), 10, 1e-3), [state])
     assert [len(report.measured.bits) for report in reports if report.measured] == [20] * 3
     assert all(np.array_equal(found["source"], state["source"]) for found in states if found)
 
@@ -115,7 +116,7 @@ def test_simulated_forks_come_back_as_forks_do() -> None:
 def test_every_job_is_noted_when_it_is_sent() -> None:
     pool = control.NotingPool(noise(16, 20, 4), 1, kind=SimulatedContender)
     try:
-        assert len({outcome.report for outcome in pool.run([Job("process_id", ())] * 3)}) == 1
+        assert len({outcome.report for outcome in pool.run([Job(TellProcess())] * 3)}) == 1
         assert len(pool.sent) == 3 and pool.sent == sorted(pool.sent)
         assert all(cpu > 0 for _, cpu in pool.sent)
     finally:

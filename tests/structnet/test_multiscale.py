@@ -22,10 +22,11 @@ from tournament import Economy, Tournament
 from tournament.coordinator import Result
 from tournament.progress import Checkpoint
 from tournament.settings import Settings
-from tournament.winning_line import Line
+from tournament.winning_line import WinningLine
 from tournament.workers import fork
 from tournament.workers.contender import Contender, pack
 from tournament.workers.pool import InlinePool
+from tournament.workers.work import Measure, Refine
 
 SCALES = (1, 2, 4)
 
@@ -145,7 +146,7 @@ def test_a_resume_goes_on_to_the_same_bit(data: Dataset, tmp_path: Path, grown: 
 
 
 def test_the_economy_is_that_of_the_whole_architecture(data: Dataset) -> None:
-    lines = [Line(seed(inputs), data, settings(), InlinePool(data)) for inputs in (1, 16)]
+    lines = [WinningLine(seed(inputs), data, settings(), InlinePool(data)) for inputs in (1, 16)]
     assert [line.ledger.parameters_dense for line in lines] == [6 * 16 + 6 * 3 + 9] * 2
 
 
@@ -154,24 +155,24 @@ def test_the_economy_is_that_of_the_whole_architecture(data: Dataset) -> None:
 
 def test_a_worker_pools_once_and_shifts_by_as_much(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Contender(pack(data))
-    split = worker._split("train", (4, 6, 3))
+    split = worker.split("train", (4, 6, 3))
     assert split.images.shape == (400, 1, 2, 2)
     assert torch.equal(split.images, pooled_split(data.train, 2).images)
-    assert worker._split("train", [4, 3]) is split
-    assert worker._split("train", (16, 3)) is worker.splits["train"]
+    assert worker.split("train", [4, 3]) is split
+    assert worker.split("train", (16, 3)) is worker.splits["train"]
     recipe = Recipe(shift=2)
-    assert worker._recipe(recipe, (4, 3)) == replace(recipe, shift=1)
-    assert worker._recipe(recipe, (1, 3)) == replace(recipe, shift=0)
-    assert worker._recipe(recipe, (16, 3)) == recipe
+    assert worker.recipe(recipe, (4, 3)) == replace(recipe, shift=1)
+    assert worker.recipe(recipe, (1, 3)) == replace(recipe, shift=0)
+    assert worker.recipe(recipe, (16, 3)) == recipe
 
 
-def test_refining_sells_down_to_what_is_allowed(data: Dataset) -> None:
-    worker, coarse = Contender(pack(data)), TrainState.fresh(seed(4))
-    measured, arrays = worker.refine(coarse.to_arrays(), 2, 10**6)
+def test_refining_prunes_down_to_what_is_allowed(data: Dataset) -> None:
+    worker, coarse = Contender(pack(data)), TrainState.fresh(seed(4)).to_arrays()
+    measured, (arrays,) = worker.do(Refine(2, 10**6), [coarse])
     assert len(arrays["source"]) == 4 * 24 + 18
-    before, _ = worker.measure(coarse.to_arrays(), "validation")
+    before, _ = worker.do(Measure("validation"), [coarse])
     np.testing.assert_allclose(measured.bits, before.bits, rtol=1e-4, atol=1e-5)
-    _, arrays = worker.refine(coarse.to_arrays(), 2, 60)
+    _, (arrays,) = worker.do(Refine(2, 60), [coarse])
     assert len(arrays["values"]) <= 60
     assert arrays["architecture"][0] == 16
 

@@ -150,7 +150,9 @@ class Losing(InlinePool):
         super().__init__(data)
         self.calls, self.at = 0, at
 
-    def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+    def run(
+        self, jobs: Sequence[Job[Any]], on_done: Callable[[int], None] | None = None
+    ) -> list[Outcome[Any]]:
         self.calls += 1
         if self.calls == self.at:
             raise WorkersLost("a machine is gone")

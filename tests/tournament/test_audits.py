@@ -14,13 +14,11 @@ from structnet.data.datasets import Dataset, load_dataset
 from structnet.storage.tables import TableWriter, read_table
 from structnet.training.loop import Recipe
 from tournament import Settings, Tournament
-from tournament.audits import Auditor
-from tournament.heats import Entrant, Terms, is_eligible, rank
+from tournament.audits import Audit, draw_audited, learn
+from tournament.heats import Entrant, FinishedHeat, Terms, is_eligible, rank
 from tournament.observer import Observer
 from tournament.progress import Checkpoint
-from tournament.rules.maturity import Audit, learn
-from tournament.rules.policy import POLICIES, Standing
-from tournament.rules.score import bar_for
+from tournament.rules.score import POLICIES, Standing, bar_for
 from tournament.workers.fork import Measured
 
 AUDITS = 2
@@ -168,22 +166,21 @@ def test_the_draw_is_among_growing_forks_that_drop_out() -> None:
         *(entrant(number, "widen", 10) for number in range(2, 8)),
         entrant(8, "prune", -10),
     ]
-    auditor = Auditor(3, np.random.default_rng(0))
-    auditor.choose(1, field, [field[0], field[1], field[2], field[3]])
-    chosen = [one.candidate for one in auditor.chosen]
-    assert len(chosen) == 3
-    assert {*chosen} <= {4, 5, 6, 7}
-    auditor.choose(2, field[:4], field[:4])
-    assert [one.candidate for one in auditor.chosen] == chosen
-    field[chosen[0]].state = None
-    assert auditor.chosen[0].state == f"state {chosen[0]}"
+    heat = FinishedHeat(1, 10, field, field[:4], is_last=False)
+    chosen = draw_audited(heat, 3, np.random.default_rng(0))
+    numbers = [one.candidate for one in chosen]
+    assert len(numbers) == 3
+    assert {*numbers} <= {4, 5, 6, 7}
+    field[numbers[0]].state = None
+    assert chosen[0].state == f"state {numbers[0]}"
+    with pytest.raises(ValueError, match="heat 2 is not the first"):
+        draw_audited(FinishedHeat(2, 10, field[:4], field[:4], is_last=True), 3, np.random.default_rng(0))
 
 
 def test_where_there_is_one_heat_all_forks_may_be_drawn() -> None:
     field = [entrant(number, "widen", 10) for number in range(3)]
-    auditor = Auditor(5, np.random.default_rng(0))
-    auditor.choose(1, field, field)
-    assert [one.candidate for one in auditor.chosen] == [0, 1, 2]
+    chosen = draw_audited(FinishedHeat(1, 10, field, field, is_last=True), 5, np.random.default_rng(0))
+    assert [one.candidate for one in chosen] == [0, 1, 2]
 
 
 def test_a_rise_ranks_and_does_not_prove() -> None:
@@ -195,7 +192,7 @@ def test_a_rise_ranks_and_does_not_prove() -> None:
     fork.measured = Measured(0.5, 1.0, -0.9 + noise)
     fork.steps = 50
     known = learn([Audit("widen", 100, 50, 0.1, 0.5)], prior=0)
-    terms = Terms(Recipe(), 1e-3, bar_for(images, 1, 1), POLICIES["score"], "decoder", 0.01, 32, known)
+    terms = Terms(Recipe(), 1e-3, bar_for(images, 1, 1), POLICIES["score"], "decoder", 0.01, 32, known.rise)
     rank([control, fork], terms)
     assert fork.gain is not None and fork.standing is not None
     assert fork.maturity == pytest.approx(4.0)

@@ -1,4 +1,4 @@
-"""The dense opponent: its size, its length, and the better of two rates by validation."""
+"""The dense baseline: its size, its length, and the better of two rates by validation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from structnet.errors import WorkFailed
 from structnet.network.topology import dense_opponent, parameters_dense
 from structnet.training.loop import Recipe
 from tournament import Result, Settings, Tournament
-from tournament.dense_baseline import train_opponent
+from tournament.dense_baseline import train_dense_baseline
 from tournament.workers.pool import InlinePool, Job, Outcome
+from tournament.workers.work import Shrink, TrainDense
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def grown(digits: Dataset, pool: InlinePool) -> Result:
 
 
 def test_it_is_the_dense_network_that_is_nearest_in_size(grown: Result, pool: InlinePool) -> None:
-    found = train_opponent(grown, SETTINGS, pool)
+    found = train_dense_baseline(grown, SETTINGS, pool)
     assert found.architecture == dense_opponent([64, 16, 10], grown.network.parameter_count)
     assert abs(parameters_dense(found.architecture) - grown.network.parameter_count) <= 75 / 2
     assert dense_opponent([784, 100, 10], 4000) == (784, 5, 10)
@@ -53,13 +54,13 @@ class Watched(InlinePool):
     def __init__(self, data: Dataset, failing: int = 0) -> None:
         super().__init__(data)
         self.failing = failing
-        self.jobs: list[Job] = []
+        self.jobs: list[Job[Any]] = []
         self.reports: list[Any] = []
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job[Any]], on_done: Any = None) -> list[Outcome[Any]]:
         outcomes = [
             replace(outcome, error="Diverged: lost") if place < self.failing else outcome
-            for place, outcome in enumerate(super().run(jobs))
+            for place, outcome in enumerate(super().run(jobs, on_done))
         ]
         self.jobs += jobs
         self.reports += [outcome.report for outcome in outcomes]
@@ -70,9 +71,9 @@ def test_the_better_of_two_rates_on_validation_counts_after_as_many_steps(
     grown: Result, digits: Dataset
 ) -> None:
     workers = Watched(digits)
-    found = train_opponent(grown, SETTINGS, workers)
+    found = train_dense_baseline(grown, SETTINGS, workers)
     workers.close()
-    assert [job.arguments[2:] for job in workers.jobs] == [
+    assert [(job.work.steps, job.work.rate) for job in workers.jobs] == [
         (grown.progress.step, 0.02),
         (grown.progress.step, 0.005),
     ]
@@ -87,14 +88,14 @@ def test_a_tournament_does_not_train_it(digits: Dataset) -> None:
     network = StructNet([64, 16, 10], density=0.2, rng_seed=4, ensure_paths=True)
     Tournament(network, digits, settings=SETTINGS, pool=workers).run()
     workers.close()
-    methods = {job.method for job in workers.jobs}
-    assert "shrink" in methods and "train_dense" not in methods
+    kinds = {type(job.work) for job in workers.jobs}
+    assert Shrink in kinds and TrainDense not in kinds
 
 
 def test_one_rate_is_enough_and_none_is_not(grown: Result, digits: Dataset) -> None:
     workers = Watched(digits, failing=1)
-    assert train_opponent(grown, SETTINGS, workers).measured.accuracy == workers.reports[1][0].accuracy
+    assert train_dense_baseline(grown, SETTINGS, workers).measured.accuracy == workers.reports[1][0].accuracy
     workers.failing = 2
-    with pytest.raises(WorkFailed, match="the dense opponent failed: Diverged: lost"):
-        train_opponent(grown, SETTINGS, workers)
+    with pytest.raises(WorkFailed, match="the dense baseline failed: Diverged: lost"):
+        train_dense_baseline(grown, SETTINGS, workers)
     workers.close()

@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +20,8 @@ from ray.cluster_utils import Cluster
 from structnet.data.datasets import load_dataset
 from structnet.errors import WorkFailed
 from tournament.workers.contender import Contender
-from tournament.workers.pool import Job, RayPool, WorkersLost
+from tournament.workers.fork import Arrays
+from tournament.workers.pool import Job, RayPool, StateHandle, WorkersLost
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -39,14 +43,25 @@ def test_machines_are_lost_one_after_the_other() -> None:
     assert "lost: all of it" in done.stdout
 
 
-class Maker(Contender):
-    """Makes states of 800 kB, which stay on the machine where they are made, and adds them up."""
+@dataclass(frozen=True)
+class Make:
+    """Makes a state of 800 kB, which stays on the machine where it is made; tells in which process."""
 
-    def make(self, value: float) -> tuple[int, np.ndarray]:
-        return os.getpid(), np.full(100_000, value)
+    value: float
+    name: ClassVar[str] = "make"
+    makes: ClassVar[int] = 1
 
-    def add_up(self, state: np.ndarray) -> tuple[float, None]:
-        return float(state.sum()), None
+    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[int, list[Arrays]]:
+        return os.getpid(), [{"values": np.full(100_000, self.value)}]
+
+
+@dataclass(frozen=True)
+class AddUp:
+    name: ClassVar[str] = "add_up"
+    makes: ClassVar[int] = 0
+
+    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[float, list[Arrays]]:
+        return float(states[0]["values"].sum()), []
 
 
 def lose_everything() -> None:
@@ -56,17 +71,17 @@ def lose_everything() -> None:
         cluster.add_node(num_cpus=0, include_dashboard=False, **SMALL)
         nodes = [cluster.add_node(num_cpus=1, **SMALL) for _ in range(2)]
         ray.init(address=cluster.address, log_to_driver=False, logging_level=40)
-        pool = RayPool(load_dataset("digits"), 2, kind=Maker)
+        pool = RayPool(load_dataset("digits"), 2)
         pool.process_ids()  # both are there
-        make = [Job("make", (value,)) for value in (1.0, 2.0, 3.0, 4.0)]
+        make = [Job(Make(value)) for value in (1.0, 2.0, 3.0, 4.0)]
         states = on_both(pool, make, nodes)
 
         cluster.remove_node(nodes[1], allow_graceful=False)
-        use = [Job("add_up", (state,)) for state in states]
+        use = [Job(AddUp(), (state,)) for state in states]
         with pytest.raises(WorkersLost, match="a machine is gone"):
             pool.run(use)
         made = pool.run(make)
-        sums = pool.run([Job("add_up", (outcome.state,)) for outcome in made])
+        sums = pool.run([Job(AddUp(), (outcome.states[0],)) for outcome in made])
         assert [outcome.report for outcome in sums] == [1e5, 2e5, 3e5, 4e5]
 
         cluster.remove_node(nodes[0], allow_graceful=False)
@@ -78,13 +93,13 @@ def lose_everything() -> None:
         cluster.shutdown()
 
 
-def on_both(pool: RayPool, make: list[Job], nodes: list[ray._private.node.Node]) -> list[ray.ObjectRef]:
+def on_both(pool: RayPool, make: list[Job[int]], nodes: list[ray._private.node.Node]) -> list[StateHandle]:
     """States that lie on either machine."""
     outcomes = pool.run(make)
     for node in nodes:
         here = below(node.all_processes["raylet"][0].process.pid)
         assert any(outcome.report in here for outcome in outcomes), "nothing was made here"
-    return [outcome.state for outcome in outcomes]
+    return [outcome.states[0] for outcome in outcomes]
 
 
 if __name__ == "__main__":

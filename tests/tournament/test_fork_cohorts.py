@@ -17,14 +17,13 @@ from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.loop import Recipe, constant, train_steps
 from tournament.workers import fork_cohorts
-from tournament.workers.fork import Arrays, Report, survey, training_kernel
-from tournament.workers.fork_cohorts import padded_topology, run_forks
+from tournament.workers.fork import Arrays, SurveyPlan, survey, training_kernel
+from tournament.workers.fork_cohorts import ForkResult, padded_topology, run_forks
 
 RECIPE = Recipe(batch_size=32, l1=5e-5)
 STEPS, RATE = 12, 1e-2
 
 Fork = tuple[Arrays, Proposal | None]
-Result = tuple[Report, dict[str, Any] | None]
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +39,22 @@ def line(data: Dataset, architecture: Sequence[int], density: float, steps: int 
 
 
 def growth(data: Dataset, state: Arrays, *actions: str) -> list[Proposal]:
-    options = {"sizes": (20, 60), "rate": RATE, "rng_seed": 0, "round_number": 1}
-    found = survey(state, data.train, RECIPE, actions=actions, balance=1000, candidates=9, **options)
+    plan = SurveyPlan(actions, (20, 60), RATE, rng_seed=0, round_number=1, balance=1000, candidates=9)
+    found = survey(state, data.train, RECIPE, plan)
     assert {proposal.action for proposal in found.proposals} == set(actions)
     assert found.controls
     return found.proposals + found.controls
 
 
-def run(data: Dataset, forks: list[Fork], with_probe: bool = False) -> list[Result]:
+def run(data: Dataset, forks: list[Fork], with_probe: bool = False) -> list[ForkResult]:
     return run_forks(forks, data.train, data.validation, RECIPE, STEPS, RATE, with_probe)
 
 
-def one_by_one(data: Dataset, forks: list[Fork], with_probe: bool = False) -> list[Result]:
+def one_by_one(data: Dataset, forks: list[Fork], with_probe: bool = False) -> list[ForkResult]:
     return [result for each in forks for result in run(data, [each], with_probe)]
 
 
-def assert_same(together: list[Result], alone: list[Result]) -> None:
+def assert_same(together: list[ForkResult], alone: list[ForkResult]) -> None:
     assert len(together) == len(alone)
     for (report, arrays), (other, expected) in zip(together, alone):
         assert report.error == other.error

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from structnet.actions.base import Proposal
+from structnet.errors import UserError
 from structnet.training.loop import Recipe
-from tournament.bracket import Heat
-from tournament.heats import Entrant, Terms, deal, judge, rank, run_heats
-from tournament.rules.policy import POLICIES
-from tournament.rules.score import bar_for
+from tournament.heats import Entrant, Heat, Terms, deal, judge, plan_heats, rank, run_heats
+from tournament.observer import Observer
+from tournament.rules.score import POLICIES, bar_for
 from tournament.rules.screening import screen
-from tournament.workers.fork import Measured, Report
+from tournament.workers.fork import ForkReport, Measured
 from tournament.workers.pool import Job, Outcome
 
 ENTROPY = 3.32
@@ -66,7 +68,7 @@ class Script:
         self.noise = np.random.default_rng(0).normal(0, 0.3, IMAGES)
         self.rng = np.random.default_rng(1)
         self.ran: list[list[str]] = []
-        self.jobs: list[list[Job]] = []
+        self.jobs: list[list[Job[Any]]] = []
 
     def put(self, value: Any) -> Any:
         return value
@@ -76,7 +78,7 @@ class Script:
     def close(self) -> None:
         return None
 
-    def run(self, jobs: Any, on_done: Any = None) -> list[Outcome]:
+    def run(self, jobs: Any, on_done: Any = None) -> list[Outcome[Any]]:
         names = [[name.split(":")[0] for name in job.name.split(", ")] for job in jobs]
         self.ran.append([name for batch in names for name in batch])
         self.jobs.append(list(jobs))
@@ -85,17 +87,17 @@ class Script:
                 on_done(index)
         return [self._outcome(batch) for batch in names]
 
-    def _outcome(self, batch: list[str]) -> Outcome:
+    def _outcome(self, batch: list[str]) -> Outcome[Any]:
         if set(batch) & set(self.killers):
-            return Outcome(None, [None] * len(batch), "worker lost: ActorDiedError")
+            return Outcome(None, [], "worker lost: ActorDiedError")
         return Outcome([self._report(name) for name in batch], [f"{name} trained" for name in batch])
 
-    def _report(self, name: str) -> Report:
+    def _report(self, name: str) -> ForkReport:
         level = self.outcomes[name]
         if level is None:
-            return Report(None, 0.1, "worker", "Diverged: nan")
+            return ForkReport(None, 0.1, "worker", "Diverged: nan")
         bits = level + self.noise + self.rng.normal(0, 0.05, IMAGES)
-        return Report(Measured(0.5, 1.0, bits), 0.1, "worker")
+        return ForkReport(Measured(0.5, 1.0, bits), 0.1, "worker")
 
 
 def play(
@@ -117,17 +119,9 @@ def play(
         "score_floor": 32,
     } | terms
     pool = Script(outcomes)
-    finalists = run_heats(
-        pool,
-        field,
-        [Heat(10, 2), Heat(30, 2)],
-        Terms(**agreed),
-        lambda *_: None,
-        lambda: None,
-        lambda *_: None,
-    )
-    verdict = judge(finalists, Terms(**agreed), ENTROPY, lambda added: added <= 1000)
-    return verdict, finalists, pool
+    *_, last = run_heats(pool, field, [Heat(10, 2), Heat(30, 2)], Terms(**agreed), Observer())
+    verdict = judge(last.survivors, Terms(**agreed), ENTROPY, lambda added: added <= 1000)
+    return verdict, last.survivors, pool
 
 
 CONTROLS = {"train": -1.2, "rewire": -1.0}
@@ -217,24 +211,32 @@ def test_the_largest_are_dealt_first_in_turns_forwards_and_backwards() -> None:
 LEVELS: dict[str, float | None] = {"train": -1.2, "a": -0.5, "b": -0.6, "c": -0.7, "d": -0.8}
 
 
+class Counting(Observer):
+    """How many forks entered a heat, and how many were told of as done."""
+
+    def __init__(self) -> None:
+        self.entered = self.done = 0
+
+    def heat_started(self, heat: int, heats: int, forks: int) -> None:
+        self.entered += forks
+
+    def fork_done(self) -> None:
+        self.done += 1
+
+
 def two_heats(pool: Script) -> list[Entrant]:
     """Forks a, b, c and d of 100 parameters that start from one state; returns the field of the first heat."""
     field = [Entrant(0, "train", "", None, "line", control=True, stays=True)]
     field += [
         Entrant(1 + index, name, "", proposal(name, 100, 0.1), "line") for index, name in enumerate("abcd")
     ]
-    done: list[int] = []
-    entered: list[int] = []
-    run_heats(
-        pool,
-        field,
-        [Heat(10, 2), Heat(30, 2)],
-        Terms(Recipe(), 1e-3, bar_for(IMAGES, 1, 3), POLICIES["score"], "decoder", 0.01, 32),
-        lambda number, forks: entered.append(forks),
-        lambda: done.append(1),
-        lambda *_: None,
-    )
-    assert len(done) == sum(entered), "every fork is told of once, whatever became of its batch"
+    terms = Terms(Recipe(), 1e-3, bar_for(IMAGES, 1, 3), POLICIES["score"], "decoder", 0.01, 32)
+    counting = Counting()
+    for heat in run_heats(pool, field, [Heat(10, 2), Heat(30, 2)], terms, counting):
+        assert all(entrant.state or entrant.error for entrant in heat.entrants), (
+            "gone before it could be copied"
+        )
+    assert counting.done == counting.entered, "every fork is told of once, whatever became of its batch"
     return field
 
 
@@ -243,12 +245,12 @@ def test_a_batch_for_every_worker_and_a_state_sent_once() -> None:
     two_heats(pool)
     assert [len(jobs) for jobs in pool.jobs] == [2, 2]
     for job in pool.jobs[0]:
-        assert job.states == len(job.arguments[0])
-        assert job.arguments[5:] == ("line",)
-        assert {which for which, _ in job.arguments[0]} == {0}
-    later = [argument for job in pool.jobs[1] for argument in job.arguments[5:]]
+        assert job.work.makes == len(job.work.forks) == len(job.name.split(", "))
+        assert job.states == ("line",)
+        assert {which for which, _ in job.work.forks} == {0}
+    later = [state for job in pool.jobs[1] for state in job.states]
     assert sorted(later) == ["a trained", "b trained", "train trained"]
-    assert [plan for job in pool.jobs[1] for _, plan in job.arguments[0]] == [None] * 3
+    assert [plan for job in pool.jobs[1] for _, plan in job.work.forks] == [None] * 3
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -309,3 +311,28 @@ def test_near_the_end_bits_are_compared_at_the_temperature_of_each(
     verdict = judge(field, terms, ENTROPY, lambda added: True)
     assert (verdict.winner is field[2]) == (gain > 0)
     assert verdict.control is field[0]
+
+
+# --- how many heats, and how long
+
+
+def test_sixteen_forks_of_two_hundred_steps() -> None:
+    assert plan_heats(16, 200) == [Heat(50, 4), Heat(150, 4)]
+
+
+def test_a_small_field_runs_one_heat() -> None:
+    assert plan_heats(3, 200) == [Heat(200, 3)]
+    assert plan_heats(0, 200) == [Heat(200, 0)]
+
+
+@given(st.integers(0, 500), st.integers(1, 5000))
+def test_steps_add_up_and_every_heat_trains(forks: int, steps: int) -> None:
+    heats = plan_heats(forks, steps)
+    assert sum(heat.steps for heat in heats) == steps
+    assert all(heat.steps >= 1 for heat in heats)
+    assert all(heat.survivors <= max(forks, 3) for heat in heats)
+
+
+def test_refuses_heats_without_steps() -> None:
+    with pytest.raises(UserError, match="heat_steps is 0"):
+        plan_heats(4, 0)

@@ -20,7 +20,7 @@ from tournament.coordinator import PLATEAU_ROUNDS, Result
 from tournament.final_phase import start_final_phase
 from tournament.progress import Checkpoint
 from tournament.settings import Settings
-from tournament.winning_line import Line
+from tournament.winning_line import WinningLine
 from tournament.workers.pool import InlinePool
 
 PER_EPOCH = 33
@@ -119,7 +119,7 @@ def test_a_resume_goes_on_to_the_same_bit(
 
 
 def test_a_line_is_as_long_as_growth_and_its_epochs(digits: Dataset) -> None:
-    line = Line(seed(), digits, settings(epochs=2), InlinePool(digits))
+    line = WinningLine(seed(), digits, settings(epochs=2), InlinePool(digits))
     line.progress.step = 500
     assert line.total_steps == 500 + 2 * PER_EPOCH
     line.parameters = 200
@@ -147,8 +147,10 @@ def ticking(*seconds: float) -> Callable[[], float]:
     return itertools.accumulate((0.0, *seconds)).__next__
 
 
-def timed(data: Dataset, clock: Callable[[], float]) -> Line:
-    return Line(seed(), data, settings(indefinite=False, epochs=20, minutes=1.0), InlinePool(data), clock)
+def timed(data: Dataset, clock: Callable[[], float]) -> WinningLine:
+    return WinningLine(
+        seed(), data, settings(indefinite=False, epochs=20, minutes=1.0), InlinePool(data), clock
+    )
 
 
 def test_the_line_is_timed_with_the_newest_interval_at_half_the_weight(digits: Dataset) -> None:

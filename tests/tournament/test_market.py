@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from structnet.data.datasets import Dataset, load_dataset
 from structnet.network.network import StructNet
 from tournament import Tournament
 from tournament.rules.ledger import Economy
-from tournament.rules.market import OPENING_SHARE, most_trades, price_at
-from tournament.rules.policy import POLICIES
-from tournament.rules.score import Gain, surplus
+from tournament.rules.score import OPENING_SHARE, POLICIES, Gain, price_at
 
 
 def test_the_price_rises_from_a_tenth_to_the_whole_and_stays() -> None:
@@ -25,35 +20,8 @@ def test_the_price_rises_from_a_tenth_to_the_whole_and_stays() -> None:
     assert rising == sorted(rising)
 
 
-@given(
-    entropy=st.floats(0.5, 4),
-    price=st.floats(0, 0.1),
-    parameters=st.integers(1, 10_000),
-    least=st.floats(1e-3, 0.5),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_no_sequence_of_trades_is_longer_than_the_bound(
-    entropy: float, price: float, parameters: int, least: float, seed: int
-) -> None:
-    """Any trades, bought and sold, of which each raises the objective by `least` as `surplus` counts it."""
-    rng = np.random.default_rng(seed)
-    information, bound = 0.0, most_trades(entropy, 0.0, parameters, price, least)
-    count = 0
-    for _ in range(200):
-        added = int(rng.integers(-parameters + 1, 1000)) if parameters > 1 else int(rng.integers(1, 1000))
-        gained = least + price * added / 1000 + float(rng.exponential(least))
-        if not 0 <= information + gained <= entropy:
-            continue
-        assert surplus(Gain(gained, 0.0), added, price, 2.0) >= least * (1 - 1e-9)
-        information, parameters, count = information + gained, parameters + added, count + 1
-    assert count <= bound + 1
-
-
-def test_trades_that_bring_nothing_are_no_trades() -> None:
-    with pytest.raises(ValueError, match=r"least is 0\.0"):
-        most_trades(3.3, 0.0, 100, 0.01, 0.0)
+def test_at_one_price_nothing_is_both_bought_and_sold() -> None:
     proves = POLICIES["surplus"].proves
-    # Sold and bought back at one price, a connection would have to be worth less and more than it.
     for worth in (0.001, 0.005, 0.02):
         buys = proves(Gain(worth, 1e-4), 1000, 0.005, 2.0)
         sells = proves(Gain(-worth, 1e-4), -1000, 0.005, 2.0)
@@ -85,7 +53,7 @@ def traded(data: Dataset, price: float, rounds: int) -> Tournament:
 
 
 def test_trading_ends_by_itself_within_its_bound(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tournament.rules.market.OPENING_SHARE", 1.0)
+    monkeypatch.setattr("tournament.rules.score.OPENING_SHARE", 1.0)
     price = 0.3
     tournament = traded(digits, price, 80)  # far more rounds than it should need
     rounds = tournament.rounds
@@ -95,8 +63,9 @@ def test_trading_ends_by_itself_within_its_bound(digits: Dataset, monkeypatch: p
     assert trades
     won = [row for row in tournament.candidates if row["won"]]
     assert all(row["surplus"] > 0 for row in won)
+    # Each raises the objective, information − price × parameters ÷ 1000, which ends at H(Y) at the most.
     least = min(row["surplus"] for row in won)
-    assert len(trades) <= most_trades(tournament.line.entropy, 0.0, rounds[0]["parameters"], price, least)
+    assert len(trades) <= (tournament.line.entropy + price * rounds[0]["parameters"] / 1000) / least
 
 
 def test_the_market_does_not_rest_before_its_price_is_whole(
@@ -108,7 +77,7 @@ def test_the_market_does_not_rest_before_its_price_is_whole(
     line.progress.phase, line.progress.quiet_rounds, line.progress.round = "growing", 3, 0
     line.progress.step = line.growth_stop // 10
     assert tournament._reason_to_stop() == ""
-    monkeypatch.setattr("tournament.rules.market.OPENING_SHARE", 1.0)
+    monkeypatch.setattr("tournament.rules.score.OPENING_SHARE", 1.0)
     assert tournament._reason_to_stop() == "nothing significant was left in 3 rounds"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tournament.rules.maturity import Audit, learn
+from tournament.audits import Audit, learn
 from tournament.rules.score import Gain
 
 

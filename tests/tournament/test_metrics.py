@@ -19,9 +19,9 @@ from structnet import StructNet
 from structnet.data.datasets import Dataset, load_dataset
 from structnet.training.loop import Recipe
 from tournament import Economy, Settings, Tournament
-from tournament.observer import Observer, Observers
+from tournament.observer import Observer, Observers, TournamentMetrics
 from tournament.workers import metrics as tournament_metrics
-from tournament.workers.metrics import HISTOGRAM, METRICS, ROUNDS, Metric, TournamentMetrics, forget, publish
+from tournament.workers.metrics import HISTOGRAM, METRICS, ROUNDS, Metric, forget, publish
 from tournament.workers.pool import InlinePool, RayPool
 
 Told = list[tuple[Any, ...]]

@@ -7,8 +7,10 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ray import cloudpickle
@@ -23,7 +25,9 @@ from tournament.coordinator import Result
 from tournament.observer import Observer
 from tournament.workers.cluster import probe, start_ray
 from tournament.workers.contender import Contender
+from tournament.workers.fork import Arrays
 from tournament.workers.pool import TASK_RETRIES, InlinePool, Job, Pool, RayPool
+from tournament.workers.work import Measure
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -122,7 +126,7 @@ def test_work_that_kills_every_worker_it_gets_fails_alone(digits: Dataset) -> No
     pool = RayPool(digits, 1)
     try:
         state = pool.put(TrainState.fresh(StructNet([64, 16, 10], 0.1)).to_arrays())
-        outcomes = pool.run([Job("measure", (Bomb(), "validation")), Job("measure", (state, "validation"))])
+        outcomes = pool.run([Job(Measure(Bomb()), (state,)), Job(Measure("validation"), (state,))])
         assert outcomes[0].report is None
         assert "worker lost" in outcomes[0].error
         assert outcomes[1].report.loss > 0
@@ -130,23 +134,29 @@ def test_work_that_kills_every_worker_it_gets_fails_alone(digits: Dataset) -> No
         pool.close()
 
 
-class Fragile(Contender):
+@dataclass(frozen=True)
+class Die:
     """Ends its process so many times, with a mark in a folder; then tells how often it did."""
 
-    def die(self, folder: str, times: int) -> tuple[int, None]:
-        marks = len(list(Path(folder).iterdir()))
-        if marks < times:
-            Path(folder, str(marks)).touch()
+    folder: str
+    times: int
+    name: ClassVar[str] = "die"
+    makes: ClassVar[int] = 0
+
+    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[int, list[Arrays]]:
+        marks = len(list(Path(self.folder).iterdir()))
+        if marks < self.times:
+            Path(self.folder, str(marks)).touch()
             os._exit(1)
-        return marks, None
+        return marks, []
 
 
 @pytest.mark.parametrize("times", [TASK_RETRIES, TASK_RETRIES + 1])
 def test_a_job_whose_worker_dies_is_tried_again_twice(digits: Dataset, tmp_path: Path, times: int) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the modules of tests
     try:
-        pool = RayPool(digits, 1, kind=Fragile)
-        (outcome,) = pool.run([Job("die", (str(tmp_path), times))])
+        pool = RayPool(digits, 1)
+        (outcome,) = pool.run([Job(Die(str(tmp_path), times))])
     finally:
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
         pool.close()

@@ -20,11 +20,11 @@ from structnet.training.loop import Recipe, constant, train_steps
 from structnet.training.rates import AgeRates
 from tournament import Economy, Tournament
 from tournament import winning_line as line
-from tournament.dense_baseline import train_opponent
+from tournament.dense_baseline import train_dense_baseline
 from tournament.progress import Checkpoint
 from tournament.settings import Settings
-from tournament.winning_line import LONGEST_WAIT, Line
-from tournament.workers import contender
+from tournament.winning_line import LONGEST_WAIT, WinningLine
+from tournament.workers.contender import Contender
 from tournament.workers.pool import InlinePool
 
 RECIPE = Recipe(batch_size=20, rng_seed=3)
@@ -64,10 +64,12 @@ class Scripted:
         return len(losses) >= self.steps
 
 
-def started(monkeypatch: pytest.MonkeyPatch, steps: int, watches: str = "loss", **options: Any) -> Line:
+def started(
+    monkeypatch: pytest.MonkeyPatch, steps: int, watches: str = "loss", **options: Any
+) -> WinningLine:
     monkeypatch.setattr(line, "fitted_trigger", lambda name, interval: Scripted(steps, watches, []))
     own = data()
-    found = Line(seed(), own, settings(**options), InlinePool(own))
+    found = WinningLine(seed(), own, settings(**options), InlinePool(own))
     found.start(seed())
     return found
 
@@ -75,7 +77,7 @@ def started(monkeypatch: pytest.MonkeyPatch, steps: int, watches: str = "loss", 
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_the_seed_trains_for_one_interval_whatever_the_trigger(name: str) -> None:
     own = data()
-    found = Line(seed(), own, settings(trigger=name), InlinePool(own))
+    found = WinningLine(seed(), own, settings(trigger=name), InlinePool(own))
     found.start(seed())
     assert found.progress.step == 10
     assert type(found.trigger) is TRIGGERS[name]
@@ -123,31 +125,27 @@ RATES = AgeRates(matures_after=5, freezes_after=15)
 
 
 def recipes_of(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> dict[str, set[Recipe]]:
-    """Method of a worker -> the recipes it was given in a whole tournament."""
+    """Name of a kind of work -> the recipes it was given in a whole tournament."""
     given: dict[str, set[Recipe]] = {}
+    do = Contender.do
 
-    def spied(name: str, method: Any) -> Any:
-        def call(self: Any, *arguments: Any, **options: Any) -> Any:
-            found = [item for item in arguments if isinstance(item, Recipe)]
-            given.setdefault(name, set()).update(found)
-            return method(self, *arguments, **options)
+    def noted(self: Contender, work: Any, states: Any) -> Any:
+        if hasattr(work, "recipe"):
+            given.setdefault(work.name, set()).add(work.recipe)
+        return do(self, work, states)
 
-        return call
-
-    for name, method in list(vars(contender.Contender).items()):
-        if not name.startswith("_") and callable(method):
-            monkeypatch.setattr(contender.Contender, name, spied(name, method))
+    monkeypatch.setattr(Contender, "do", noted)
     options = settings(recipe=recipe, economy=Economy(opening_credits=100))
     own = data()
     pool = InlinePool(own)
     tournament = Tournament(seed(), own, settings=options, pool=pool)
-    train_opponent(tournament.run(), tournament.settings, pool)
+    train_dense_baseline(tournament.run(), tournament.settings, pool)
     pool.close()
-    return {name: found for name, found in given.items() if found}
+    return given
 
 
 def test_rates_are_for_growing_and_the_same_for_forks_and_controls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line, survey, forks and controls have one recipe; the final phase and the dense opponent have one rate."""
+    """Line, survey, forks and controls have one recipe; the final phase and the dense baseline have one rate."""
     recipe = replace(RECIPE, rates=RATES, weight_decay=0.1)
     given = recipes_of(monkeypatch, recipe)
     final = {"shrink", "train_dense"}
@@ -158,7 +156,7 @@ def test_rates_are_for_growing_and_the_same_for_forks_and_controls(monkeypatch: 
 
 def test_a_frozen_line_moves_again_in_the_final_phase() -> None:
     own = data()
-    found = Line(seed(), own, settings(recipe=replace(RECIPE, rates=RATES)), InlinePool(own))
+    found = WinningLine(seed(), own, settings(recipe=replace(RECIPE, rates=RATES)), InlinePool(own))
     found.start(seed())
     found.train()
     before = found.arrays()["values"].copy()

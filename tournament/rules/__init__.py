@@ -1,1 +1,1 @@
-"""What decides: the score, the ledger of credits, the screening of candidates."""
+"""What decides: the score and the policies, the ledger of credits, the screening of candidates."""

@@ -1,23 +1,33 @@
-"""What a fork is worth: information gained against the control, per parameter added.
+"""What a fork is worth, information gained against the control per parameter added, and which fork a policy prefers.
 
 Pure functions of per-image log-likelihoods. `gain` is the mean of the per-image paired differences between a
 fork and the better control of its heat, so what both get right or wrong cancels; its standard error is that
 of the mean. Where the validation set is large, one half of it chooses the best fork and the other half judges
 it, and the halves swap every round; where it is small, one set does both and the bar is raised by the number
 of forks it chose from (Bonferroni).
+
+A policy says how the forks of a heat are ranked, and what the best one must prove to be adopted: one entry of
+POLICIES. `score` is the product, `random` and `control` are the controls of the comparison. With `surplus` a network
+trades at a market and maximises one objective, information − price × parameters ÷ 1000: it buys what surely gains
+more than its price and sells what is surely worth less. One price is the dial from accurate to tiny. A constant price
+cannot overshoot, so it starts low - the network buys and explores - and rises to the stated price, at which it sells
+what does not earn its keep.
 """
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from structnet.errors import UserError
 from structnet.measure.information import paired_gain
 
 HALVES_FROM = 5_000
 SIGNIFICANCE = 0.05
+OPENING_SHARE = 0.1  # of the stated price, at the first step
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Gain:
         return self.bits + z * self.standard_error
 
     def matured(self, rise: float, parameters_added: int) -> Gain:
-        """What it may become in the end, by a rise of tournament.rules.maturity; only what is added still rises."""
+        """What it may become in the end, by a rise of tournament.maturity; only what is added still rises."""
         return Gain(self.bits + rise * max(0, parameters_added) / 1000, self.standard_error)
 
 
@@ -98,3 +108,62 @@ def is_informative(log2_likelihood: np.ndarray, entropy: float, images: np.ndarr
     bits = log2_likelihood[images]
     error = float(bits.std(ddof=1)) / len(bits) ** 0.5
     return entropy + float(bits.mean()) - z * error > 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a fork when it is ranked, by its matured gain. draw: a random number in [0, 1) of its own."""
+
+    gain: float
+    score: float
+    surplus: float
+    draw: float
+
+
+# (gain, parameters added, price in bits per thousand, z) -> whether a fork may replace the control.
+Proof = Callable[[Gain, int, float, float], bool]
+
+
+def has_surplus(gain: Gain, parameters_added: int, price: float, z: float) -> bool:
+    """Whether a trade, bought or sold, surely brings more than its price."""
+    return surplus(gain, parameters_added, price, z) > 0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """rank: larger is better. proves: what is asked of the best one.
+
+    one_market: whether growth and pruning are ranked together, at a price that rises; otherwise pruning is looked at
+    only where no growth is adopted. grows: whether forks enter at all.
+    """
+
+    rank: Callable[[Standing], float]
+    proves: Proof = is_adoptable
+    one_market: bool = False
+    grows: bool = True
+
+
+POLICIES = {
+    "score": Policy(lambda standing: standing.score),
+    "surplus": Policy(lambda standing: standing.surplus, has_surplus, one_market=True),
+    "gain": Policy(lambda standing: standing.gain),
+    "random": Policy(lambda standing: standing.draw, lambda gain, added, price, z: added > 0),
+    "control": Policy(lambda standing: 0.0, grows=False),
+}
+
+
+def policy_named(name: str) -> Policy:
+    """The policy of this name; raises UserError for an unknown one."""
+    if name not in POLICIES:
+        raise UserError(f"policy is '{name}', but must be one of {', '.join(POLICIES)}")
+    return POLICIES[name]
+
+
+def price_at(price: float, step: int, growth_stop: int) -> float:
+    """Bits per thousand parameters at a step of the line: from a tenth of the price, geometrically, to all of it.
+
+    growth_stop: the step at which growth ends. The price is whole from three quarters of the way on, so that
+    there is time to sell at it.
+    """
+    risen = min(1.0, step / max(1.0, 0.75 * growth_stop))
+    return price * OPENING_SHARE ** (1.0 - risen)

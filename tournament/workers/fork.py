@@ -6,7 +6,7 @@ one worker or ten give the same tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +48,49 @@ class Measured:
     probe_bits: np.ndarray | None = None
     tempered_bits: np.ndarray | None = None
 
+    def bits_by(self, estimator: str) -> np.ndarray:
+        """(images,) by `decoder`, `probe` or `tempered`; by the decoder where the other was not taken."""
+        other = {"probe": self.probe_bits, "tempered": self.tempered_bits}.get(estimator)
+        return self.bits if other is None else other
+
 
 @dataclass(frozen=True)
-class Report:
+class ForkReport:
     """What came of a fork: its measure, or the error that ended it."""
 
     measured: Measured | None
     seconds: float
     worker: str = ""
     error: str = ""
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What came of a stretch of the final phase. largest: the most parameters that the network had in it."""
+
+    measured: Measured
+    parameter_steps: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class SurveyPlan:
+    """What a survey is told.
+
+    sizes: parameters to aim at. rate: of the heats. balance: credits that decide what is affordable. candidates: how
+    many proposals may enter. screening: by which rule of tournament.rules.screening; scores: those of earlier rounds,
+    for `thompson`.
+    """
+
+    actions: tuple[str, ...]
+    sizes: tuple[int, ...]
+    rate: float
+    rng_seed: int
+    round_number: int
+    balance: float
+    candidates: int
+    screening: str = "promise"
+    scores: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,39 +190,22 @@ def measure(state: TrainState, validation: Split, *, with_probe: bool = False) -
     return Measured(found.accuracy, found.loss, found.log2_likelihood, probe, tempered)
 
 
-def survey(
-    state: Arrays,
-    train: Split,
-    recipe: Recipe,
-    *,
-    actions: tuple[str, ...],
-    sizes: tuple[int, ...],
-    rate: float,
-    rng_seed: int,
-    round_number: int,
-    balance: float,
-    candidates: int,
-    screening: str = "promise",
-    scores: Sequence[Score] = (),
-) -> Survey:
-    """Diagnoses a network and screens its growth sites by predicted gain: one backward pass for hundreds.
-
-    sizes: parameters to aim at. rate: of the heats. balance: credits that decide what is affordable.
-    candidates: how many proposals may enter. screening: by which rule of tournament.rules.screening; scores: those of
-    earlier rounds, for `thompson`.
-    """
+def survey(state: Arrays, train: Split, recipe: Recipe, plan: SurveyPlan) -> Survey:
+    """Diagnoses a network and screens its growth sites by predicted gain: one backward pass for hundreds."""
     line = TrainState.from_arrays(state, train.labels.device)
     images = min(SURVEY_IMAGES, len(train))
-    where = torch.from_numpy(batch_indices(len(train), images, rng_seed, line.step)).to(train.labels.device)
+    where = torch.from_numpy(batch_indices(len(train), images, plan.rng_seed, line.step)).to(
+        train.labels.device
+    )
     diagnosis = diagnose(line.network, train.images[where], train.labels[where])
-    rng = stream(rng_seed, "survey", round_number)
-    context = Context(line, diagnosis, sizes, rate, rng)
-    found = [proposal for name in actions for proposal in ACTIONS[name].propose(context)]
+    rng = stream(plan.rng_seed, "survey", plan.round_number)
+    context = Context(line, diagnosis, plan.sizes, plan.rate, rng)
+    found = [proposal for name in plan.actions for proposal in ACTIONS[name].propose(context)]
     of_controls = [action.propose(context) for action in ACTIONS.values() if action.role == "control"]
     bandit = None
-    if screening == "thompson":
-        bandit = Bandit(tuple(scores), stream(rng_seed, "thompson", round_number))
-    entering, too_dear = screen(found, sizes, balance, candidates, bandit)
+    if plan.screening == "thompson":
+        bandit = Bandit(plan.scores, stream(plan.rng_seed, "thompson", plan.round_number))
+    entering, too_dear = screen(found, plan.sizes, plan.balance, plan.candidates, bandit)
     twins = (action_of(proposal.action).twin(context, proposal) for proposal in entering)
     return Survey(
         proposals=entering,
@@ -199,7 +216,7 @@ def survey(
         saturated=len(diagnosis.saturated),
         dead=len(diagnosis.dead),
         warnings=diagnosis.warnings,
-        sizes=sizes,
+        sizes=plan.sizes,
     )
 
 
@@ -209,19 +226,16 @@ def shrink(
     validation: Split,
     recipe: Recipe,
     shrinking: Shrinking,
-    *,
-    start: int,
-    stop: int,
     steps: int,
     rate: float,
     with_probe: bool,
-) -> tuple[Measured, int, int, dict[str, Any]]:
-    """A stretch of the final phase from `start` to `stop`: anneal, buy, move and sell.
+) -> tuple[Shrunk, dict[str, Any]]:
+    """A stretch of the final phase: anneal, add, move and prune. rate: at the start of the phase.
 
-    Returns the measure, the parameter-steps spent, the most parameters it had, and the new state.
+    Returns what came of it and the new state.
     """
     line = TrainState.from_arrays(state, train.labels.device)
-    falling = cosine(rate, start, stop)
+    falling = cosine(rate, shrinking.start, shrinking.stop)
     spent, largest, end = 0, 0, line.step + steps
     while line.step < end:
         # One change at a time, so that every step is counted at the size it was taken with.
@@ -229,7 +243,7 @@ def shrink(
         line, _ = shrink_steps(line, train, recipe, here, falling, shrinking)
         spent += here * line.network.parameter_count
         largest = max(largest, line.network.parameter_count)
-    return measure(line, validation, with_probe=with_probe), spent, largest, line.to_arrays()
+    return Shrunk(measure(line, validation, with_probe=with_probe), spent, largest), line.to_arrays()
 
 
 def train_dense(
@@ -241,7 +255,7 @@ def train_dense(
     steps: int,
     rate: float,
 ) -> tuple[Measured, Measured]:
-    """The opponent of a grown network: a dense one, trained as long, annealed; measured on validation and test."""
+    """A dense network, annealed over so many steps; its measures on validation and test."""
     network = StructNet(list(architecture), density=1.0, rng_seed=recipe.rng_seed).to(train.labels.device)
     line = TrainState.fresh(network)
     train_steps(line, train, recipe, steps, cosine(rate, 0, steps))

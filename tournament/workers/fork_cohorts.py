@@ -23,9 +23,17 @@ from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort import Cohort, shared_by_members
 from structnet.training.loop import Diverged, Recipe, constant
-from tournament.workers.fork import Arrays, Report, measure, seen_as, start_fork, train_fork, training_kernel
+from tournament.workers.fork import (
+    Arrays,
+    ForkReport,
+    measure,
+    seen_as,
+    start_fork,
+    train_fork,
+    training_kernel,
+)
 
-Result = tuple[Report, dict[str, Any] | None]
+ForkResult = tuple[ForkReport, dict[str, Any] | None]
 
 
 def run_forks(
@@ -37,7 +45,7 @@ def run_forks(
     rate: float,
     with_probe: bool,
     worker: str = "",
-) -> list[Result]:
+) -> list[ForkResult]:
     """Applies the proposals, trains all forks for so many steps at this rate and measures them, in their order.
 
     forks: (state, proposal), where None adds nothing: a control or a survivor. A fork that raises or diverges is
@@ -64,7 +72,7 @@ def run_forks(
                 failed[index] = one_line(outcome)
         sizes = np.array([state.network.parameter_count for state in together])
         seconds[members] += (time.perf_counter() - started) * sizes / sizes.sum()
-    results: list[Result] = []
+    results: list[ForkResult] = []
     for index in range(len(forks)):
         started = time.perf_counter()
         measured, arrays = None, None
@@ -75,7 +83,7 @@ def run_forks(
             except Exception as error:
                 failed[index] = one_line(error)
         spent = float(seconds[index]) + time.perf_counter() - started
-        results.append((Report(measured, spent, worker, failed.get(index, "")), arrays))
+        results.append((ForkReport(measured, spent, worker, failed.get(index, "")), arrays))
     return results
 
 

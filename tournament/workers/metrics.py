@@ -12,12 +12,8 @@ import math
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
-
-from tournament.observer import Observer
 
 logger = logging.getLogger(__name__)
 
@@ -200,34 +196,3 @@ class _Gauges:
 
 
 _GAUGES = _Gauges()
-
-
-class TournamentMetrics(Observer):
-    """Publishes how a tournament goes, under the name of its experiment."""
-
-    def __init__(self, experiment: str) -> None:
-        self.experiment = experiment
-
-    def candidates_judged(self, rows: Sequence[dict[str, Any]]) -> None:
-        of = self.experiment
-        scored = Counter(row["action"] for row in rows if row["heat"] == 1 and row["status"] == "finished")
-        failed = Counter(row["action"] for row in rows if row["status"] == "failed")
-        for metric, counts in ((CANDIDATES_SCORED, scored), (CANDIDATES_FAILED, failed)):
-            for action, count in counts.items():
-                publish(metric, count, experiment=of, action=action)
-        for row in rows:
-            if not row["audit"]:
-                publish(GAIN, row.get("gain"), experiment=of)
-                publish(SCORE, row.get("score"), experiment=of)
-
-    def round_done(self, row: dict[str, Any]) -> None:
-        for metric, column in (
-            (ROUNDS, "round"),
-            (PARAMETERS, "parameters"),
-            (ACCURACY, "accuracy"),
-            (CREDITS, "balance"),
-        ):
-            publish(metric, row[column], experiment=self.experiment)
-
-    def ended(self) -> None:
-        forget(experiment=self.experiment)

@@ -1,8 +1,8 @@
 """Where work runs: in this process, or on Ray actors. One contract, two pools.
 
-A job names a method of Contender and its arguments. `run` returns one outcome per job, in the order of the
-jobs, whatever ran where: so the number of workers changes no table. States stay where they are made; a pool
-hands out handles (`put`, `get`), and a job takes handles among its arguments, though not inside lists.
+A job is a piece of work (tournament.workers.work) and the states that it works on. `run` returns one outcome per job,
+in the order of the jobs, whatever ran where: so the number of workers changes no table. States stay where they are
+made; a pool hands out handles to them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, NewType, Protocol, TypeVar, cast
 
 import torch
 
 from structnet.data.datasets import Dataset
 from structnet.errors import UserError, WorkFailed, one_line
 from tournament.workers.cluster import cap_gpu_memory, check_device, check_room
-from tournament.workers.contender import Contender, pack
+from tournament.workers.contender import Contender, Work, pack
+from tournament.workers.fork import Arrays
 from tournament.workers.metrics import JOBS_RUNNING, JOBS_WAITING, forget, publish
+from tournament.workers.work import TellProcess
 
 TASK_RETRIES = 2
 # Without any result, after which the cluster is asked whether its machines are still there.
@@ -28,35 +30,37 @@ SILENT_SECONDS = 5.0
 LOST = "a machine is gone, and with it work that others need"
 PAUSE_SECONDS = 0.5  # between two calls to an actor that cannot be reached
 
+R = TypeVar("R")
+# Where a state lies: the arrays themselves in this process, a reference to an object on Ray.
+StateHandle = NewType("StateHandle", object)
+
 
 class WorkersLost(WorkFailed):
     """A machine is gone, and states that lay on it: what is written is whole, so go on from there."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """method of Contender, its arguments, and a name for Ray's dashboard.
+class Job(Generic[R]):
+    """Work that reports an R, and the states that it is done on. name: on Ray's dashboard, if not that of the work."""
 
-    states: None for a method that returns a state or none, or how many there are in the list that it returns.
-    """
-
-    method: str
-    arguments: tuple[Any, ...]
+    work: Work[R]
+    states: tuple[StateHandle, ...] = ()
     name: str = ""
-    states: int | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a job.
+class Outcome(Generic[R]):
+    """What came of a job: its report and handles to the states that it made, or the error that it ended with."""
 
-    report: what the method reported; state: a handle to the state it made, or a list of a handle for each;
-    error: why there is no report.
-    """
-
-    report: Any
-    state: Any
+    report: R | None
+    states: list[StateHandle]
     error: str = ""
+
+    def value(self) -> R:
+        """The report. Raises WorkFailed with the error that the job ended with."""
+        if self.error:
+            raise WorkFailed(self.error)
+        return cast(R, self.report)
 
 
 class Pool(Protocol):
@@ -70,26 +74,28 @@ class Pool(Protocol):
     device: str
     together: bool
 
-    def put(self, value: Any) -> Any:
-        """A handle that jobs take as an argument."""
+    def put(self, state: Arrays) -> StateHandle:
+        """A handle to a state, for jobs."""
 
-    def get(self, handle: Any) -> Any:
-        """The value behind a handle."""
+    def get(self, handle: StateHandle) -> Arrays:
+        """The state behind a handle."""
 
-    def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job[R]], on_done: Callable[[int], None] | None = None) -> list[Outcome[R]]:
         """Runs all jobs; outcomes in their order. on_done is told the index of each job that ends."""
 
     def close(self) -> None:
         """Gives the workers back."""
 
 
-def _attempt(contender: Contender, method: str, arguments: Sequence[Any]) -> tuple[tuple[Any, str], Any]:
-    """((report, ""), state or states), or ((None, one line), None) for whatever the job raised."""
+def _attempt(
+    contender: Contender, work: Work[R], states: Sequence[Arrays]
+) -> tuple[R | None, Sequence[Arrays | None], str]:
+    """(report, states that were made, ""), or nothing but one line for whatever the work raised."""
     try:
-        report, state = getattr(contender, method)(*arguments)
+        report, made = contender.do(work, states)
     except Exception as error:  # work that fails is an outcome; whoever asked for it decides what that means
-        return (None, one_line(error)), None
-    return (report, ""), state
+        return None, [None] * work.makes, one_line(error)
+    return report, made, ""
 
 
 class InlinePool:
@@ -103,17 +109,19 @@ class InlinePool:
         self._threads = torch.get_num_threads()
         self._contender = Contender(pack(data), device)
 
-    def put(self, value: Any) -> Any:
-        return value
+    def put(self, state: Arrays) -> StateHandle:
+        return StateHandle(state)
 
-    def get(self, handle: Any) -> Any:
-        return handle
+    def get(self, handle: StateHandle) -> Arrays:
+        return cast(Arrays, handle)
 
-    def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job[R]], on_done: Callable[[int], None] | None = None) -> list[Outcome[R]]:
         outcomes = []
         for index, job in enumerate(jobs):
-            (report, error), state = _attempt(self._contender, job.method, job.arguments)
-            outcomes.append(Outcome(report, state, error))
+            states = [self.get(handle) for handle in job.states]
+            report, made, error = _attempt(self._contender, job.work, states)
+            handles = [] if error else [StateHandle(state) for state in made]
+            outcomes.append(Outcome(report, handles, error))
             if on_done:
                 on_done(index)
         return outcomes
@@ -129,10 +137,8 @@ class _RayContender:
         self._kind, self._device, self._gpus, self._name = kind, device, gpus, name
         self._contender: Contender | None = None
 
-    def work(
-        self, boxed_data: list[Any], states: int | None, method: str, *arguments: Any
-    ) -> tuple[Any, ...]:
-        """One job, as by `_attempt`, with the states of a list as results of their own.
+    def work(self, boxed_data: list[Any], work: Work[Any], *states: Arrays) -> Any:
+        """One job: (report, error), and each state that it makes as a result of its own.
 
         The handle to the data comes in a list, not to be fetched every time.
         """
@@ -141,10 +147,8 @@ class _RayContender:
 
             cap_gpu_memory(self._device, self._gpus)
             self._contender = self._kind(ray.get(boxed_data[0]), self._device, self._name)
-        report, made = _attempt(self._contender, method, arguments)
-        if states is None:
-            return report, made
-        return report, *(made or [None] * states)
+        report, made, error = _attempt(self._contender, work, states)
+        return ((report, error), *made) if made else (report, error)
 
 
 class RayPool:
@@ -191,27 +195,28 @@ class RayPool:
         ]
         self._call_all()
 
-    def put(self, value: Any) -> Any:
-        return self._ray.put(value)
+    def put(self, state: Arrays) -> StateHandle:
+        return StateHandle(self._ray.put(state))
 
-    def get(self, handle: Any) -> Any:
-        """The value behind a handle; raises WorkersLost if it lay on a machine that is gone."""
+    def get(self, handle: StateHandle) -> Arrays:
+        """The state behind a handle; raises WorkersLost if it lay on a machine that is gone."""
         try:
-            return self._ray.get(handle)
+            return cast(Arrays, self._ray.get(cast(Any, handle)))
         except self._ray.exceptions.ObjectLostError as lost:
             raise WorkersLost(LOST) from lost
 
-    def run(self, jobs: Sequence[Job], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job[R]], on_done: Callable[[int], None] | None = None) -> list[Outcome[R]]:
         """Raises WorkersLost if what a job needs is gone with a machine, WorkFailed if there is room for no worker."""
         waiting = deque(range(len(jobs)))
-        outcomes: dict[int, Outcome] = {}
-        running: dict[Any, tuple[int, int, Any]] = {}  # in the order in which they were sent
+        outcomes: dict[int, Outcome[R]] = {}
+        # Report -> actor, job and states; in the order in which they were sent.
+        running: dict[Any, tuple[int, int, list[StateHandle]]] = {}
         load, tries = [0] * self.workers, Counter[int]()
 
         def submit(actor: int) -> None:
             index = waiting.popleft()
-            report, state = self._send(actor, jobs[index])
-            running[report] = actor, index, state
+            report, made = self._send(actor, jobs[index])
+            running[report] = actor, index, made
             load[actor] += 1
 
         def fill() -> None:
@@ -248,8 +253,8 @@ class RayPool:
             if done[0] in self._away:
                 self._hear(done[0])
                 continue
-            actor, index, state = running[done[0]]
-            outcome, alive = self._collect(done[0], state)
+            actor, index, made = running[done[0]]
+            report, error, alive = self._collect(done[0])
             if alive:
                 del running[done[0]]
                 load[actor] -= 1
@@ -260,32 +265,33 @@ class RayPool:
                 if tries[index] <= TASK_RETRIES:
                     continue
                 waiting.remove(index)
-            outcomes[index] = outcome
+            outcomes[index] = Outcome(report, [] if error else made, error)
             if on_done:
                 on_done(index)
         tell()
         return [outcomes[index] for index in range(len(jobs))]
 
-    def _send(self, actor: int, job: Job) -> tuple[Any, Any]:
-        """Handles to the report and to the state or states that will come of it."""
-        results = 2 if job.states is None else 1 + job.states
-        call = self._actors[actor].work.options(num_returns=results, name=job.name or job.method)
-        report, *made = call.remote([self._data], job.states, job.method, *job.arguments)
-        return report, made if job.states is not None else made[0]
+    def _send(self, actor: int, job: Job[R]) -> tuple[Any, list[StateHandle]]:
+        """References to the report and to the states that will come of a job."""
+        makes = job.work.makes
+        call = self._actors[actor].work.options(num_returns=1 + makes, name=job.name or job.work.name)
+        results = call.remote([self._data], job.work, *job.states)
+        report, *made = results if makes else [results]
+        return report, made
 
-    def _collect(self, reported: Any, state: Any) -> tuple[Outcome, bool]:
-        """What came of a job, and whether its actor lives. Raises WorkersLost."""
+    def _collect(self, reported: Any) -> tuple[Any, str, bool]:
+        """The report of a job, the error that it ended with, and whether its actor lives. Raises WorkersLost."""
         errors = self._ray.exceptions
         gone = errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError
         try:
             report, error = self._ray.get(reported)
         except gone as lost:
-            return Outcome(None, None, f"worker lost: {type(lost).__name__}"), False
+            return None, f"worker lost: {type(lost).__name__}", False
         except errors.ObjectLostError as lost:
             raise WorkersLost(LOST) from lost
         except errors.RayError as failed:
-            return Outcome(None, None, f"worker failed: {type(failed).__name__}"), True
-        return Outcome(report, state, error), True
+            return None, f"worker failed: {type(failed).__name__}", True
+        return report, error, True
 
     def _call(self, actor: int) -> None:
         """Asks an actor to answer when it is there; until then it gets no jobs."""
@@ -293,8 +299,9 @@ class RayPool:
 
     def _ask(self, actor: int) -> Any:
         """A handle to the process id, of an actor that is restarted too once it is there."""
-        call = self._actors[actor].work.options(num_returns=2, name="process_id", max_task_retries=-1)
-        return call.remote([self._data], None, "process_id")[0]
+        work = TellProcess()
+        call = self._actors[actor].work.options(name=work.name, max_task_retries=-1)
+        return call.remote([self._data], work)
 
     def _call_all(self) -> None:
         self._away: dict[Any, int] = {}

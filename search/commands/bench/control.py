@@ -32,9 +32,10 @@ from tournament.observer import Observer
 from tournament.rounds import play_round
 from tournament.rules.ledger import Economy
 from tournament.settings import Settings
-from tournament.winning_line import Line
+from tournament.winning_line import WinningLine
 from tournament.workers.cluster import start_ray
-from tournament.workers.pool import Job, RayPool
+from tournament.workers.pool import Job, RayPool, StateHandle
+from tournament.workers.work import TellProcess
 
 NETWORKS, DELAY, CANDIDATES = 100_000, 0.5, 1_000
 QUICK = {"networks": 400, "delay": 0.02, "candidates": 60}
@@ -230,7 +231,7 @@ class NotingPool(RayPool):
         super().__init__(*given, **options)
         self.sent: list[tuple[float, float]] = []
 
-    def _send(self, actor: int, job: Job) -> tuple[Any, Any]:
+    def _send(self, actor: int, job: Job[Any]) -> tuple[Any, list[StateHandle]]:
         before = thread_time()
         handles = super()._send(actor, job)
         self.sent.append((perf_counter(), thread_time() - before))
@@ -264,7 +265,7 @@ def _measure_round(bench: Bench) -> Rows:
     pool = NotingPool(data, bench.workers, kind=SimulatedContender)
     try:
         # Every worker imports and fetches the data, before anything is timed.
-        pool.run([Job("process_id", ())] * 2 * bench.workers)
+        pool.run([Job(TellProcess())] * 2 * bench.workers)
         played = {}
         for name, pool.together, pool.device in DEALT:
             played[name] = _play(bench, pool, data)
@@ -316,7 +317,7 @@ def _play(bench: Bench, pool: NotingPool, data: Dataset) -> list[Sent]:
     """The heats of one round."""
     seed = StructNet(list(SEED), SEED_DENSITY)
     settings = Settings(candidates=bench.candidates, round_steps=10, economy=Economy(opening_credits=1e9))
-    line = Line(seed, data, settings, pool)
+    line = WinningLine(seed, data, settings, pool)
     line.start(seed)
     line.progress.round = 1
     survey = line.survey()

@@ -9,21 +9,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 
 from search.grid.blocks import Member
 from search.grid.cohort_work import STRETCH_SECONDS, CohortWork
-from structnet.actions.base import Proposal
 from structnet.data.datasets import Dataset, Split
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.training.cohort import CohortEvaluation
 from structnet.training.loop import Recipe
-from tournament.workers.contender import Contender
-from tournament.workers.fork import Arrays, Measured, Report
+from tournament.workers.contender import Contender, Work
+from tournament.workers.fork import Arrays, ForkReport, Measured
+from tournament.workers.work import RunForks
+
+R = TypeVar("R")
 
 SHAPE, CLASSES = (1, 28, 28), 10
 # What a block of BLOCK_COST takes on one core, about: a simulated one is so much shorter, and so are its stretches.
@@ -115,16 +117,12 @@ class SimulatedWork(CohortWork):
 class SimulatedContender(Contender):
     """A contender whose forks are done at once: measured on as many images, with the state that they began with."""
 
-    def run_forks(
-        self,
-        forks: Sequence[tuple[int, Proposal | None]],
-        recipe: Recipe,
-        steps: int,
-        rate: float,
-        with_probe: bool,
-        *states: Arrays,
-    ) -> tuple[list[Report], list[dict[str, Any] | None]]:
-        rng = np.random.default_rng(len(forks))
+    def do(self, work: Work[R], states: Sequence[Arrays]) -> tuple[R, Sequence[Arrays | None]]:
+        if not isinstance(work, RunForks):
+            return super().do(work, states)
+        rng = np.random.default_rng(len(work.forks))
         images = len(self.splits["validation"])
-        reports = [Report(Measured(0.5, 1.0, rng.normal(-1, 0.3, images)), 0.0, self.name) for _ in forks]
-        return reports, [dict(states[which]) for which, _ in forks]
+        reports = [
+            ForkReport(Measured(0.5, 1.0, rng.normal(-1, 0.3, images)), 0.0, self.name) for _ in work.forks
+        ]
+        return cast(R, reports), [dict(states[which]) for which, _ in work.forks]

@@ -7,11 +7,12 @@ the share of a round in which only one worker or none has work; and a network se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from rich.console import Console
@@ -27,7 +28,10 @@ from tournament.coordinator import Tournament
 from tournament.observer import Observer
 from tournament.settings import Settings, fitted_lengths, fitted_settings
 from tournament.workers.cluster import start_ray
-from tournament.workers.pool import Job, Pool, RayPool
+from tournament.workers.contender import Contender
+from tournament.workers.fork import Arrays, ForkReport
+from tournament.workers.pool import Job, Pool, RayPool, StateHandle
+from tournament.workers.work import RunForks, TellProcess
 
 HIDDEN, DENSITY = 100, 0.01
 FORKS, STEPS, HEATS = 16, 200, 5
@@ -94,10 +98,25 @@ def _load(dataset: str, data_dir: str | None) -> Dataset:
         ) from error
 
 
-def _fork_jobs(state: Any, forks: int, steps: int) -> list[Job]:
+def _fork_jobs(state: StateHandle, forks: int, steps: int) -> list[Job[list[ForkReport]]]:
     """Forks that add nothing, a job for each."""
-    arguments = ([(0, None)], Recipe(), steps, 2e-3, False, state)
-    return [Job("run_forks", arguments, f"fork:{index}", states=1) for index in range(forks)]
+    work = RunForks(((0, None),), Recipe(), steps, 2e-3)
+    return [Job(work, (state,), f"fork:{index}") for index in range(forks)]
+
+
+@dataclass(frozen=True)
+class Echo:
+    """The state as it came, or rebuilt and taken apart again: what sending a fork costs."""
+
+    rebuild: bool = False
+    name: ClassVar[str] = "echo"
+    makes: ClassVar[int] = 1
+
+    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[None, Sequence[Arrays]]:
+        (state,) = states
+        if self.rebuild:
+            state = TrainState.from_arrays(state, contender.device).to_arrays()
+        return None, [state]
 
 
 def _seed_arrays(data: Dataset) -> dict[str, Any]:
@@ -141,18 +160,23 @@ def _heat_rows(pool: Pool, data: Dataset) -> Rows:
     for _ in range(HEATS):
         started = perf_counter()
         outcomes = pool.run(_fork_jobs(pool.put(arrays), FORKS, STEPS))
-        lost = [outcome.error or outcome.report[0].error for outcome in outcomes]
-        if any(lost):
-            raise RuntimeError(f"a fork failed: {next(filter(None, lost))}")
-        pool.get(min(outcomes, key=lambda outcome: outcome.report[0].measured.loss).state[0])
+        reports = [outcome.value()[0] for outcome in outcomes]
+        losses = [_loss_of(report) for report in reports]
+        pool.get(outcomes[losses.index(min(losses))].states[0])
         walls.append(perf_counter() - started)
-        ideals.append(sum(outcome.report[0].seconds for outcome in outcomes) / pool.workers)
+        ideals.append(sum(report.seconds for report in reports) / pool.workers)
     ratio = median(wall / ideal for wall, ideal in zip(walls, ideals))
     case = f"heat of {FORKS} forks × {STEPS} steps, {data.name}, {pool.workers} workers"
     theirs = "seconds of its forks ÷ workers"
     return [
         benchmark_row("tournament", case, median(walls), theirs, median(ideals), ratio, HEATS, CPU),
     ]
+
+
+def _loss_of(report: ForkReport) -> float:
+    if report.measured is None:
+        raise RuntimeError(f"a fork failed: {report.error}")
+    return report.measured.loss
 
 
 # A round
@@ -286,14 +310,14 @@ def _travel_rows(pool: Pool) -> Rows:
     state = TrainState.fresh(network)
 
     def empty() -> None:
-        pool.run([Job("process_id", ())])
+        pool.run([Job(TellProcess())])
 
     def unchanged() -> None:
-        pool.get(pool.run([Job("echo", (pool.put(state.to_arrays()),))])[0].state)
+        pool.get(pool.run([Job(Echo(), (pool.put(state.to_arrays()),))])[0].states[0])
 
     def rebuilt() -> None:
-        outcome = pool.run([Job("echo", (pool.put(state.to_arrays()), True))])[0]
-        TrainState.from_arrays(pool.get(outcome.state))
+        outcome = pool.run([Job(Echo(rebuild=True), (pool.put(state.to_arrays()),))])[0]
+        TrainState.from_arrays(pool.get(outcome.states[0]))
 
     seconds = _medians([empty, unchanged, rebuilt])
     case = f"{network.parameter_count:,} parameters there and back"

@@ -10,8 +10,8 @@ from search.grid.blocks import Block
 from search.grid.train_grid import GridOptions
 from structnet.network.network import StructNet
 from structnet.training.loop import steps_per_epoch
-from tournament.bracket import plan_heats
-from tournament.rules.policy import policy_named
+from tournament.heats import plan_heats
+from tournament.rules.score import policy_named
 from tournament.settings import Settings
 from tournament.workers.fork import SURVEY_IMAGES
 

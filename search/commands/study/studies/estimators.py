@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from structnet.actions.base import Proposal
     from structnet.data.datasets import Dataset
     from structnet.training.loop import Recipe
-    from tournament.rules.maturity import Maturity
+    from tournament.audits import Maturity
     from tournament.workers.fork import Arrays
-    from tournament.workers.fork_cohorts import Result
+    from tournament.workers.fork_cohorts import ForkResult
 
 HEATS = (50, 200, 800)
 ESTIMATORS = ("decoder", "probe")
@@ -127,10 +127,10 @@ def _trained(
     found: list[tuple[str, list[np.ndarray | None]]] = []
     forks: list[tuple[Arrays, Proposal | None] | None] = [(line, proposal) for proposal in proposals]
 
-    def train_on(length: int, at: float, with_probe: bool) -> list[Result | None]:
+    def train_on(length: int, at: float, with_probe: bool) -> list[ForkResult | None]:
         places = [place for place, fork in enumerate(forks) if fork is not None]
         alive = [fork for fork in forks if fork is not None]
-        results: list[Result | None] = [None] * len(forks)
+        results: list[ForkResult | None] = [None] * len(forks)
         ended = run_forks(alive, data.train, data.validation, recipe, length, at, with_probe)
         for place, (report, state) in zip(places, ended, strict=True):
             results[place] = report, state
@@ -156,7 +156,7 @@ def stretches(steps: int, rate: float) -> list[tuple[int, float]]:
     return [(int(length), float(at)) for length, at in zip(np.diff(bounds), rates)]
 
 
-def _bits(result: Result | None, probe: bool = False) -> np.ndarray | None:
+def _bits(result: ForkResult | None, probe: bool = False) -> np.ndarray | None:
     measured = result[0].measured if result else None
     if measured is None:
         return None
@@ -256,7 +256,7 @@ def _matured(fork: Fork, heat: str, half: int, maturity: Maturity | None) -> flo
 
 def learned_from(networks: Sequence[Sequence[Fork]], heat: str) -> Maturity:
     """Rises as if all forks of these networks that add parameters had been audited."""
-    from tournament.rules.maturity import Audit, learn
+    from tournament.audits import Audit, learn
 
     steps = int(heat.split()[1])
     return learn(

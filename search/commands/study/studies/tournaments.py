@@ -12,7 +12,7 @@ from search.options import merged
 from structnet.data.datasets import Dataset
 from structnet.storage.tables import TableWriter
 from tournament.coordinator import Result, Tournament
-from tournament.workers.metrics import TournamentMetrics
+from tournament.observer import TournamentMetrics
 from tournament.workers.pool import InlinePool
 
 
