@@ -15,7 +15,7 @@ import torch
 
 from structnet.data.datasets import Split
 from structnet.network.edit import disconnect
-from structnet.network.propagation import propagate
+from structnet.network.network import propagate
 from structnet.network.state import TrainState
 from structnet.training.loop import columns, evaluate
 

@@ -1,4 +1,9 @@
-"""StructNet: ordered groups of units, joined by sparse links, with all values in one flat vector."""
+"""StructNet: ordered groups of units, joined by sparse links, with all values in one flat vector.
+
+One pass over the links in each direction is all there is to computing it, so training, diagnosis and autograd
+share two pure functions: `propagate` gives the activations of every group, `backpropagate` turns the error at
+the output into the gradient of the flat vector and the error at every group.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,10 @@ from torch import nn
 
 from structnet.network.activations import ACTIVATIONS, activation_named
 from structnet.network.link import SparseLink
-from structnet.network.propagation import Propagation
+from structnet.network.optimizer import Adam
 from structnet.network.topology import Topology, parameters_dense, random_topology
 from structnet.seeds import stream
+from structnet.storage.snapshot_files import read_files, write_files
 
 
 class StructNet(nn.Module):
@@ -69,7 +75,7 @@ class StructNet(nn.Module):
         self._links: tuple[torch.device, dict[tuple[int, int], SparseLink]] | None = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return Propagation.apply(self.values, flatten(images, self.values.dtype), self).t()
+        return _Propagation.apply(self.values, flatten(images, self.values.dtype), self).t()
 
     @property
     def architecture(self) -> list[int]:
@@ -123,22 +129,40 @@ class StructNet(nn.Module):
             self.topology, self.values.detach().clone(), activation=self.activation, kernel=self.kernel
         )
 
+    def to_arrays(self) -> dict[str, Any]:
+        """Plain arrays and names from which `from_arrays` makes the network; on the CPU values are a view."""
+        return {
+            "architecture": self.topology.architecture,
+            "source": self.topology.source,
+            "target": self.topology.target,
+            "activation": self.activation,
+            "kernel": self.kernel,
+            "values": self.values.detach().cpu().numpy(),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> StructNet:
+        """The network of `to_arrays`, with values of its own; arrays that go with it are left aside."""
+        topology = Topology(tuple(arrays["architecture"]), arrays["source"], arrays["target"])
+        values = torch.from_numpy(np.array(arrays["values"])).to(device)
+        return cls.from_parts(
+            topology, values, activation=arrays["activation"], kernel=arrays.get("kernel", "auto")
+        )
+
     def save(
         self, path: str, *, preprocessing: dict[str, Any] | None = None, class_names: Sequence[str] = ()
     ) -> None:
-        """Writes path.safetensors and path.json, without optimizer and ages (structnet.storage.snapshot)."""
-        from structnet.network.state import TrainState
-        from structnet.storage.snapshot import save_snapshot
-
-        state = TrainState.fresh(self)
-        save_snapshot(path, state, preprocessing=preprocessing or {}, class_names=class_names)
+        """Writes path.safetensors and path.json, a snapshot without a past: fresh optimizer, ages of 0."""
+        fresh = Adam.for_values(self.values.detach()).to_arrays()
+        fresh |= {"step": 0, "born": np.zeros(self.parameter_count, dtype=np.int64)}
+        write_files(
+            path, self.to_arrays() | fresh, preprocessing=preprocessing or {}, class_names=class_names
+        )
 
     @classmethod
     def load(cls, path: str) -> StructNet:
         """The network of a snapshot, on the CPU. Raises UserError if it is missing or damaged."""
-        from structnet.storage.snapshot import load_snapshot
-
-        return load_snapshot(path).state.network
+        return cls.from_arrays(read_files(path).arrays)
 
     def become(self, other: StructNet) -> None:
         """Takes over structure and values of another network; optimizers of the old values are void."""
@@ -195,6 +219,83 @@ class StructNet(nn.Module):
         if not 0 <= code < len(names):
             raise ValueError(f"unknown activation number {code}")
         return cls.from_parts(topology, state["values"].clone(), activation=names[code], kernel=kernel)
+
+
+def propagate(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) -> list[torch.Tensor]:
+    """Activations of every group, each (units, batch), input first; the last are the logits.
+
+    values: (parameters,) the flat vector. inputs: (input units, batch), contiguous.
+    """
+    activation = activation_named(network.activation).apply
+    last = network.topology.groups - 1
+    activations = [inputs]
+    for group, incoming in enumerate(network.incoming):
+        if group == 0:
+            continue
+        state = values[network.bias_spans[group]].unsqueeze(1)
+        for link in incoming:
+            state = link.kernel.forward(link, values[link.span], activations[link.pair[0]], state)
+        if not incoming:
+            state = state.repeat(1, inputs.shape[1])
+        activations.append(state if group == last else activation(state))
+    return activations
+
+
+def backpropagate(
+    network: StructNet,
+    values: torch.Tensor,
+    activations: list[torch.Tensor],
+    error: torch.Tensor,
+    *,
+    input_error: bool = False,
+) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    """Gradient of the flat vector, (parameters,), and the error at every group's pre-activation, (units, batch).
+
+    error: (classes, batch) derivative of the loss by the logits. The entry of group 0 is the derivative by
+    the inputs if input_error is asked for, else None; a group that reaches no output has None too.
+    """
+    slope = activation_named(network.activation).slope
+    gradient = torch.zeros_like(values)
+    errors: list[torch.Tensor | None] = [None] * len(activations)
+    errors[-1] = error.contiguous()
+    for group in range(len(activations) - 1, 0, -1):
+        here = errors[group]
+        if here is None:
+            continue
+        if group < len(activations) - 1:
+            here = errors[group] = slope(activations[group]).mul_(here)
+        torch.sum(here, dim=1, out=gradient[network.bias_spans[group]])
+        for link in network.incoming[group]:
+            source = link.pair[0]
+            link.kernel.value_gradient(link, here, activations[source], gradient[link.span])
+            if source > 0 or input_error:
+                upstream = link.kernel.source_gradient(link, values[link.span], here)
+                known = errors[source]
+                errors[source] = upstream if known is None else known + upstream
+    return gradient, errors
+
+
+class _Propagation(torch.autograd.Function):
+    """`propagate` for autograd: differentiable by the values and by the inputs, once."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, inputs: torch.Tensor, network: StructNet) -> torch.Tensor:
+        activations = propagate(network, values, inputs)
+        ctx.network = network
+        ctx.save_for_backward(values, *activations)
+        return activations[-1]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, error: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        values, *activations = ctx.saved_tensors
+        wants_input = ctx.needs_input_grad[1]
+        gradient, errors = backpropagate(
+            ctx.network, values, list(activations), error, input_error=wants_input
+        )
+        if not wants_input:
+            return gradient, None, None
+        return gradient, torch.zeros_like(activations[0]) if errors[0] is None else errors[0], None
 
 
 def flatten(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-
-from structnet.network.edit import Edit
 
 
 @dataclass
@@ -56,8 +56,8 @@ class Adam:
         else:
             values.addcdiv_(self.first, spread, value=-rate)
 
-    def carried(self, edit: Edit) -> Adam:
-        """The state after an edit.
+    def carried(self, origin: np.ndarray) -> Adam:
+        """The state after an edit; origin: (parameters,) index of each parameter before it, -1 where it is new.
 
         What survives keeps its moments to the bit. What is new starts with first moment 0 and with the median
         of the non-zero second moments: with zeros the first step would be about (1-β₁)/√(1-β₂) ≈ 3.2 times
@@ -65,11 +65,29 @@ class Adam:
         """
         known = self.second[self.second > 0]
         typical = known.median() if len(known) else self.second.new_zeros(())
-        origin = torch.from_numpy(np.maximum(edit.origin, 0)).to(self.first.device)
-        is_new = torch.from_numpy(edit.origin < 0).to(self.first.device)
-        first = self.first[origin].masked_fill(is_new, 0.0)
-        second = torch.where(is_new, typical, self.second[origin])
-        return Adam(first, second, self.step, self.beta1, self.beta2, self.epsilon)
+        before = torch.from_numpy(np.maximum(origin, 0)).to(self.first.device)
+        is_new = torch.from_numpy(origin < 0).to(self.first.device)
+        first = self.first[before].masked_fill(is_new, 0.0)
+        return self.with_moments(first, torch.where(is_new, typical, self.second[before]))
+
+    def with_moments(self, first: torch.Tensor, second: torch.Tensor) -> Adam:
+        """The same optimizer with other moments, each (parameters,), which are not copied."""
+        return replace(self, first=first, second=second)
 
     def copy(self) -> Adam:
-        return Adam(self.first.clone(), self.second.clone(), self.step, self.beta1, self.beta2, self.epsilon)
+        return self.with_moments(self.first.clone(), self.second.clone())
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Plain arrays and numbers for `from_arrays`; on the CPU the moments are views."""
+        return {
+            "first": self.first.cpu().numpy(),
+            "second": self.second.cpu().numpy(),
+            "optimizer_step": self.step,
+            "optimizer_options": (self.beta1, self.beta2, self.epsilon),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> Adam:
+        """The optimizer of `to_arrays`, with moments of its own; arrays that go with it are left aside."""
+        first, second = (torch.from_numpy(np.array(arrays[name])).to(device) for name in ("first", "second"))
+        return cls(first, second, int(arrays["optimizer_step"]), *arrays["optimizer_options"])

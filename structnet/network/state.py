@@ -12,7 +12,6 @@ import torch
 from structnet.network.edit import Edit
 from structnet.network.network import StructNet
 from structnet.network.optimizer import Adam
-from structnet.network.topology import Topology
 
 
 @dataclass
@@ -36,7 +35,7 @@ class TrainState:
     def edited(self, edit: Edit) -> TrainState:
         """The state after an edit of its network: moments and ages carried by index, new parts born now."""
         born = np.where(edit.origin < 0, self.step, self.born[np.maximum(edit.origin, 0)])
-        return TrainState(edit.network, self.optimizer.carried(edit), self.step, born)
+        return TrainState(edit.network, self.optimizer.carried(edit.origin), self.step, born)
 
     def copy(self) -> TrainState:
         return TrainState(self.network.fork(), self.optimizer.copy(), self.step, self.born.copy())
@@ -46,18 +45,9 @@ class TrainState:
 
         On the CPU they are views of the state, so training on changes them: send them first, or copy.
         """
-        topology, adam = self.network.topology, self.optimizer
         return {
-            "architecture": topology.architecture,
-            "source": topology.source,
-            "target": topology.target,
-            "activation": self.network.activation,
-            "kernel": self.network.kernel,
-            "values": self.network.values.detach().cpu().numpy(),
-            "first": adam.first.cpu().numpy(),
-            "second": adam.second.cpu().numpy(),
-            "optimizer_step": adam.step,
-            "optimizer_options": (adam.beta1, adam.beta2, adam.epsilon),
+            **self.network.to_arrays(),
+            **self.optimizer.to_arrays(),
             "step": self.step,
             "born": self.born,
         }
@@ -65,14 +55,5 @@ class TrainState:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> TrainState:
         """A state of its own from `to_arrays`: it shares nothing with the arrays but the topology."""
-        topology = Topology(tuple(arrays["architecture"]), arrays["source"], arrays["target"])
-
-        def own(name: str) -> torch.Tensor:
-            return torch.from_numpy(np.array(arrays[name])).to(device)
-
-        network = StructNet.from_parts(
-            topology, own("values"), activation=arrays["activation"], kernel=arrays.get("kernel", "auto")
-        )
-        step, options = int(arrays["optimizer_step"]), arrays["optimizer_options"]
-        optimizer = Adam(own("first"), own("second"), step, *options)
+        network, optimizer = StructNet.from_arrays(arrays, device), Adam.from_arrays(arrays, device)
         return cls(network, optimizer, int(arrays["step"]), np.array(arrays["born"]))

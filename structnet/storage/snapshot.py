@@ -1,76 +1,36 @@
-"""Snapshots: a training state on disk, as two files that only hold data, and back to the bit.
-
-`ID.safetensors` has the arrays (values, Adam's moments, ages, connections), `ID.json` everything else: steps,
-the preprocessing of the inputs, the SHA-256 of the first file. The JSON is written last, so a snapshot exists
-only once it is whole. All of it is checked before use, and nothing in it is ever executed.
-"""
+"""Snapshots: a training state on disk, and back to the bit (the format: structnet.storage.snapshot_files)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import fsspec
-import numpy as np
 import torch
-from fsspec.implementations.local import LocalFileSystem
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from structnet.data.datasets import fingerprint
 from structnet.errors import UserError
-from structnet.network.activations import ACTIVATIONS
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology, check_architecture
-from structnet.storage.atomic import write_whole
+from structnet.storage.snapshot_files import list_snapshots, read_files, remove_snapshot, write_files
 
 if TYPE_CHECKING:
     from structnet.data.datasets import Dataset
 
-FORMAT = "structnet snapshot"
-FORMAT_VERSION = 1
-
-# Name -> kinds of numbers it may have (numpy's letters: f floating, i signed).
-_TENSORS = {
-    "values": "f",
-    "first": "f",
-    "second": "f",
-    "born": "i",
-    "source": "i",
-    "target": "i",
-    "architecture": "i",
-}
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "activation": str,
-    "step": int,
-    "optimizer": dict,
-    "preprocessing": dict,
-    "preprocessing_fingerprint": str,
-    "class_names": list,
-    "tensors_sha256": str,
-    "metadata": dict,
-}
-_OPTIMIZER_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "step": int,
-    "beta1": float,
-    "beta2": float,
-    "epsilon": float,
-}
+__all__ = [
+    "Snapshot",
+    "check_preprocessing",
+    "list_snapshots",
+    "load_snapshot",
+    "remove_snapshot",
+    "save_snapshot",
+]
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A snapshot that was read: `state` goes on training, `state.network` predicts.
 
-    preprocessing: how raw inputs become the network's, as in `structnet.data.datasets.Dataset`. fingerprint: of the
-    preprocessing. class_names: one per output, or empty. metadata: what the writer added.
+    preprocessing: how raw inputs become the network's, as in `structnet.data.datasets.Dataset`. fingerprint: of
+    the preprocessing. class_names: one per output, or empty. metadata: what the writer added.
     """
 
     state: TrainState
@@ -88,102 +48,17 @@ def save_snapshot(
     class_names: Sequence[str] = (),
     metadata: dict[str, Any] | None = None,
 ) -> None:
-    """Writes path.safetensors and path.json; folders are made, an older snapshot of this path is replaced.
-
-    path: a local path or an fsspec URL, with or without one of the two endings. Each file appears whole or
-    not at all. preprocessing and metadata: plain data for JSON, without NaN, infinities and numpy numbers.
-    Raises UserError if the class names do not fit the outputs, ValueError or TypeError for what JSON cannot
-    hold, StoreFailed if it cannot be stored; nothing is written then.
-    """
-    classes = state.network.architecture[-1]
-    if class_names and len(class_names) != classes:
-        raise UserError(
-            f"class_names has {len(class_names)} names, but the network has {classes} outputs: "
-            "give one name for each"
-        )
-    tensors = save_tensors(_arrays(state))
-    optimizer = state.optimizer
-    content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "structnet_version": _own_version(),
-        "activation": state.network.activation,
-        "step": state.step,
-        "optimizer": {"step": optimizer.step}
-        | {name: float(getattr(optimizer, name)) for name in ("beta1", "beta2", "epsilon")},
-        "preprocessing": preprocessing,
-        "preprocessing_fingerprint": fingerprint(preprocessing),
-        "class_names": list(class_names),
-        "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
-        "metadata": metadata or {},
-    }
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    stem = _stem(path)
-    files, place = _located(stem)
-    write_whole(files, {f"{place}.safetensors": tensors, f"{place}.json": text.encode()})
+    """Writes path.safetensors and path.json: arguments and errors are those of `write_files`."""
+    write_files(
+        path, state.to_arrays(), preprocessing=preprocessing, class_names=class_names, metadata=metadata
+    )
 
 
 def load_snapshot(path: str, device: torch.device | str = "cpu") -> Snapshot:
-    """Reads what `save_snapshot` wrote; training goes on from it to the bit.
-
-    path: as for `save_snapshot`. Raises UserError, naming the file, if one is missing, truncated or foreign,
-    or if the parts do not belong together.
-    """
-    stem = _stem(path)
-    file, tensor_file = f"{stem}.json", f"{stem}.safetensors"
-    content = _read_content(file)
-    tensors = _read(tensor_file)
-    if hashlib.sha256(tensors).hexdigest() != content["tensors_sha256"]:
-        raise UserError(
-            f"{tensor_file} is not the file that {file} describes, but truncated, changed or of another one: "
-            "restore it or use another snapshot"
-        )
-    try:
-        arrays = load_tensors(tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(tensor_file, "it is not in the safetensors format") from error
-    topology = _topology(arrays, tensor_file)
-    names = tuple(content["class_names"])
-    if names and len(names) != topology.architecture[-1]:
-        raise _damaged(file, f"it names {len(names)} classes for {topology.architecture[-1]} outputs")
-    optimizer = content["optimizer"]
-    state = TrainState.from_arrays(
-        {
-            "architecture": topology.architecture,
-            "source": topology.source,
-            "target": topology.target,
-            "activation": content["activation"],
-            "values": arrays["values"],
-            "first": arrays["first"],
-            "second": arrays["second"],
-            "optimizer_step": optimizer["step"],
-            "optimizer_options": (optimizer["beta1"], optimizer["beta2"], optimizer["epsilon"]),
-            "step": content["step"],
-            "born": arrays["born"],
-        },
-        device,
-    )
-    return Snapshot(
-        state, content["preprocessing"], content["preprocessing_fingerprint"], names, content["metadata"]
-    )
-
-
-def list_snapshots(folder: str) -> list[str]:
-    """The ids of the snapshots in a folder, sorted; none if there is no folder."""
-    files, place = _located(folder)
-    if not files.isdir(place):
-        return []
-    names = [PurePosixPath(file).name for file in files.ls(place, detail=False)]
-    # The JSON is written last, so only with it a snapshot is there.
-    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
-
-
-def remove_snapshot(path: str) -> None:
-    """Removes both files of a snapshot, the JSON first, so that half a snapshot is never taken for one."""
-    for ending in (".json", ".safetensors"):
-        files, place = _located(_stem(path) + ending)
-        if files.exists(place):
-            files.rm_file(place)
+    """Reads what `save_snapshot` wrote; training goes on from it to the bit. Errors are those of `read_files`."""
+    files = read_files(path)
+    state = TrainState.from_arrays(files.arrays, device)
+    return Snapshot(state, files.preprocessing, files.fingerprint, files.class_names, files.metadata)
 
 
 def check_preprocessing(snapshot: Snapshot, dataset: Dataset) -> None:
@@ -200,130 +75,3 @@ def check_preprocessing(snapshot: Snapshot, dataset: Dataset) -> None:
         f"trained with {snapshot.fingerprint[:12]} (different: {', '.join(differing) or 'number types'}): "
         "load the dataset that it was trained on, with the same options"
     )
-
-
-# What is stored
-
-
-def _arrays(state: TrainState) -> dict[str, np.ndarray]:
-    arrays = state.to_arrays()
-    arrays["architecture"] = np.array(arrays["architecture"], dtype=np.int64)
-    return {name: np.ascontiguousarray(arrays[name]) for name in _TENSORS}
-
-
-def _own_version() -> str:
-    try:
-        return version("structnet")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "unknown"
-
-
-def _read_content(file: str) -> dict[str, Any]:
-    """The JSON, with every field present and of its type."""
-    text = _read(file)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(file, "it is truncated or not JSON") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(
-            f"{file} is not a snapshot of structnet: name the ID of a file ID.json beside ID.safetensors"
-        )
-    if content.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{file} has format version {content.get('format_version')}, but this structnet reads "
-            f"{FORMAT_VERSION}: use structnet {content.get('structnet_version')}"
-        )
-    _check_fields(content, _FIELDS, file)
-    _check_fields(content["optimizer"], _OPTIMIZER_FIELDS, file)
-    if content["activation"] not in ACTIVATIONS:
-        raise _damaged(file, f"activation '{content['activation']}' is not known")
-    if content["step"] < 0 or content["optimizer"]["step"] < 0:
-        raise _damaged(file, "a number of steps is negative")
-    if not all(isinstance(name, str) for name in content["class_names"]):
-        raise _damaged(file, "a class name is not text")
-    try:
-        expected = fingerprint(content["preprocessing"])
-    except ValueError as error:
-        raise _damaged(file, "its preprocessing has a number that is not finite") from error
-    if expected != content["preprocessing_fingerprint"]:
-        raise _damaged(file, "its preprocessing does not have the fingerprint beside it")
-    return content
-
-
-def _check_fields(content: Mapping[str, Any], fields: Mapping[str, Any], file: str) -> None:
-    for name, kind in fields.items():
-        if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
-            raise _damaged(file, f"'{name}' is missing or of the wrong type")
-
-
-def _topology(arrays: Mapping[str, np.ndarray], file: str) -> Topology:
-    """The topology in these arrays, once all arrays are known to fit each other."""
-    if set(arrays) != set(_TENSORS):
-        raise _damaged(file, f"its arrays are {', '.join(sorted(arrays))}, not {', '.join(sorted(_TENSORS))}")
-    for name, kind in _TENSORS.items():
-        if arrays[name].ndim != 1 or arrays[name].dtype.kind != kind:
-            raise _damaged(file, f"'{name}' has shape {arrays[name].shape} and type {arrays[name].dtype}")
-    try:
-        architecture = check_architecture(arrays["architecture"].tolist())
-    except UserError as error:
-        raise _damaged(file, str(error)) from error
-    parameters = len(arrays["source"]) + sum(architecture[1:])
-    lengths = {len(arrays[name]) for name in ("values", "first", "second", "born")}
-    if lengths != {parameters} or len(arrays["target"]) != len(arrays["source"]):
-        raise _damaged(file, f"its arrays do not have one entry for each of {parameters} parameters")
-    if len({arrays[name].dtype for name in ("values", "first", "second")}) != 1:
-        raise _damaged(file, "values and moments have different types")
-    if sum(architecture) > np.iinfo(np.int32).max:
-        raise _damaged(file, "it has more units than can be numbered")
-    try:
-        topology, order = Topology.sorted(architecture, arrays["source"], arrays["target"])
-    except ValueError as error:
-        raise _damaged(file, str(error)) from error
-    if np.any(np.diff(order) < 0):
-        raise _damaged(file, "its connections are not in their order")
-    return topology
-
-
-def _damaged(file: str, reason: str) -> UserError:
-    return UserError(f"{file} is damaged: {reason}; use another snapshot")
-
-
-# Files
-
-
-def _stem(path: str) -> str:
-    path = os.fspath(path)
-    ending = next((ending for ending in (".safetensors", ".json") if path.endswith(ending)), "")
-    return path.removesuffix(ending)
-
-
-def _read(file: str) -> bytes:
-    files, place = _located(file)
-    try:
-        return files.cat_file(place)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"there is no file {file}, but a snapshot is ID.safetensors and ID.json: check the path"
-        ) from error
-    except Exception as error:  # what the library of an object store raises is its own affair
-        raise UserError(
-            f"{file} cannot be read ({_reason(error)}): check the path and who may read it"
-        ) from error
-
-
-def _located(file: str) -> tuple[Any, str]:
-    """The file system of a path or URL, and the path in it."""
-    if "://" not in file:
-        return LocalFileSystem(), str(Path(file).absolute())
-    try:
-        return fsspec.url_to_fs(file)
-    except (ImportError, ValueError) as error:
-        raise UserError(
-            f"{file} cannot be reached ({_reason(error)}): check the part before '://'"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error's message, or its type if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

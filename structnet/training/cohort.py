@@ -25,9 +25,8 @@ from structnet.data.datasets import Split
 from structnet.measure.diagnosis import firing_rate, saturated_units
 from structnet.measure.information import log2_of_labels
 from structnet.network.activations import activation_named
-from structnet.network.network import StructNet, flatten
+from structnet.network.network import StructNet, flatten, propagate
 from structnet.network.optimizer import Adam
-from structnet.network.propagation import propagate
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort_kernels import use_tile_kernels

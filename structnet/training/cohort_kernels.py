@@ -12,8 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from structnet.network.kernels import KERNELS, pick_kernel
-from structnet.network.link import SparseLink
+from structnet.network.link import KERNELS, SparseLink, pick_kernel
 from structnet.network.network import StructNet
 
 

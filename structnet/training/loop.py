@@ -19,9 +19,8 @@ import torch
 from structnet.data.datasets import Split
 from structnet.errors import UserError
 from structnet.measure.information import log2_of_labels
-from structnet.network.network import StructNet, flatten
+from structnet.network.network import StructNet, backpropagate, flatten, propagate
 from structnet.network.optimizer import Adam
-from structnet.network.propagation import backpropagate, propagate
 from structnet.network.state import TrainState
 from structnet.seeds import seed_sequence, torch_seed
 from structnet.training.augmentation import dropped, shifted

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from structnet.network.kernels import KERNELS, pick_kernel
-from structnet.network.link import SparseLink
+from structnet.network.link import KERNELS, SparseLink, pick_kernel
 from structnet.network.topology import Topology, random_topology
 
 CPU = torch.device("cpu")

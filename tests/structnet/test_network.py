@@ -14,7 +14,7 @@ from torch import nn
 from structnet import StructNet
 from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS
-from structnet.network.kernels import KERNELS
+from structnet.network.link import KERNELS
 from structnet.network.topology import Topology
 
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structnet import StructNet
-from structnet.network.edit import Edit, connect, disconnect
+from structnet.network.edit import connect, disconnect
 from structnet.network.optimizer import Adam
 
 torch.set_num_threads(1)
@@ -53,19 +53,13 @@ def test_moments_of_what_survives_follow_it_through_an_edit() -> None:
         torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.0]), step=9
     )
     gone = disconnect(network, np.array([0]))
-    carried = adam.carried(gone)
+    carried = adam.carried(gone.origin)
     assert carried.first.tolist() == [2.0, 3.0, 4.0, 5.0, 6.0]
-    again = carried.carried(connect(gone.network, np.array([0]), np.array([2])))
+    again = carried.carried(connect(gone.network, np.array([0]), np.array([2])).origin)
     assert again.first.tolist() == [0.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     # The new one: median of .2, .3, .4, .5 without the 0; torch takes the lower of two middle ones.
     assert again.second.tolist() == torch.tensor([0.3, 0.2, 0.3, 0.4, 0.5, 0.0]).tolist()
     assert again.step == 9
-
-
-def edit_with(origin: list[int], before: int) -> Edit:
-    """An edit of which only the ancestry of the parameters matters."""
-    network = StructNet([1, 1], density=1.0)
-    return Edit(network, np.array(origin, dtype=np.int64), np.arange(2), before)
 
 
 @settings(max_examples=50, deadline=None)
@@ -76,7 +70,7 @@ def test_any_ancestry_is_carried(data: st.DataObject) -> None:
     first = [-value for value in second]
     origin = data.draw(st.lists(st.integers(-1, len(second) - 1), min_size=1, max_size=15))
     adam = Adam(torch.tensor(first), torch.tensor(second), 3, 0.8, 0.95, 1e-6)
-    carried = adam.carried(edit_with(origin, len(second)))
+    carried = adam.carried(np.array(origin))
     known = sorted(value for value in second if value > 0)
     typical = known[(len(known) - 1) // 2] if known else 0.0
     assert carried.first.tolist() == [first[index] if index >= 0 else 0.0 for index in origin]
@@ -85,7 +79,7 @@ def test_any_ancestry_is_carried(data: st.DataObject) -> None:
 
 
 def test_before_the_first_step_there_is_nothing_to_carry() -> None:
-    carried = Adam.for_values(torch.zeros(3)).carried(edit_with([0, -1, 2, -1], 3))
+    carried = Adam.for_values(torch.zeros(3)).carried(np.array([0, -1, 2, -1]))
     assert carried.first.tolist() == carried.second.tolist() == [0.0] * 4
     values = torch.zeros(4)
     carried.update(values, torch.ones(4), 0.1)
@@ -94,7 +88,7 @@ def test_before_the_first_step_there_is_nothing_to_carry() -> None:
 
 def test_copies_and_carried_states_share_nothing() -> None:
     adam = Adam(torch.ones(3), torch.ones(3), 5)
-    others = [adam.copy(), adam.carried(edit_with([0, 1, 2], 3))]
+    others = [adam.copy(), adam.carried(np.array([0, 1, 2]))]
     adam.update(torch.zeros(3), torch.full((3,), 7.0), 0.1)
     for other in others:
         assert other.first.tolist() == other.second.tolist() == [1.0] * 3

@@ -22,8 +22,8 @@ from structnet.errors import UserError
 from structnet.network.edit import connect
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
-from structnet.storage import snapshot
 from structnet.storage.snapshot import check_preprocessing, load_snapshot, save_snapshot
+from structnet.storage.snapshot_files import FIELDS
 
 torch.set_num_threads(1)
 
@@ -306,7 +306,7 @@ def test_inconsistent_json(written: Path, change: Callable[[dict[str, Any]], Non
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("field", sorted(snapshot._FIELDS))
+@pytest.mark.parametrize("field", sorted(FIELDS))
 def test_missing_fields(written: Path, field: str) -> None:
     file = written.with_suffix(".json")
     content = json.loads(file.read_text())

@@ -17,8 +17,7 @@ from structnet import StructNet
 from structnet.data.datasets import Split
 from structnet.errors import UserError
 from structnet.network.edit import connect
-from structnet.network.network import flatten
-from structnet.network.propagation import propagate
+from structnet.network.network import flatten, propagate
 from structnet.network.state import TrainState
 from structnet.training.loop import (
     SCHEDULES,

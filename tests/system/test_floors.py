@@ -1,4 +1,4 @@
-"""The three floors: search above tournament above structnet, and nothing imports upwards."""
+"""The three floors: search above tournament above structnet; nothing imports upwards or in a circle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 import structnet
 
@@ -29,6 +32,42 @@ def imported(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+def modules_imported(file: Path, name: str, known: set[str]) -> set[str]:
+    """Those of the known modules that a file of this name imports, anywhere in it and for whatever purpose.
+
+    A package counts only where a name is taken from it that is not a module of it.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            inside = {f"{module}.{alias.name}" for alias in node.names}
+            found |= inside & known or {module}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            found |= {str(part.value) for part in node.args if isinstance(part, ast.Constant)}
+    return (found & known) - {name}
+
+
+def circles(folder: Path, package: str) -> list[set[str]]:
+    """Sets of modules of this package that import each other in a circle."""
+    names = {
+        ".".join([package, *file.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__"): file
+        for file in folder.rglob("*.py")
+    }
+    imports = {name: modules_imported(file, name, set(names)) for name, file in names.items()}
+    row = {name: place for place, name in enumerate(imports)}
+    edges = [(row[name], row[other]) for name, others in imports.items() for other in others]
+    ends = np.array(edges, dtype=int).reshape(-1, 2).T
+    graph = csr_array((np.ones(ends.shape[1]), ends), shape=(len(row), len(row)))
+    count, circle_of = connected_components(graph, connection="strong")
+    found = [{name for name in row if circle_of[row[name]] == circle} for circle in range(count)]
+    return [circle for circle in found if len(circle) > 1]
+
+
 def run(code: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -48,6 +87,35 @@ def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
         "    importlib.import_module('tournament.score')\n"
     )
     assert imported(file) == {"json", "ray", "search", "tournament"}
+
+
+@pytest.mark.parametrize("floor", ["structnet", "tournament", "search"])
+def test_no_files_import_each_other_in_a_circle(floor: str) -> None:
+    assert circles(ROOT / floor, floor) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from house.rooms.first import thing",
+        "from house.rooms import first",
+        "from . import first",
+        "from .first import thing",
+        "import house.rooms.first as first",
+        "def late():\n    from ..rooms import first",
+        "if TYPE_CHECKING:\n    from house.rooms.first import Thing",
+        "importlib.import_module('house.rooms.first')",
+    ],
+)
+def test_a_circle_is_found_however_it_is_closed(tmp_path: Path, back: str) -> None:
+    rooms = tmp_path / "house" / "rooms"
+    rooms.mkdir(parents=True)
+    (rooms / "__init__.py").write_text("")
+    (rooms / "first.py").write_text("from house.rooms.second import other\n")
+    (rooms / "second.py").write_text("import json\n")
+    assert circles(tmp_path / "house", "house") == []
+    (rooms / "second.py").write_text(back + "\n")
+    assert circles(tmp_path / "house", "house") == [{"house.rooms.first", "house.rooms.second"}]
 
 
 def test_structnet_does_not_load_ray() -> None:

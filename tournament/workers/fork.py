@@ -20,7 +20,7 @@ from structnet.growth.triggers import Watches
 from structnet.measure.calibration import tempered_likelihoods
 from structnet.measure.diagnosis import diagnose
 from structnet.measure.information import probe_information
-from structnet.network.kernels import pick_kernel
+from structnet.network.link import pick_kernel
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology

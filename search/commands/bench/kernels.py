@@ -1,4 +1,4 @@
-"""What the rule in structnet.network.kernels rests on: the three products of a link, by size, density and kernel."""
+"""What the rule in structnet.network.link rests on: the three products of a link, by size, density and kernel."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.commands.bench.command import Pairs, benchmark_row, time_pairs
-from structnet.network.kernels import pick_kernel
-from structnet.network.link import SparseLink
+from structnet.network.link import SparseLink, pick_kernel
 from structnet.network.topology import random_topology
 from structnet.seeds import stream
 
@@ -25,7 +24,7 @@ def measure_rule(console: Console, repeats: int, device: torch.device) -> list[d
     """Prints, per size and density, how many times as fast sparse rows are as a masked matrix; rows of the table."""
     console.print(
         f"Forward and both gradients of a link, batch {BATCH}, one thread, {device}: masked_dense ÷ sparse_rows, "
-        f"median of {repeats} pairs. In brackets: the rule in structnet.network.kernels picks masked_dense.",
+        f"median of {repeats} pairs. In brackets: the rule in structnet.network.link picks masked_dense.",
     )
     table = Table("link", box=None, header_style="bold")
     for density in DENSITIES:
