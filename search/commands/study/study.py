@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from structnet.data.datasets import Dataset
 
-HOLDS = ("yes", "in part", "no", "open")
+VERDICTS = ("yes", "no", "in part", "open")
+FEW_INPUTS = 200  # such as digits and teacher have
 
 
 class Scale(NamedTuple):
@@ -35,7 +36,7 @@ class Task:
         return f"{self.arm}-{self.rng_seed:04d}".replace(" ", "-").replace(":", "-")
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """A number that a task found out. item: which of many of its kind, such as a candidate or an epoch."""
 
     quantity: str
@@ -53,6 +54,10 @@ class Row(NamedTuple):
     value: float
 
 
+# A header and rows of texts, to print and to copy into a document.
+TextTable = tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a task may write more than its measurements: rows of other tables, under its own trial."""
@@ -64,18 +69,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict. holds: whether the claim does, one of HOLDS. sentences: what was found, with its numbers.
-
-    table: a header and rows of texts to print and to copy into a document.
-    """
+    """What came of a study. holds: whether the claim does, one of VERDICTS. sentences: what was found, with its
+    numbers."""
 
     holds: str
     sentences: tuple[str, ...]
-    table: tuple[tuple[str, ...], ...] = ()
+    table: TextTable = ()
 
     def __post_init__(self) -> None:
-        if self.holds not in HOLDS:
-            raise ValueError(f"holds is '{self.holds}', but must be one of {', '.join(HOLDS)}")
+        if self.holds not in VERDICTS:
+            raise ValueError(f"holds is '{self.holds}', but must be one of {', '.join(VERDICTS)}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,31 @@ class Study:
     claim: str
     dataset: str
     tasks: Callable[[Dataset, Scale], list[Task]]
-    measure: Callable[[Task, Dataset, Place], list[Measured]]
+    measure: Callable[[Task, Dataset, Place], list[Measurement]]
     judge: Callable[[Sequence[Row]], Finding]
     draw: Callable[[Sequence[Row], Figure], None]
+
+
+def verdict(*, yes: bool, no: bool = False, in_part: bool = False, otherwise: str = "no") -> str:
+    """The first of yes, no and in part whose condition is met, in this order; `otherwise` if none is."""
+    met = {"yes": yes, "no": no, "in part": in_part}
+    return next((answer for answer, is_met in met.items() if is_met), otherwise)
+
+
+def tasks_of(arms: Mapping[str, Mapping[str, Any]], scale: Scale, **common: Any) -> list[Task]:
+    """A task for every arm and rng_seed. arms: name -> the options that set it apart. common: those that all share."""
+    return [
+        Task(arm, rng_seed, {**common, **options})
+        for arm, options in arms.items()
+        for rng_seed in scale.rng_seeds
+    ]
+
+
+def has_few_inputs(data: Dataset) -> bool:
+    """Whether the networks of a study are made smaller for this dataset, and its batches and sizes with them."""
+    return data.input_units < FEW_INPUTS
+
+
+def batch_size_for(data: Dataset) -> int:
+    """Images in a batch of a study that trains without a tournament."""
+    return 32 if has_few_inputs(data) else 128
