@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from structnet.data.datasets import Dataset
 
 VERDICTS = ("yes", "no", "in part", "open")
-FEW_INPUTS = 200  # such as digits and teacher have
 
 
 class Scale(NamedTuple):
@@ -105,22 +104,3 @@ def verdict(*, yes: bool, no: bool = False, in_part: bool = False, otherwise: st
     """The first of yes, no and in part whose condition is met, in this order; `otherwise` if none is."""
     met = {"yes": yes, "no": no, "in part": in_part}
     return next((answer for answer, is_met in met.items() if is_met), otherwise)
-
-
-def tasks_of(arms: Mapping[str, Mapping[str, Any]], scale: Scale, **common: Any) -> list[Task]:
-    """A task for every arm and rng_seed. arms: name -> the options that set it apart. common: those that all share."""
-    return [
-        Task(arm, rng_seed, {**common, **options})
-        for arm, options in arms.items()
-        for rng_seed in scale.rng_seeds
-    ]
-
-
-def has_few_inputs(data: Dataset) -> bool:
-    """Whether the networks of a study are made smaller for this dataset, and its batches and sizes with them."""
-    return data.input_units < FEW_INPUTS
-
-
-def batch_size_for(data: Dataset) -> int:
-    """Images in a batch of a study that trains without a tournament."""
-    return 32 if has_few_inputs(data) else 128

@@ -12,19 +12,8 @@ from typing import TYPE_CHECKING
 
 from search.commands.study.comparison import arm_table, draw_arms, in_points, lead_of, means_of
 from search.commands.study.studies.growth_arms import measured_arms, run_arms
-from search.commands.study.study import (
-    Finding,
-    Measurement,
-    Place,
-    Row,
-    Scale,
-    Study,
-    Task,
-    batch_size_for,
-    has_few_inputs,
-    tasks_of,
-    verdict,
-)
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,19 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from search.commands.study.comparison import leads_over, means_of, values_of
-from search.commands.study.study import (
-    Finding,
-    Measurement,
-    Place,
-    Row,
-    Scale,
-    Study,
-    Task,
-    batch_size_for,
-    has_few_inputs,
-    tasks_of,
-    verdict,
-)
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
 from structnet.measure.statistics import rank_correlation, shown_with_spread
 

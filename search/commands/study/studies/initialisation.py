@@ -20,19 +20,8 @@ from search.commands.study.comparison import (
     lead_of,
     stacked,
 )
-from search.commands.study.study import (
-    Finding,
-    Measurement,
-    Place,
-    Row,
-    Scale,
-    Study,
-    Task,
-    batch_size_for,
-    has_few_inputs,
-    tasks_of,
-    verdict,
-)
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,17 +16,8 @@ import numpy as np
 
 from search.commands.study.comparison import arm_table, draw_arms, values_of
 from search.commands.study.studies.tournaments import grow_options, run_tournament
-from search.commands.study.study import (
-    Finding,
-    Measurement,
-    Place,
-    Row,
-    Scale,
-    Study,
-    Task,
-    tasks_of,
-    verdict,
-)
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import tasks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

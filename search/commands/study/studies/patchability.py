@@ -20,17 +20,8 @@ import numpy as np
 
 from search.commands.study.comparison import draw_panels, stacked, values_of
 from search.commands.study.studies.patched_grid import measure
-from search.commands.study.study import (
-    Finding,
-    Row,
-    Scale,
-    Study,
-    Task,
-    batch_size_for,
-    has_few_inputs,
-    tasks_of,
-    verdict,
-)
+from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from structnet.measure.statistics import Interval, mean_interval, paired_lead, rank_correlation
 
 if TYPE_CHECKING:

@@ -21,11 +21,9 @@ from search.commands.study.study import (
     Study,
     Task,
     TextTable,
-    batch_size_for,
-    has_few_inputs,
-    tasks_of,
     verdict,
 )
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from structnet.measure.statistics import Interval
 
 if TYPE_CHECKING:

@@ -24,11 +24,9 @@ from search.commands.study.study import (
     Study,
     Task,
     TextTable,
-    batch_size_for,
-    has_few_inputs,
-    tasks_of,
     verdict,
 )
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread

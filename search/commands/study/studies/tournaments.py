@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.commands import grow
-from search.commands.study.study import Measurement, Place, Scale, Task, tasks_of
+from search.commands.study.study import Measurement, Place, Scale, Task
+from search.commands.study.tasks import tasks_of
 from search.options import merged
 from structnet.data.datasets import Dataset
 from structnet.network.topology import parameters_dense
