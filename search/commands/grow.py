@@ -368,7 +368,7 @@ def _print_result(result: Result, baseline: DenseBaseline, price: float, console
 
 
 def _summarise(results: list[Result], options: GrowOptions, experiment: Experiment, console: Console) -> None:
-    from structnet.training.loop import mean_and_spread
+    from structnet.measure.statistics import mean_and_spread
 
     rows = [row for row in experiment.rows.values() if row["status"] == "finished"]
     if len(rows) > 1:

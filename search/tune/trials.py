@@ -9,37 +9,27 @@ That state is a pickle of Tune's, so resume only from a results folder whose wri
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import ray
 import torch
 from pyarrow import fs as arrow_fs
+from ray import tune
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from search.options import CommonOptions
 from search.session.experiment import Experiment
 from search.tune.checkpoints import is_whole, seal, tune_state_is_whole
+from search.tune.listener import Listener
 from search.tune.metrics import SearchMetrics
 from structnet.data.datasets import Dataset
-from structnet.errors import WorkFailed
 from structnet.storage.atomic import is_local, write_whole
 from structnet.storage.tables import open_results
-
-# Read by Tune when it is imported or when it runs: our own tables replace its loggers, Ctrl-C is ours to handle,
-# and a state that is written after every trial of a short search is meant.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-
-import ray
-from ray import tune
-from ray.tune.experiment import Trial
-from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
-
 from tournament.workers.cluster import cap_gpu_memory
 from tournament.workers.contender import pack, unpack
 
@@ -140,53 +130,65 @@ def run_trials(
     """
     # Of a trial that fails there is one line, from whoever asked for it, and a traceback in Tune's folder.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    share = {"CPU": options.cpus_per_worker, "GPU": options.gpus_per_worker}
-    bundle = {kind: amount for kind, amount in share.items() if amount}
-    # The trial itself, the first bundle, only waits for its workers, if it has some.
-    bundles = [{}, *[bundle] * workers_inside] if workers_inside else [bundle]
-    trainable = tune.with_parameters(
-        _block_class(command, bundles), factory=factory, configs=list(configs), shared=shared
+    trainable = _trainable(command, factory, configs, shared, _bundles(options, workers_inside))
+    place = _place(shared.experiment, part)
+    listener = Listener(
+        on_report,
+        SearchMetrics(shared.experiment, len(configs)),
+        lambda: _check_store(options.results, shared.experiment),
     )
-    trainable.__qualname__ = command
-    _Listener.current, _Listener.failure = on_report, None
-    _Listener.begun, _Listener.unbegun = set(), set()
-    _Listener.metrics = SearchMetrics(shared.experiment, len(configs))
-    _Listener.store_check = lambda: _check_store(options.results, shared.experiment)
-    before = _placement_groups()
-    try:
-        place = _place(shared.experiment, part)
-        results = _tuner(trainable, len(configs), options, place, max(1, workers_inside)).fit()
+
+    def fit(options: CommonOptions) -> tune.ResultGrid:
+        at_once = max(1, options.workers // max(1, workers_inside))
+        return _tuner(trainable, len(configs), options, place, at_once, listener).fit()
+
+    with listener.listening(), _without_leftovers(listener):
+        results = fit(options)
         for _ in range(RETRIES):
-            if not (_died_when_taken_up(results) and can_restore(options, place)):
+            if not (_died_when_taken_up(results, listener) and can_restore(options, shared.experiment, part)):
                 break
-            _Listener.unbegun.clear()
-            again = options.model_copy(update={"resume": True})
-            results = _tuner(trainable, len(configs), again, place, max(1, workers_inside)).fit()
-    except BaseException:
-        # Tune leaves its actors and what they hold where they are, and in a notebook Ray lives on.
-        for group in _placement_groups() - before:
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
-        if _Listener.failure is not None:
-            raise _Listener.failure from None
-        raise
-    finally:
-        _Listener.metrics.ended()
-        _Listener.current = _Listener.metrics = _Listener.store_check = None
+            listener.never_begun.clear()
+            results = fit(options.model_copy(update={"resume": True}))
     return [
-        Failed(configs[_Listener.indices[result.path]], str(result.error).strip().splitlines()[-1])
+        Failed(configs[listener.indices[result.path]], str(result.error).strip().splitlines()[-1])
         for result in (results[number] for number in range(len(results)))
         if result.error is not None
     ]
 
 
-def _died_when_taken_up(results: tune.ResultGrid) -> bool:
+@contextmanager
+def _without_leftovers(listener: Listener) -> Iterator[None]:
+    """A run that ends badly leaves nothing on Ray, and raises that for which the listener ended it, if it did.
+
+    Tune leaves its actors and what they hold where they are, and in a notebook Ray lives on.
+    """
+    before = _placement_groups()
+    try:
+        yield
+    except BaseException:
+        for group in _placement_groups() - before:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+        if listener.failure is not None:
+            raise listener.failure from None
+        raise
+
+
+def _bundles(options: CommonOptions, workers_inside: int) -> list[dict[str, float]]:
+    """What the placement group of a trial holds; the first bundle is for the trial itself."""
+    share = {"CPU": options.cpus_per_worker, "GPU": options.gpus_per_worker}
+    bundle = {kind: amount for kind, amount in share.items() if amount}
+    # A trial that has workers of its own only waits for them.
+    return [{}, *[bundle] * workers_inside] if workers_inside else [bundle]
+
+
+def _died_when_taken_up(results: tune.ResultGrid, listener: Listener) -> bool:
     """Whether Tune gave up a trial whose process died while it took it up: then it does so with all its retries left.
 
     For Tune such a trial has not begun; going on from its state tries it again.
     """
     found = (results[number] for number in range(len(results)))
     dead = [result.path for result in found if isinstance(result.error, ray.exceptions.RayActorError)]
-    return not _Listener.unbegun.isdisjoint(dead)
+    return not listener.never_begun.isdisjoint(dead)
 
 
 def can_restore(options: CommonOptions, experiment: str, part: str = "") -> bool:
@@ -219,7 +221,9 @@ def _placement_groups() -> set[str]:
     return {group for group in table if group.endswith(job) and table[group]["state"] != "REMOVED"}
 
 
-def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, workers_each: int) -> tune.Tuner:
+def _tuner(
+    trainable: Any, trials: int, options: CommonOptions, place: str, at_once: int, listener: Listener
+) -> tune.Tuner:
     files, folder = ray_folder(options.results)
     home = f"{folder}/{place}"
     storage, name = home.rsplit("/", 1)
@@ -235,92 +239,24 @@ def _tuner(trainable: Any, trials: int, options: CommonOptions, place: str, work
     return tune.Tuner(
         trainable,
         param_space={"index": tune.grid_search(list(range(trials)))},
-        tune_config=tune.TuneConfig(
-            max_concurrent_trials=max(1, options.workers // workers_each), reuse_actors=True
-        ),
+        tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage,
             storage_filesystem=files,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=3, checkpoint_frequency=1),
-            callbacks=[_Listener()],
+            callbacks=[listener],
             verbose=0,
         ),
     )
 
 
-class _Listener(tune.Callback):
-    """Passes reports on. Tune stores its callbacks with its state, so this one has none of its own.
-
-    indices: after a run, of the config of each trial, by the folder of the trial. A result of Tune has the config
-    of another trial, or none, if its trial never reported. failure: for which it ended the run; Tune itself would
-    make a traceback of it. begun: the folders of the trials that were taken up since they last failed;
-    unbegun: of those that Tune gave up without that.
-    """
-
-    current: Callable[[dict[str, Any]], None] | None = None
-    store_check: Callable[[], None] | None = None
-    metrics: SearchMetrics | None = None
-    failure: WorkFailed | None = None
-    begun: ClassVar[set[str | None]] = set()
-    unbegun: ClassVar[set[str | None]] = set()
-    indices: ClassVar[dict[str | None, int]] = {}
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        if _Listener.metrics is not None and "report" in result:
-            _Listener.metrics.reported(result["report"])
-        if (report := _Listener.current) is not None and "report" in result:
-            self._or_end(lambda: report(result["report"]))
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._count(trials, trial, Trial.RUNNING)
-        _Listener.begun.add(trial.path)
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._count(trials, trial, Trial.TERMINATED)
-
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._count(trials, trial, Trial.PENDING)
-        _Listener.begun.discard(trial.path)
-        if _Listener.metrics is not None:
-            _Listener.metrics.failed("retried")
-        self._or_end(_Listener.store_check)
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._count(trials, trial, Trial.ERROR)
-        if trial.path not in _Listener.begun:
-            _Listener.unbegun.add(trial.path)
-        if _Listener.metrics is not None:
-            _Listener.metrics.failed("given_up")
-        self._or_end(_Listener.store_check)
-
-    def _or_end(self, call: Callable[[], None] | None) -> None:
-        """Makes a call that may end the run."""
-        if call is None:
-            return
-        try:
-            call()
-        except WorkFailed as error:
-            _Listener.failure = error
-            raise
-
-    def _count(self, trials: list[Trial], changed: Trial, status: str) -> None:
-        """status: of the one that changes, which Tune notes only after it has told us."""
-        if _Listener.metrics is not None:
-            _Listener.metrics.queued([status if trial is changed else trial.status for trial in trials])
-
-    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        _Listener.indices = {trial.path: trial.config["index"] for trial in trials}
-
-
-class _Block(tune.Trainable):
+class _WorkTrainable(tune.Trainable):
     """Tune's view of a Work. A process takes up one after the other."""
 
     command: str
-    name = ""  # of the block; there before `setup`, as Ray asks for the representation of one that fails there too
+    name = ""  # of the trial; there before `setup`, as Ray asks for the representation of one that fails there too
 
     def setup(  # type: ignore[override]
         self,
@@ -338,8 +274,8 @@ class _Block(tune.Trainable):
         chosen = self.configs[new_config["index"]]
         self.name = chosen.get("name", "")
         self.work = self.make(chosen, self.shared)
-        # Ray makes the title of the process from the name of the class between two calls; while one runs, and on the
-        # dashboard's page of actors, the name stays that of the command or of the first block.
+        # Between two calls Ray makes the title of the process from the name of the class, and asks for nothing else.
+        # While one runs, and on the dashboard's page of actors, the name stays that of the command or the first trial.
         type(self).__name__ = type(self).__qualname__ = repr(self)
         return True
 
@@ -360,11 +296,16 @@ class _Block(tune.Trainable):
         return f"{self.command}:{self.name}"
 
 
-def _block_class(command: str, bundles: list[dict[str, float]]) -> type[_Block]:
-    """A class for one run: Tune and Ray's dashboard know it by its name, Tune asks it what a trial needs."""
-
-    def default_resource_request(cls: type[_Block], config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory(bundles)
-
-    own = {"command": command, "default_resource_request": classmethod(default_resource_request)}
-    return type(command, (_Block,), {"__module__": __name__, **own})
+def _trainable(
+    command: str,
+    factory: Factory,
+    configs: Sequence[dict[str, Any]],
+    shared: Shared,
+    bundles: list[dict[str, float]],
+) -> Any:
+    """The class of the trials of one run, by whose name Tune and Ray's dashboard know the command."""
+    named = type(command, (_WorkTrainable,), {"__module__": __name__, "command": command})
+    known = tune.with_parameters(named, factory=factory, configs=list(configs), shared=shared)
+    trainable = tune.with_resources(known, tune.PlacementGroupFactory(bundles))
+    trainable.__qualname__ = command
+    return trainable

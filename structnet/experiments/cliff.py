@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from structnet.errors import UserError
+from structnet.measure.statistics import bootstrap_interval, mean_and_spread
 from structnet.seeds import stream
 
 PLATEAU_RUNGS = 3
 LEARNS = 0.1  # accuracy above chance that a plateau must have, or there is nothing to fall from
-RESAMPLES = 10_000
-LEVEL = 0.95
 
 
 class Rung(NamedTuple):
@@ -120,15 +119,11 @@ def ladder_rows(rungs: Iterable[Rung]) -> list[dict[str, Any]]:
     accuracies: dict[float, list[float]] = {}
     for rung in _checked(rungs):
         accuracies.setdefault(rung.density_real, []).append(rung.accuracy)
-    return [
-        {
-            "density_real": density,
-            "mean": float(np.mean(found)),
-            "spread": float(np.std(found, ddof=1)) if len(found) > 1 else 0.0,
-            "n": len(found),
-        }
-        for density, found in accuracies.items()
-    ]
+    rows = []
+    for density, found in accuracies.items():
+        mean, spread = mean_and_spread(found)
+        rows.append({"density_real": density, "mean": mean, "spread": spread, "n": len(found)})
+    return rows
 
 
 def _checked(rungs: Iterable[Rung]) -> list[Rung]:
@@ -176,9 +171,5 @@ def _first_fall(curve: Sequence[Rung], half: float) -> tuple[float | None, bool]
 
 def _interval(logs: np.ndarray) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of these logarithms, as densities."""
-    drawn = stream(0, "cliff").integers(len(logs), size=(RESAMPLES, len(logs)))
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(logs[drawn].mean(axis=1), [tail, 1 - tail])
-    # Equal logarithms may have another mean in the last digit than their resamples.
-    mean = logs.mean()
-    return float(np.exp(min(low, mean))), float(np.exp(max(high, mean)))
+    found = bootstrap_interval(logs, stream(0, "cliff"))
+    return float(np.exp(found.low)), float(np.exp(found.high))

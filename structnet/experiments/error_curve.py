@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from structnet.experiments.verdict import Lead, paired_lead
+from structnet.measure.statistics import Interval, mean_interval
 
 
 class Point(NamedTuple):
@@ -31,7 +31,7 @@ class Gap:
     smallest, largest: the sizes it is taken between, parameters. rng_seeds: how many pairs of curves.
     """
 
-    area: Lead
+    area: Interval
     smallest: float
     largest: float
     rng_seeds: int
@@ -42,9 +42,9 @@ class Gap:
         return math.log2(self.largest / self.smallest)
 
     @property
-    def height(self) -> Lead:
+    def height(self) -> Interval:
         """The area by the width: the difference of the errors, averaged over the logarithm of the size."""
-        return Lead(*(value / self.doublings for value in (self.area.mean, self.area.low, self.area.high)))
+        return Interval(*(value / self.doublings for value in self.area))
 
 
 def gap_between(curves: Mapping[int, Sequence[Point]], others: Mapping[int, Sequence[Point]]) -> Gap | None:
@@ -60,7 +60,7 @@ def gap_between(curves: Mapping[int, Sequence[Point]], others: Mapping[int, Sequ
     if low >= high:
         return None
     areas = [_area(*first, low, high) - _area(*second, low, high) for first, second in pairs]
-    return Gap(paired_lead(np.array(areas)), 2.0**low, 2.0**high, len(shared))
+    return Gap(mean_interval(areas), 2.0**low, 2.0**high, len(shared))
 
 
 def _joined(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from structnet.experiments import checks
 from structnet.experiments.checks import Check
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.measure.information import label_entropy
+from structnet.measure.statistics import mean_and_error, t_quantile
 from structnet.network.network import StructNet, initial_values
 from structnet.network.state import TrainState
 from structnet.seeds import stream
@@ -33,7 +34,6 @@ from structnet.training.loop import (
     chance_accuracy,
     constant,
     evaluate,
-    mean_and_spread,
     steps_per_epoch,
     train_steps,
 )
@@ -41,7 +41,6 @@ from structnet.training.loop import (
 BASELINE_IMAGES = 20_000  # at most so many train the dense version, and the networks on shuffled labels
 DENSE_RATES = (1.0, 0.25)  # a rate that suits a sparse network can be too high for a dense one
 SHUFFLES = 5
-T_ONE_PERCENT = {2: 31.82, 3: 6.965, 4: 4.541, 5: 3.747}  # one-sided, Student's t, by number of shuffles
 DIAGNOSED_IMAGES = 2_000
 TINY_BATCH, TINY_STEPS = 8, 500
 TINY_LOSS = 0.5  # of the first loss
@@ -294,10 +293,9 @@ def stays_at_chance(accuracies: Sequence[float], chance: float, margin: float) -
     """
     value, passed = "diverged", False
     if len(accuracies) > 1:
-        mean, spread = mean_and_spread(accuracies)
-        error = spread / math.sqrt(len(accuracies))
+        mean, error = mean_and_error(accuracies)
         value = f"{mean:.1%} ± {error:.1%} over {len(accuracies)} shuffles"
-        significant = mean - T_ONE_PERCENT[min(len(accuracies), max(T_ONE_PERCENT))] * error > chance
+        significant = mean - t_quantile(0.99, len(accuracies)) * error > chance
         passed = mean < least_accuracy(chance, margin) or not significant
     return Check(
         "shuffled labels stay at chance",

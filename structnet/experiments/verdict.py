@@ -6,34 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from structnet.experiments.cliff import halfway
+from structnet.measure.statistics import Interval, mean_interval
 
-LEVEL = 0.95
 BEATEN = ("static", "random")  # what growth has to lead to rescue; `rewire` is a question of its own
 
 
 @dataclass(frozen=True)
-class Lead:
-    """Accuracy of the growth arm less that of another, paired by rng_seed: mean and 95 % t interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Verdict:
+class RescueVerdict:
     """Two answers and what they rest on.
 
-    success: growth rescues. beats_moving: it leads `rewire` as well; None without that arm. leads: over each
-    other arm. reached: mean accuracy of the growth arm; edge: what it has to reach. sentences: the answers.
+    success: growth rescues. beats_moving: it leads `rewire` as well; None without that arm. leads: accuracy of the
+    growth arm less that of each other, paired by rng_seed. reached: mean accuracy of the growth arm; edge: what it has
+    to reach. sentences: the answers.
     """
 
     success: bool
     beats_moving: bool | None
-    leads: dict[str, Lead]
+    leads: dict[str, Interval]
     reached: float
     edge: float
     sentences: tuple[str, ...]
@@ -41,7 +32,7 @@ class Verdict:
 
 def judge(
     accuracies: Mapping[str, Sequence[float]], plateau_accuracy: float, chance: float, margin: float = 0.0
-) -> Verdict:
+) -> RescueVerdict:
     """Whether growth rescues: stated beforehand, so that no result can move the bar.
 
     accuracies: arm -> accuracy per rng_seed, all in the same order of rng_seeds. Growth has to lead static
@@ -57,7 +48,7 @@ def judge(
         raise ValueError(f"arms {sorted(accuracies)} with {sorted(counts)} rng_seeds cannot be judged")
     growth = np.asarray(accuracies["growth"], dtype=np.float64)
     leads = {
-        arm: paired_lead(growth - np.asarray(found)) for arm, found in accuracies.items() if arm != "growth"
+        arm: mean_interval(growth - np.asarray(found)) for arm, found in accuracies.items() if arm != "growth"
     }
     reached, edge = float(growth.mean()), halfway(plateau_accuracy, chance)
     alone = float(np.mean(accuracies["static"]))
@@ -73,19 +64,8 @@ def judge(
         sentences.append(
             f"more than moving does: {'yes' if beats_moving else 'no'}; growth leads {_shown(leads, ['rewire'])}"
         )
-    return Verdict(success, beats_moving, leads, reached, edge, tuple(sentences))
+    return RescueVerdict(success, beats_moving, leads, reached, edge, tuple(sentences))
 
 
-def _shown(leads: Mapping[str, Lead], arms: Sequence[str]) -> str:
-    return " and ".join(
-        f"{arm} by {leads[arm].mean:+.4f} (95 % interval {leads[arm].low:+.4f} to {leads[arm].high:+.4f})"
-        for arm in arms
-    )
-
-
-def paired_lead(differences: np.ndarray) -> Lead:
-    mean, count = float(differences.mean()), len(differences)
-    if count < 2:
-        return Lead(mean, -np.inf, np.inf)
-    reach = float(stdtrit(count - 1, (1 + LEVEL) / 2) * differences.std(ddof=1) / np.sqrt(count))
-    return Lead(mean, mean - reach, mean + reach)
+def _shown(leads: Mapping[str, Interval], arms: Sequence[str]) -> str:
+    return " and ".join(f"{arm} by {leads[arm].shown(digits=4, named=True)}" for arm in arms)

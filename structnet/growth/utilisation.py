@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from structnet.data.datasets import Split
+from structnet.measure.statistics import mean_and_error
 from structnet.network.edit import disconnect
 from structnet.network.network import propagate
 from structnet.network.state import TrainState
@@ -61,8 +62,7 @@ def utilisation(state: TrainState, split: Split, steps: Sequence[int]) -> list[U
             Utilisation(
                 step,
                 len(left[step]),
-                float(loss.mean()),
-                float(loss.std(ddof=1) / len(loss) ** 0.5) if len(loss) > 1 else 0.0,
+                *mean_and_error(loss),
                 float(most_alike[hidden[step]].mean()) if len(hidden[step]) else None,
             )
         )

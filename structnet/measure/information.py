@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from structnet.measure.statistics import mean_and_error
+
 # A probe with fewer fit samples per unit than this underestimates too much to compare layers of unequal
 # width.
 FIT_SAMPLES_PER_UNIT = 50
@@ -143,21 +145,15 @@ def paired_gain(fork: np.ndarray, control: np.ndarray) -> tuple[float, float]:
         )
     if not (np.isfinite(fork).all() and np.isfinite(control).all()):
         raise ValueError("log-likelihoods must be finite, but some are NaN or infinite")
-    return _mean_and_error(fork - control)
+    return mean_and_error(fork - control)
 
 
 def _information(log2_likelihood: torch.Tensor, labels: torch.Tensor) -> Information:
     values = log2_likelihood.cpu().numpy()
     if not np.isfinite(values).all():
         raise ValueError("log-likelihoods must be finite, but some are not: the network has diverged")
-    mean, standard_error = _mean_and_error(values)
+    mean, standard_error = mean_and_error(values)
     return Information(label_entropy(labels) + mean, standard_error, values)
-
-
-def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    # One image tells nothing about the spread: an infinite error keeps it from ever being significant.
-    error = math.inf if values.size == 1 else float(values.std(ddof=1)) / math.sqrt(values.size)
-    return float(values.mean()), error
 
 
 def _halves(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ see the same images with the same noise, and a snapshot needs no generator state
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -297,9 +297,3 @@ def columns(split: Split, start: int, stop: int) -> torch.Tensor:
 def chance_accuracy(labels: torch.Tensor, classes: int) -> float:
     """Share of the commonest class."""
     return float(torch.bincount(labels, minlength=classes).max()) / max(1, len(labels))
-
-
-def mean_and_spread(numbers: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (0 for a single number)."""
-    array = np.asarray(numbers, dtype=np.float64)
-    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0

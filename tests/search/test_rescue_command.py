@@ -25,9 +25,10 @@ from structnet.errors import UserError
 from structnet.experiments.rescue import ARMS, Rescue
 from structnet.experiments.rescue import rescue as all_arms
 from structnet.experiments.verdict import judge
+from structnet.measure.statistics import mean_and_spread
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
-from structnet.training.loop import Recipe, evaluate, mean_and_spread
+from structnet.training.loop import Recipe, evaluate
 from tournament.workers.contender import pack
 
 TINY: dict[str, Any] = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +13,29 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from search.commands.study import command
-from search.commands.study.comparison import arm_table, compare, values_of
+from search.commands.study.comparison import (
+    arm_table,
+    arms_within,
+    lead_of,
+    leads_over,
+    means_of,
+    stacked,
+    values_of,
+)
 from search.commands.study.registry import STUDIES
 from search.commands.study.studies import economy
 from search.commands.study.studies.policies import at_equal_cost
-from search.commands.study.study import HOLDS, Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.study import (
+    VERDICTS,
+    Finding,
+    Measurement,
+    Place,
+    Row,
+    Scale,
+    Study,
+    Task,
+    verdict,
+)
 from search.commands.study.work import StudyWork, measured_rows, rows_of
 from search.tune.trials import Shared
 from structnet.data.datasets import Dataset, load_dataset
@@ -67,16 +85,32 @@ def rows_for(values: dict[str, list[float]], quantity: str = "accuracy") -> list
 
 def test_arms_are_paired_by_rng_seed() -> None:
     rows = [*rows_for({"base": [0.1, 0.3], "other": [0.2, 0.6]}), Row("other", 7, "accuracy", 0, 9.0)]
-    other = compare(rows, "accuracy", "base")["other"]
-    assert other.lead is not None and other.lead.mean == pytest.approx(0.2)
+    other = leads_over("base", rows, "accuracy")["other"]
+    assert other.mean == pytest.approx(0.2)
     # Differences 0.1 and 0.3: standard error 0.1; t with one degree of freedom is 12.706.
-    assert other.lead.low == pytest.approx(0.2 - 1.2706, abs=1e-4)
-    assert compare(rows, "accuracy", "base")["base"].lead is None
-    # A rng_seed that only the base has is left out as well.
-    more = compare([*rows, Row("base", 9, "accuracy", 0, 5.0)], "accuracy", "base")["other"]
-    assert more.lead == other.lead
+    assert other.low == pytest.approx(0.2 - 1.2706, abs=1e-4)
+    assert lead_of("other", "base", rows, "accuracy") == other
+    # A rng_seed that only the base has is left out as well, and so is an arm that shares none.
+    more = [*rows, Row("base", 9, "accuracy", 0, 5.0), Row("apart", 8, "accuracy", 0, 5.0)]
+    assert leads_over("base", more, "accuracy") == {"other": other}
+    assert means_of(more, "accuracy")["base"] == pytest.approx(1.8)
     with pytest.raises(ValueError, match="no accuracy of nothing"):
-        compare(rows, "accuracy", "nothing")
+        leads_over("nothing", rows, "accuracy")
+    with pytest.raises(ValueError, match="apart and base were measured with no rng_seed in common"):
+        lead_of("apart", "base", more, "accuracy")
+
+
+def test_arms_within_a_task_stand_in_its_place() -> None:
+    rows = rows_for({"patch": [0.1]}, "accuracy:static") + rows_for({"widen": [0.2]}, "accuracy:static")
+    rows += rows_for({"patch": [3.0]}, "seconds")
+    assert arms_within(rows, "patch") == [Row("static", 0, "accuracy", 0, 0.1)]
+    assert [row.value for row in arms_within(rows)] == [0.1, 0.2]
+
+
+def test_tables_are_stacked_under_their_names() -> None:
+    tables = {"a": (("arm", "n"), ("x", "1")), "b": (), "c": (("arm", "n"), ("y", "2"))}
+    assert stacked("of", tables) == (("of", "arm", "n"), ("a", "x", "1"), ("c", "y", "2"))
+    assert stacked("of", {"b": ()}) == ()
 
 
 def test_a_table_of_arms_has_every_quantity_and_the_lead_of_the_first() -> None:
@@ -86,6 +120,13 @@ def test_a_table_of_arms_has_every_quantity_and_the_lead_of_the_first() -> None:
     assert a == ("a", "60.0 ± 14.1", "15 ± 7", "")
     assert b == ("b", "70.0 ± 14.1", "30 ± 0", "+10.0 (+10.0 to +10.0)")
     assert values_of(rows, "size") == {"a": {0: 10, 1: 20}, "b": {0: 30, 1: 30}}
+
+
+def test_the_first_verdict_that_is_met_counts() -> None:
+    assert verdict(yes=True, no=True, in_part=True) == "yes"
+    assert verdict(yes=False, no=True, in_part=True, otherwise="open") == "no"
+    assert verdict(yes=False, in_part=True) == "in part"
+    assert (verdict(yes=False), verdict(yes=False, otherwise="open")) == ("no", "open")
 
 
 def test_a_verdict_is_one_of_four() -> None:
@@ -138,38 +179,31 @@ TOY = Study(
         Task(arm, seed, {"size": 2}) for arm in ("one", "two") for seed in scale.rng_seeds
     ],
     measure=lambda task, data, place: [
-        Measured("images", len(data.train)),
-        Measured("value", {"one": 1, "two": task.options["size"]}[task.arm] + 0.1 * task.rng_seed),
+        Measurement("images", len(data.train)),
+        Measurement("value", {"one": 1, "two": task.options["size"]}[task.arm] + 0.1 * task.rng_seed),
     ],
     judge=lambda rows: Finding("yes", (f"{sum(row.value for row in rows if row.quantity == 'value'):.1f}",)),
     draw=lambda rows, figure: figure.subplots().plot([0, 1]) and None,
 )
 
 
-class ToyWork(StudyWork):
-    """In a worker the registry does not have the toy."""
-
-    def step(self) -> dict[str, Any]:
-        from search.commands.study import registry
-
-        registry.STUDIES["toy"] = TOY
-        return super().step()
-
-
 def test_a_study_measures_judges_and_draws(
     tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import test_studies
+    """A toy that is registered here alone goes through the ordinary command."""
     from ray import cloudpickle
 
+    from search.cli import app
+
     monkeypatch.setitem(STUDIES, "toy", TOY)
-    cloudpickle.register_pickle_by_value(test_studies)
-    monkeypatch.setattr(command, "StudyWork", ToyWork)
+    this = sys.modules[__name__]  # which no worker could import
+    cloudpickle.register_pickle_by_value(this)
+    line = ["study", "toy", "--results", str(tmp_path), "--name", "t", "--rng-seeds", "3"]
     try:
-        given = {"study": "toy", "results": str(tmp_path), "name": "t", "rng_seeds": 3}
-        command.run(given)
+        ended = CliRunner().invoke(app, line)
     finally:
-        cloudpickle.unregister_pickle_by_value(test_studies)
+        cloudpickle.unregister_pickle_by_value(this)
+    assert ended.exit_code == 0, ended.output
     rows = measured_rows(str(tmp_path), "t")
     assert {row.value for row in rows if row.quantity == "images"} == {1078.0}
     assert len([row for row in rows if row.quantity == "value"]) == 6
@@ -178,20 +212,18 @@ def test_a_study_measures_judges_and_draws(
     assert (tmp_path / "reports" / "t" / "toy.svg").read_text().startswith("<?xml")
 
 
-def test_a_task_is_done_once_also_after_it_was_saved(
-    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_task_is_done_once_also_after_it_was_saved(digits: Dataset, tmp_path: Path) -> None:
     calls: list[str] = []
 
-    def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+    def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
         calls.append(place.trial)
-        return [Measured("value", 1.0)]
+        return [Measurement("value", 1.0)]
 
-    monkeypatch.setitem(STUDIES, "toy", replace(TOY, measure=measure))
+    toy = replace(TOY, measure=measure)
     about = {name: getattr(digits, name) for name in ("name", "classes", "class_names", "preprocessing")}
     shared = Shared(pack(digits), about, str(tmp_path), "t", {"study": "toy"})
     config = {"name": "one-0000", "arm": "one", "rng_seed": 0, "options": {}}
-    work, again = StudyWork(config, shared), StudyWork(config, shared)
+    work, again = StudyWork(config, shared, toy), StudyWork(config, shared, toy)
     told = work.step()
     work.save(tmp_path)
     again.load(tmp_path)
@@ -200,7 +232,7 @@ def test_a_task_is_done_once_also_after_it_was_saved(
 
 
 def test_rows_hold_what_was_measured() -> None:
-    (row,) = rows_of("a-0003", Task("a", 3), [Measured("gain", np.float32(0.5), 4)])
+    (row,) = rows_of("a-0003", Task("a", 3), [Measurement("gain", np.float32(0.5), 4)])
     assert row == {"trial": "a-0003", "quantity": "gain", "item": 4, "arm": "a", "rng_seed": 3, "value": 0.5}
 
 
@@ -222,7 +254,7 @@ def test_allocation_in_small(digits: Dataset, tmp_path: Path) -> None:
         assert again["lift"] == pytest.approx(again["accuracy:growth"] - again["accuracy:static"])
         rows += [Row(task.arm, task.rng_seed, one.quantity, one.item, one.value) for one in found]
     finding = study.judge(rows)
-    assert finding.holds in HOLDS
+    assert finding.holds in VERDICTS
     assert all(math.isfinite(row.value) for row in rows)
 
 

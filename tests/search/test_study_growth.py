@@ -20,9 +20,8 @@ from search.commands.study.studies.patchability import (
     agreement,
     correlations,
     networks_of,
-    rank_correlation,
 )
-from search.commands.study.study import HOLDS, Finding, Place, Row, Scale, Task
+from search.commands.study.study import VERDICTS, Finding, Place, Row, Scale, Task
 from structnet.data.datasets import Dataset, load_dataset
 
 QUICK = Scale((0, 1), quick=True)
@@ -56,15 +55,6 @@ def grid_rows(gains: list[list[float]], size: str = "patch 0.5", **predictors: l
 ORDERS = [[0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.2, 0.3, 0.5, 0.4], [0.1, 0.3, 0.2, 0.4, 0.5]]
 RISING = [1.0, 2.0, 3.0, 4.0, 5.0]
 FALLING = RISING[::-1]
-
-
-def test_a_rank_correlation_is_that_of_spearman() -> None:
-    assert rank_correlation([1, 2, 3, 4], [1, 10, 100, 1000]) == pytest.approx(1)
-    # Without ties 1 - 6 Σd² / (n (n² - 1)): d² is 1 + 1.
-    assert rank_correlation([1, 2, 3, 4], [2, 1, 3, 4]) == pytest.approx(1 - 6 * 2 / 60)
-    # Ranks 1.5, 1.5, 3 against 1, 2, 3.
-    assert rank_correlation([5, 5, 7], [1, 2, 3]) == pytest.approx(math.sqrt(3) / 2)
-    assert rank_correlation([1, 1, 1], [1, 2, 3]) == 0
 
 
 def test_gain_is_over_the_better_control_and_lift_over_training_on() -> None:
@@ -180,7 +170,7 @@ def test_a_grid_is_patched_and_judged_in_small(digits: Dataset, tmp_path: Path) 
     assert (of_first[0]["patch"], of_first[5]["patch"]) == (20, 30)
     assert of_first[0]["density"] == pytest.approx(178 / 592)
     finding = STUDIES["patchability"].judge(rows)
-    assert finding.holds in HOLDS
+    assert finding.holds in VERDICTS
     assert "of 6 networks" in finding.sentences[0]
 
 
@@ -284,7 +274,7 @@ def test_starts_in_small(comparison: str, digits: Dataset, tmp_path: Path) -> No
     assert set(sizes) == {
         f"parameters:{arm}" for arm in (start.method, start.control, "random", *start.others)
     }
-    assert initialisation.judge(rows).holds in HOLDS
+    assert initialisation.judge(rows).holds in VERDICTS
 
 
 # The table of findings

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search.commands.sweep.report import (
-    Outcome,
+    SettingOutcome,
     compared,
     mechanism_counts,
     network_outcomes,
@@ -18,14 +18,14 @@ from search.commands.sweep.report import (
 
 def test_settings_are_compared_with_the_base_over_the_same_rng_seeds() -> None:
     outcomes = [
-        Outcome("set-000", 0, 0.80, 100, 1e6, 0.7),
-        Outcome("set-000", 1, 0.90, 200, 3e6, 0.8),
-        Outcome("set-001", 0, 0.84, 90, 2e6, 0.6),
-        Outcome("set-001", 1, 0.92, 90, 2e6, 0.9),
-        Outcome("set-001", 2, 0.88, 90, 2e6, 0.75),
-        Outcome("set-002", 0, 0.70, 10, 1e5),
-        Outcome("set-002", 1),
-        Outcome("set-003", 0),
+        SettingOutcome("set-000", 0, 0.80, 100, 1e6, 0.7),
+        SettingOutcome("set-000", 1, 0.90, 200, 3e6, 0.8),
+        SettingOutcome("set-001", 0, 0.84, 90, 2e6, 0.6),
+        SettingOutcome("set-001", 1, 0.92, 90, 2e6, 0.9),
+        SettingOutcome("set-001", 2, 0.88, 90, 2e6, 0.75),
+        SettingOutcome("set-002", 0, 0.70, 10, 1e5),
+        SettingOutcome("set-002", 1),
+        SettingOutcome("set-003", 0),
     ]
     first, base, last = compared(outcomes, "set-000")
     assert (first.setting, base.setting, last.setting) == ("set-001", "set-000", "set-002")
@@ -33,12 +33,11 @@ def test_settings_are_compared_with_the_base_over_the_same_rng_seeds() -> None:
     assert first.spread == pytest.approx(0.04)
     assert first.test == pytest.approx((0.75, 0.15))
     # Differences 0.04 and 0.02: mean 0.03, standard error 0.01, and t with one degree of freedom is 12.706.
-    assert first.difference == pytest.approx(0.03)
-    assert first.interval == pytest.approx((0.03 - 0.12706, 0.03 + 0.12706), abs=1e-5)
-    assert (base.difference, base.interval) == (None, None)
+    assert first.lead == pytest.approx((0.03, 0.03 - 0.12706, 0.03 + 0.12706), abs=1e-5)
+    assert base.lead is None
     assert (base.parameters, base.parameter_steps) == (150, 2e6)
-    assert (last.rng_seeds, last.failed, last.interval) == (1, 1, None)
-    assert last.difference == pytest.approx(-0.1)
+    assert (last.rng_seeds, last.failed, last.has_interval) == (1, 1, False)
+    assert last.lead is not None and last.lead.mean == pytest.approx(-0.1)
 
 
 def test_outcomes_are_read_from_rows() -> None:
@@ -46,14 +45,14 @@ def test_outcomes_are_read_from_rows() -> None:
     rows = [
         ("a", {"status": status, "rng_seed": 3, **numbers}) for status in ("finished", "failed", "running")
     ]
-    assert tournament_outcomes(rows) == [Outcome("a", 3, 0.5, 10, 100, 0.4), Outcome("a", 3)]
+    assert tournament_outcomes(rows) == [SettingOutcome("a", 3, 0.5, 10, 100, 0.4), SettingOutcome("a", 3)]
 
     def network(seed: int, accuracy: float | None, parameters: int) -> tuple[str, dict[str, Any], int]:
         row = {"rng_seed": seed, "accuracy": accuracy, "parameters": parameters, "epochs": 2}
         return "a", row, 10
 
     found = network_outcomes([network(0, 0.5, 100), network(0, 0.7, 300), network(1, None, 100)], images=50)
-    assert found == [Outcome("a", 0, pytest.approx(0.6), 200, 2 * 5 * 400), Outcome("a", 1)]
+    assert found == [SettingOutcome("a", 0, pytest.approx(0.6), 200, 2 * 5 * 400), SettingOutcome("a", 1)]
 
 
 def test_mechanisms_are_counted_by_how_far_they_got() -> None:

@@ -19,7 +19,7 @@ from search.commands.study.studies.estimators import (
     regret,
     stretches,
 )
-from search.commands.study.study import HOLDS, Place, Row, Scale
+from search.commands.study.study import VERDICTS, Place, Row, Scale
 from structnet.data.datasets import load_dataset
 
 HEAT = "decoder 200"
@@ -126,4 +126,4 @@ def test_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         actions = {one.action for one in forks}
         assert {"patch", "patch:random", "widen", "insert_layer", "prune"} <= actions
         assert all(len(one.gains) == 2 * (2 * 3 + 1) for one in forks)
-    assert estimators.STUDY.judge(rows).holds in HOLDS
+    assert estimators.STUDY.judge(rows).holds in VERDICTS

@@ -29,7 +29,6 @@ from structnet.training.loop import (
     cosine,
     evaluate,
     loss_and_gradient,
-    mean_and_spread,
     steps_per_epoch,
     train_steps,
     training_batch,
@@ -362,8 +361,3 @@ def test_schedules() -> None:
 def test_chance_accuracy_is_the_share_of_the_commonest_class() -> None:
     assert chance_accuracy(torch.tensor([0, 2, 2, 1]), 5) == 0.5
     assert chance_accuracy(torch.tensor([4]), 5) == 1.0
-
-
-def test_mean_and_spread() -> None:
-    assert mean_and_spread([1.0, 2.0, 3.0, 6.0]) == pytest.approx((3.0, math.sqrt(14 / 3)))
-    assert mean_and_spread([0.7]) == (0.7, 0.0)

@@ -24,6 +24,7 @@ import numpy as np
 
 from structnet.errors import UserError
 from structnet.measure.information import paired_gain
+from structnet.measure.statistics import mean_and_error
 
 HALVES_FROM = 5_000
 SIGNIFICANCE = 0.05
@@ -105,9 +106,8 @@ def is_informative(log2_likelihood: np.ndarray, entropy: float, images: np.ndarr
     Without this a fork could "gain" on labels that are pure noise just by being wrong less confidently than
     the control. entropy: H(Y) in bits.
     """
-    bits = log2_likelihood[images]
-    error = float(bits.std(ddof=1)) / len(bits) ** 0.5
-    return entropy + float(bits.mean()) - z * error > 0
+    mean, error = mean_and_error(log2_likelihood[images])
+    return entropy + mean - z * error > 0
 
 
 @dataclass(frozen=True)

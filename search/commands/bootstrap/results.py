@@ -11,8 +11,7 @@ from rich.table import Table
 
 from search.commands.bootstrap.seed_finder import Candidate, around, smallest_by_shape
 from search.commands.bootstrap.start_work import COMPARISONS, SMALL
-from structnet.experiments.verdict import Lead, paired_lead
-from structnet.training.loop import mean_and_spread
+from structnet.measure.statistics import Interval, mean_and_spread, paired_lead, shown_with_spread
 
 NUMBERS = ("parameters", "learned", "least", "mean", "spread")
 
@@ -71,7 +70,7 @@ def _candidates(shown: Sequence[tuple[Candidate, str]], title: str) -> Table:
     return table
 
 
-def leads(rows: Sequence[dict[str, Any]], method: str, column: str) -> dict[str, Lead]:
+def leads(rows: Sequence[dict[str, Any]], method: str, column: str) -> dict[str, Interval]:
     """Arm -> how far the method is above it in this column, paired by rng_seed: mean and 95 % t interval.
 
     Pairs in which either failed are left out, and arms without any pair.
@@ -81,19 +80,15 @@ def leads(rows: Sequence[dict[str, Any]], method: str, column: str) -> dict[str,
         if row["status"] == "finished":
             values.setdefault(row["network"], {})[row["rng_seed"]] = row[column]
     mine = values.get(method, {})
-    found = {}
-    for arm, theirs in values.items():
-        both = sorted(mine.keys() & theirs.keys())
-        if arm != method and both:
-            found[arm] = paired_lead(np.array([mine[seed] - theirs[seed] for seed in both]))
-    return found
+    found = {arm: paired_lead(mine, theirs) for arm, theirs in values.items() if arm != method}
+    return {arm: lead for arm, lead in found.items() if lead is not None}
 
 
-def verdict(lead: Lead) -> str:
+def verdict(lead: Interval) -> str:
     """Whether the 95 % interval of a lead in accuracy leaves a doubt."""
-    if lead.low > 0:
+    if lead.is_above_zero:
         return "better than"
-    return "worse than" if lead.high < 0 else "not told apart from"
+    return "worse than" if lead.is_below_zero else "not told apart from"
 
 
 def print_comparison(name: str, rows: Sequence[dict[str, Any]], console: Console) -> None:
@@ -122,17 +117,17 @@ def print_comparison(name: str, rows: Sequence[dict[str, Any]], console: Console
         table.add_row(
             arm,
             f"{np.mean([row['parameters'] for row in finished]):,.0f}",
-            "{:.4f} ± {:.4f}".format(*mean_and_spread([row["accuracy"] for row in finished])),
-            _interval(by_accuracy[arm], 100, 2) if arm in by_accuracy else "",
-            "{:.4f} ± {:.4f}".format(*mean_and_spread([row["loss"] for row in finished])),
-            _interval(by_loss[arm], 1, 4) if arm in by_loss else "",
+            shown_with_spread([row["accuracy"] for row in finished]),
+            by_accuracy[arm].shown(scale=100) if arm in by_accuracy else "",
+            shown_with_spread([row["loss"] for row in finished]),
+            by_loss[arm].shown(digits=4) if arm in by_loss else "",
             what,
         )
     (console if console.is_terminal else Console(width=190)).print(table)
     say(_sentence(name, mine, by_accuracy), console)
 
 
-def _sentence(name: str, rows: Sequence[dict[str, Any]], found: dict[str, Lead]) -> str:
+def _sentence(name: str, rows: Sequence[dict[str, Any]], found: dict[str, Interval]) -> str:
     comparison = COMPARISONS[name]
     failed = {row["rng_seed"] for row in rows if row["status"] != "finished"}
     if comparison.control not in found:
@@ -147,13 +142,8 @@ def _sentence(name: str, rows: Sequence[dict[str, Any]], found: dict[str, Lead])
     )
     return (
         f"{comparison.title}: {comparison.method} is {verdict(main)} {comparison.control}, as stated beforehand to be "
-        f"compared: {_interval(main, 100, 2)} points of accuracy, {seeds} rng_seeds{lost}. It is {others}."
+        f"compared: {main.shown(scale=100)} points of accuracy, {seeds} rng_seeds{lost}. It is {others}."
     )
-
-
-def _interval(lead: Lead, unit: float, digits: int) -> str:
-    low, mean, high = (unit * value for value in (lead.low, lead.mean, lead.high))
-    return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def say(text: str, console: Console) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from structnet.training.loop import mean_and_spread
+from structnet.measure.statistics import mean_and_spread
 
 REACH = 4  # candidates shown on either side of the one that was found
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from search.commands.bootstrap.results import say
 from search.options import wide
 from structnet.experiments.error_curve import Gap, Point, gap_between
-from structnet.training.loop import mean_and_spread
+from structnet.measure.statistics import shown_with_spread
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -72,10 +72,7 @@ def curves_of(rows: Rows, method: str) -> dict[int, list[Point]]:
 
 def described(method: str, first: str, gap: Gap) -> str:
     """One line."""
-    area, height = (
-        f"{100 * lead.mean:+.2f} (95 % interval {100 * lead.low:+.2f} to {100 * lead.high:+.2f})"
-        for lead in (gap.area, gap.height)
-    )
+    area, height = (lead.shown(scale=100, named=True) for lead in (gap.area, gap.height))
     return (
         f"{method} has {height} points more error than {first} on average over {gap.smallest:,.0f} to "
         f"{gap.largest:,.0f} parameters; area between the curves {area} points × doublings, "
@@ -86,11 +83,10 @@ def described(method: str, first: str, gap: Gap) -> str:
 def _cells(rows: Rows) -> list[str]:
     if not rows:
         return ["", "0", "", "", ""]
-    accuracy, spread = mean_and_spread([row["test_accuracy"] for row in rows])
     parameters = np.mean([row["parameters"] for row in rows])
     biases = np.mean([sum(row["architecture"][1:]) for row in rows])
     return [
-        f"{accuracy:.4f} ± {spread:.4f}",
+        shown_with_spread([row["test_accuracy"] for row in rows]),
         str(len(rows)),
         f"{parameters:,.0f} ({parameters - biases:,.0f})",
         f"{np.mean([row['parameter_steps'] for row in rows]) / 1e6:,.2f}",

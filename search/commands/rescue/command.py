@@ -29,9 +29,10 @@ from structnet.data.datasets import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import LEARNS, halfway
 from structnet.experiments.rescue import ARMS, Rescue
-from structnet.experiments.verdict import Lead, Verdict, judge
+from structnet.experiments.verdict import RescueVerdict, judge
+from structnet.measure.statistics import shown_with_spread
 from structnet.network.network import StructNet
-from structnet.training.loop import chance_accuracy, mean_and_spread
+from structnet.training.loop import chance_accuracy
 
 PLATEAU_DENSITIES = (0.5, 0.2, 0.1)  # the three densest rungs of a ladder
 ON_DIGITS = {"architecture": "input-64-classes", "density": 0.02, "epochs": 20}
@@ -76,7 +77,7 @@ def run(given: dict[str, Any]) -> None:
         error = no_plateau(plateaus, chance)
         if error is None:
             plateau = float(np.mean(plateaus))
-            shown = _mean(plateaus) if options.plateau is None else f"{plateau:g}"
+            shown = shown_with_spread(plateaus) if options.plateau is None else f"{plateau:g}"
             say(f"plateau: {shown}; half as far above chance: {halfway(plateau, chance):.4f}", console)
             rows = train_arms(data, options, experiment, console)
             verdict = verdict_of(rows, plateau, chance)
@@ -225,7 +226,7 @@ def finished_arms(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, An
     return {arm: [row for row in ordered if row["network"] == arm] for arm in ARMS}
 
 
-def verdict_of(rows: Sequence[dict[str, Any]], plateau: float, chance: float) -> Verdict | None:
+def verdict_of(rows: Sequence[dict[str, Any]], plateau: float, chance: float) -> RescueVerdict | None:
     """What the arms say; None if training diverged with every rng_seed."""
     arms = finished_arms(rows)
     if not arms["growth"]:
@@ -241,7 +242,7 @@ def summary_columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def print_arms(
-    rows: Sequence[dict[str, Any]], verdict: Verdict, options: RescueOptions, console: Console
+    rows: Sequence[dict[str, Any]], verdict: RescueVerdict, options: RescueOptions, console: Console
 ) -> None:
     """Mean and spread of every arm, how far growth is ahead of it, and the verdicts."""
     arms = finished_arms(rows)
@@ -254,9 +255,9 @@ def print_arms(
             arm,
             f"{np.mean([row['parameters'] for row in found]):,.0f}",
             f"{np.mean([row['density_real'] for row in found]):.3g}",
-            _mean([row["accuracy"] for row in found]),
-            _points(verdict.leads[arm]) if arm in verdict.leads else "",
-            _mean([row["loss"] for row in found]),
+            shown_with_spread([row["accuracy"] for row in found]),
+            verdict.leads[arm].shown(scale=100) if arm in verdict.leads else "",
+            shown_with_spread([row["loss"] for row in found]),
             WHAT_ARMS_ARE[arm],
         )
     wide(console).print(table)
@@ -268,11 +269,3 @@ def print_arms(
         say(f"training diverged with {lost} of {options.rng_seeds} rng_seeds, which are left out", console)
     for sentence in verdict.sentences:
         say(sentence, console)
-
-
-def _mean(values: Sequence[float]) -> str:
-    return "{:.4f} ± {:.4f}".format(*mean_and_spread(values))
-
-
-def _points(lead: Lead) -> str:
-    return f"{100 * lead.mean:+.2f} ({100 * lead.low:+.2f} to {100 * lead.high:+.2f})"

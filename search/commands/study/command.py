@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -50,7 +51,7 @@ def run(given: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
-        _measure(tasks, data, options, experiment, console)
+        _measure(study, tasks, data, options, experiment, console)
         rows = measured_rows(options.results, experiment.name)
         finding = study.judge(rows)
         plot = f"{options.results}/reports/{experiment.name}/{study.name}.svg"
@@ -83,7 +84,12 @@ def study_named(name: str | None) -> Study:
 
 
 def _measure(
-    tasks: Sequence[Task], data: Dataset, options: StudyOptions, experiment: Experiment, console: Console
+    study: Study,
+    tasks: Sequence[Task],
+    data: Dataset,
+    options: StudyOptions,
+    experiment: Experiment,
+    console: Console,
 ) -> None:
     """Does all tasks; a resume does those that are left."""
     done = 0
@@ -100,7 +106,7 @@ def _measure(
         for task in tasks
     ]
     shared = Shared.of(data, options, experiment)
-    failed = run_trials("study", StudyWork, configs, shared, options, report)
+    failed = run_trials("study", partial(StudyWork, study=study), configs, shared, options, report)
     if failed:
         names = ", ".join(failure.config["name"] for failure in failed)
         raise WorkFailed(f"{len(failed)} of {len(tasks)} tasks failed ({names}): {failed[0].error}")

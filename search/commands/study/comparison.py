@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.study import Row
+from search.commands.study.study import Row, TextTable
 from search.session.plots import finish
-from structnet.experiments.verdict import Lead, paired_lead
+from structnet.measure.statistics import Interval, mean_and_spread, paired_lead, shown_with_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-
-@dataclass(frozen=True)
-class Arm:
-    """One arm by one quantity. lead: over the base, paired by the rng_seeds of both; None for the base itself."""
-
-    name: str
-    values: dict[int, float]
-    lead: Lead | None
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(list(self.values.values())))
-
-    @property
-    def spread(self) -> float:
-        """Sample standard deviation; 0 for one rng_seed."""
-        return float(np.std(list(self.values.values()), ddof=1)) if len(self.values) > 1 else 0.0
+# Columns of a table of arms: quantity, heading, scale, digits.
+Column = tuple[str, str, float, int]
+VALIDATION: Column = ("accuracy", "validation, %", 100, 2)
+TEST: Column = ("test_accuracy", "test, %", 100, 2)
+PARAMETERS: Column = ("parameters", "parameters", 1, 0)
+COST: Column = ("parameter_steps_all", "parameter-steps, millions", 1e-6, 0)
 
 
 def values_of(rows: Sequence[Row], quantity: str) -> dict[str, dict[int, float]]:
@@ -43,49 +32,72 @@ def values_of(rows: Sequence[Row], quantity: str) -> dict[str, dict[int, float]]
     return found
 
 
-def compare(rows: Sequence[Row], quantity: str, base: str) -> dict[str, Arm]:
-    """Every arm by this quantity, with its lead over the base. Raises ValueError if the base has no such rows."""
+def means_of(rows: Sequence[Row], quantity: str) -> dict[str, float]:
+    """arm -> mean over its rng_seeds."""
+    return {arm: mean_and_spread([*values.values()])[0] for arm, values in values_of(rows, quantity).items()}
+
+
+def leads_over(base: str, rows: Sequence[Row], quantity: str) -> dict[str, Interval]:
+    """arm -> its lead over the base, paired by the rng_seeds of both; without the base, and arms that share none.
+
+    Raises ValueError if the base has no such rows.
+    """
     found = values_of(rows, quantity)
     if base not in found:
         raise ValueError(f"no {quantity} of {base} was measured")
-    return {
-        name: Arm(name, values, _lead(values, found[base], name == base)) for name, values in found.items()
-    }
+    leads = {arm: paired_lead(values, found[base]) for arm, values in found.items() if arm != base}
+    return {arm: lead for arm, lead in leads.items() if lead is not None}
 
 
-def _lead(values: dict[int, float], base: dict[int, float], is_base: bool) -> Lead | None:
-    both = sorted(values.keys() & base.keys())
-    if is_base or not both:
-        return None
-    return paired_lead(np.array([values[seed] - base[seed] for seed in both]))
+def lead_of(arm: str, base: str, rows: Sequence[Row], quantity: str) -> Interval:
+    """Of one arm over another. Raises ValueError if either was not measured, or they share no rng_seed."""
+    leads = leads_over(base, rows, quantity)
+    if arm not in leads:
+        raise ValueError(f"{arm} and {base} were measured with no rng_seed in common")
+    return leads[arm]
 
 
-def is_above(lead: Lead | None) -> bool:
-    """Whether the interval of a lead lies above 0."""
-    return lead is not None and lead.low > 0
+def in_points(lead: Interval) -> str:
+    """A lead in a share as text, in percentage points."""
+    return lead.shown(scale=100)
 
 
-def shown(lead: Lead, *, scale: float = 1.0, digits: int = 2) -> str:
-    """A lead as text; scale: 100 turns shares into points."""
-    low, mean, high = (f"{scale * value:+.{digits}f}" for value in (lead.low, lead.mean, lead.high))
-    return f"{mean} ({low} to {high})"
+def arms_within(rows: Sequence[Row], task_arm: str | None = None) -> list[Row]:
+    """The rows of QUANTITY:ARM as rows of QUANTITY of this arm, for tasks that measure several arms each.
+
+    task_arm: only of this arm of the tasks, whose place those within take.
+    """
+    found = []
+    for row in rows:
+        quantity, _, arm = row.quantity.partition(":")
+        if arm and task_arm in (None, row.arm):
+            found.append(row._replace(arm=arm, quantity=quantity))
+    return found
 
 
-def arm_table(
-    rows: Sequence[Row], columns: Sequence[tuple[str, str, float, int]], base: str
-) -> tuple[tuple[str, ...], ...]:
-    """A table of all arms. columns: (quantity, heading, scale, digits); the first also as a lead over the base."""
+def arm_table(rows: Sequence[Row], columns: Sequence[Column], base: str) -> TextTable:
+    """A table of all arms; the first column's quantity also as a lead over the base."""
     first, heading, scale, digits = columns[0]
-    compared = compare(rows, first, base)
+    leads = leads_over(base, rows, first)
+    found = [values_of(rows, quantity) for quantity, *_ in columns]
     table = [("arm", *(name for _, name, _, _ in columns), f"{heading}: lead over {base} (95 % interval)")]
-    found = {quantity: compare(rows, quantity, base) for quantity, _, _, _ in columns}
-    for name, arm in compared.items():
-        cells = [name]
-        for quantity, _, factor, places in columns:
-            other = found[quantity][name]
-            cells.append(f"{factor * other.mean:,.{places}f} ± {factor * other.spread:,.{places}f}")
-        table.append((*cells, shown(arm.lead, scale=scale, digits=digits) if arm.lead else ""))
+    for arm in found[0]:
+        cells = [
+            shown_with_spread([*values[arm].values()], scale=factor, digits=places)
+            for values, (_, _, factor, places) in zip(found, columns, strict=True)
+        ]
+        lead = leads[arm].shown(scale=scale, digits=digits) if arm in leads else ""
+        table.append((arm, *cells, lead))
     return tuple(table)
+
+
+def stacked(heading: str, tables: Mapping[str, TextTable]) -> TextTable:
+    """Tables of the same columns as one, the name of each in a first column; those without rows are left out."""
+    found: list[tuple[str, ...]] = []
+    for name, (header, *body) in ((name, table) for name, table in tables.items() if table):
+        found = found or [(heading, *header)]
+        found += [(name, *cells) for cells in body]
+    return tuple(found)
 
 
 def draw_arms(axes: Axes, rows: Sequence[Row], quantity: str, label: str, *, scale: float = 1.0) -> None:
@@ -100,10 +112,20 @@ def draw_arms(axes: Axes, rows: Sequence[Row], quantity: str, label: str, *, sca
     finish(axes, "", label)
 
 
+def draw_panels(
+    figure: Figure, panels: Mapping[str, Sequence[Row]], quantity: str, label: str, *, scale: float = 1.0
+) -> list[Axes]:
+    """`draw_arms` side by side, under titles, with one scale and one label."""
+    found = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
+    for axes, (title, rows) in zip(found, panels.items(), strict=True):
+        draw_arms(axes, rows, quantity, label if axes is found[0] else "", scale=scale)
+        axes.set_title(title, fontsize="small")
+    return found
+
+
 def draw_errors(axes: Axes, points: Sequence[tuple[float, Sequence[float]]], label: str) -> None:
     """A line through the mean error in % at each x, with its spread. points: x and the accuracies of its rng_seeds."""
     x, accuracies = zip(*sorted(points, key=lambda point: point[0]))
-    errors = [100 * (1 - np.array(values)) for values in accuracies]
-    spread = [values.std(ddof=1) if len(values) > 1 else 0.0 for values in errors]
-    means = [values.mean() for values in errors]
-    axes.errorbar(x, means, yerr=spread, marker="o", markersize=4, capsize=3, linewidth=1, label=label)
+    errors = [mean_and_spread([100 * (1 - value) for value in values]) for values in accuracies]
+    means, spreads = zip(*errors)
+    axes.errorbar(x, means, yerr=spreads, marker="o", markersize=4, capsize=3, linewidth=1, label=label)

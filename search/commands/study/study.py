@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from structnet.data.datasets import Dataset
 
-HOLDS = ("yes", "in part", "no", "open")
+VERDICTS = ("yes", "no", "in part", "open")
 
 
 class Scale(NamedTuple):
@@ -35,7 +35,7 @@ class Task:
         return f"{self.arm}-{self.rng_seed:04d}".replace(" ", "-").replace(":", "-")
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """A number that a task found out. item: which of many of its kind, such as a candidate or an epoch."""
 
     quantity: str
@@ -53,6 +53,10 @@ class Row(NamedTuple):
     value: float
 
 
+# A header and rows of texts, to print and to copy into a document.
+TextTable = tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a task may write more than its measurements: rows of other tables, under its own trial."""
@@ -64,18 +68,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict. holds: whether the claim does, one of HOLDS. sentences: what was found, with its numbers.
-
-    table: a header and rows of texts to print and to copy into a document.
-    """
+    """What came of a study. holds: whether the claim does, one of VERDICTS. sentences: what was found, with its
+    numbers."""
 
     holds: str
     sentences: tuple[str, ...]
-    table: tuple[tuple[str, ...], ...] = ()
+    table: TextTable = ()
 
     def __post_init__(self) -> None:
-        if self.holds not in HOLDS:
-            raise ValueError(f"holds is '{self.holds}', but must be one of {', '.join(HOLDS)}")
+        if self.holds not in VERDICTS:
+            raise ValueError(f"holds is '{self.holds}', but must be one of {', '.join(VERDICTS)}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,12 @@ class Study:
     claim: str
     dataset: str
     tasks: Callable[[Dataset, Scale], list[Task]]
-    measure: Callable[[Task, Dataset, Place], list[Measured]]
+    measure: Callable[[Task, Dataset, Place], list[Measurement]]
     judge: Callable[[Sequence[Row]], Finding]
     draw: Callable[[Sequence[Row], Figure], None]
+
+
+def verdict(*, yes: bool, no: bool = False, in_part: bool = False, otherwise: str = "no") -> str:
+    """The first of yes, no and in part whose condition is met, in this order; `otherwise` if none is."""
+    met = {"yes": yes, "no": no, "in part": in_part}
+    return next((answer for answer, is_met in met.items() if is_met), otherwise)

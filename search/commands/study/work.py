@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from search.commands.study.registry import STUDIES
-from search.commands.study.study import Measured, Place, Row, Task
+from search.commands.study.study import Measurement, Place, Row, Study, Task
 from search.tune.trials import Shared
 from structnet.storage.tables import TableWriter, read_table
 
@@ -18,36 +17,33 @@ TABLE = "measurements"
 class StudyWork:
     """Does one task in one stretch and writes what it measured. A task that was written is not done again.
 
-    config: name, arm, rng_seed, options. shared.options: those of the command.
+    config: name, arm, rng_seed, options of the task.
     """
 
-    def __init__(self, config: dict[str, Any], shared: Shared) -> None:
+    def __init__(self, config: dict[str, Any], shared: Shared, study: Study) -> None:
         self.task = Task(config["arm"], config["rng_seed"], config["options"])
-        self.name, self.shared = config["name"], shared
-        self.told: dict[str, Any] | None = None
+        self.name, self.shared, self.study = config["name"], shared, study
+        self.report: dict[str, Any] | None = None
 
     def step(self) -> dict[str, Any]:
-        if self.told is None:
+        if self.report is None:
             started = time.perf_counter()
-            study = STUDIES[self.shared.options["study"]]
             place = Place(self.shared.results, self.shared.experiment, self.name)
-            found = study.measure(self.task, self.shared.dataset(), place)
+            found = self.study.measure(self.task, self.shared.dataset(), place)
             seconds = time.perf_counter() - started
-            writer = TableWriter(self.shared.results, self.shared.experiment)
-            writer.write(
-                TABLE, self.name, rows_of(self.name, self.task, [*found, Measured("seconds", seconds)])
-            )
-            self.told = {"done": True, "name": self.name, "seconds": seconds}
-        return self.told
+            rows = rows_of(self.name, self.task, [*found, Measurement("seconds", seconds)])
+            TableWriter(self.shared.results, self.shared.experiment).write(TABLE, self.name, rows)
+            self.report = {"done": True, "name": self.name, "seconds": seconds}
+        return self.report
 
     def save(self, folder: Path) -> None:
-        (folder / "told.json").write_text(json.dumps(self.told))
+        (folder / "report.json").write_text(json.dumps(self.report))
 
     def load(self, folder: Path) -> None:
-        self.told = json.loads((folder / "told.json").read_text())
+        self.report = json.loads((folder / "report.json").read_text())
 
 
-def rows_of(trial: str, task: Task, found: list[Measured]) -> list[dict[str, Any]]:
+def rows_of(trial: str, task: Task, found: list[Measurement]) -> list[dict[str, Any]]:
     """Rows of the table `measurements`."""
     return [
         {

@@ -11,7 +11,7 @@ from rich.console import Console
 from search.commands.sweep.plans import describe
 from search.commands.sweep.progress import SweepProgress
 from search.commands.sweep.report import (
-    Outcome,
+    SettingOutcome,
     compared,
     network_outcomes,
     print_comparison,
@@ -155,7 +155,9 @@ def _report(
     return {"accuracy": rows[0].accuracy, "parameters": round(rows[0].parameters)} if rows else {}
 
 
-def _outcomes(plan: Plan, data: Dataset, options: SweepOptions, experiment: Experiment) -> list[Outcome]:
+def _outcomes(
+    plan: Plan, data: Dataset, options: SweepOptions, experiment: Experiment
+) -> list[SettingOutcome]:
     """What every setting came to with every rng_seed, read back from the tables."""
     owner = {trial.name: setting for setting in plan.settings for trial in setting.trials}
     table = "experiments" if options.of == "grow" else "networks"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,14 @@ from search.commands.sweep.cost import SPEED, Cost
 from search.commands.sweep.plans import describe
 from search.commands.sweep.settings import Plan
 from search.options import wide
-from structnet.experiments.verdict import LEVEL, paired_lead
+from structnet.measure.statistics import LEVEL, Interval, mean_and_spread, paired_lead
 from structnet.storage.tables import read_table
-from structnet.training.loop import mean_and_spread, steps_per_epoch
+from structnet.training.loop import steps_per_epoch
 from tournament.winning_line import LONGEST_WAIT
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SettingOutcome:
     """What a setting came to with one rng_seed; without an accuracy it failed.
 
     Of a hunt: the mean over the networks of that rng_seed, and the sum of their parameter-steps.
@@ -41,8 +42,8 @@ class Outcome:
 class Compared:
     """A setting over its rng_seeds: means, and with spread the sample standard deviation.
 
-    accuracy is on validation. difference and interval: accuracy less that of the base with the same rng_seed, and
-    the 95 % t interval of the mean; None where they share no rng_seed, or fewer than two.
+    accuracy is on validation. lead: over the base, paired by rng_seed; None for the base itself, and where they share
+    no rng_seed.
     """
 
     setting: str
@@ -52,12 +53,16 @@ class Compared:
     spread: float
     parameters: float
     parameter_steps: float
-    difference: float | None
-    interval: tuple[float, float] | None
+    lead: Interval | None
     test: tuple[float, float] | None
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether it shares more than one rng_seed with the base."""
+        return self.lead is not None and math.isfinite(self.lead.low)
 
-def tournament_outcomes(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Outcome]:
+
+def tournament_outcomes(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[SettingOutcome]:
     """From rows of `experiments`, each with the setting it belongs to. Those still running are left out."""
     found = []
     for setting, row in rows:
@@ -65,13 +70,13 @@ def tournament_outcomes(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[O
             numbers = (
                 row[name] for name in ("accuracy", "parameters", "parameter_steps_all", "test_accuracy")
             )
-            found.append(Outcome(setting, row["rng_seed"], *numbers))
+            found.append(SettingOutcome(setting, row["rng_seed"], *numbers))
         elif row["status"] == "failed":
-            found.append(Outcome(setting, row["rng_seed"]))
+            found.append(SettingOutcome(setting, row["rng_seed"]))
     return found
 
 
-def network_outcomes(rows: Iterable[tuple[str, Mapping[str, Any], int]], images: int) -> list[Outcome]:
+def network_outcomes(rows: Iterable[tuple[str, Mapping[str, Any], int]], images: int) -> list[SettingOutcome]:
     """From rows of `networks`, each with its setting and batch size, trained on so many images."""
     groups: dict[tuple[str, int], list[tuple[float, float, float]]] = defaultdict(list)
     for setting, row, batch_size in rows:
@@ -83,18 +88,22 @@ def network_outcomes(rows: Iterable[tuple[str, Mapping[str, Any], int]], images:
     for (setting, rng_seed), numbers in groups.items():
         if numbers:
             accuracy, parameters, spent = np.array(numbers).T
-            outcome = Outcome(
+            outcome = SettingOutcome(
                 setting, rng_seed, *map(float, (accuracy.mean(), parameters.mean(), spent.sum()))
             )
         else:
-            outcome = Outcome(setting, rng_seed)
+            outcome = SettingOutcome(setting, rng_seed)
         found.append(outcome)
     return found
 
 
-def compared(outcomes: Sequence[Outcome], base: str) -> list[Compared]:
+def compared(outcomes: Sequence[SettingOutcome], base: str) -> list[Compared]:
     """The settings by mean accuracy on validation, best first; one where every rng_seed failed is left out."""
-    of_base = {found.rng_seed: found.accuracy for found in outcomes if found.setting == base}
+    of_base = {
+        found.rng_seed: found.accuracy
+        for found in outcomes
+        if found.setting == base and found.accuracy is not None
+    }
     rows = []
     for setting in dict.fromkeys(found.setting for found in outcomes):
         mine = [found for found in outcomes if found.setting == setting]
@@ -103,8 +112,6 @@ def compared(outcomes: Sequence[Outcome], base: str) -> list[Compared]:
             continue
         whole = [found for found in mine if found.accuracy is not None]
         test = [found.test_accuracy for found in whole if found.test_accuracy is not None]
-        pairs = [(accuracy, of_base.get(seed)) for seed, accuracy in right.items()]
-        differences = [accuracy - other for accuracy, other in pairs if other is not None]
         mean, spread = mean_and_spread(list(right.values()))
         rows.append(
             Compared(
@@ -113,22 +120,13 @@ def compared(outcomes: Sequence[Outcome], base: str) -> list[Compared]:
                 failed=len(mine) - len(right),
                 accuracy=mean,
                 spread=spread,
-                parameters=mean_and_spread([found.parameters for found in whole])[0],
-                parameter_steps=mean_and_spread([found.parameter_steps for found in whole])[0],
-                difference=mean_and_spread(differences)[0] if differences and setting != base else None,
-                interval=_interval(differences) if setting != base else None,
+                parameters=float(np.mean([found.parameters for found in whole])),
+                parameter_steps=float(np.mean([found.parameter_steps for found in whole])),
+                lead=paired_lead(right, of_base) if setting != base else None,
                 test=mean_and_spread(test) if test else None,
             )
         )
     return sorted(rows, key=lambda row: (-row.accuracy, row.parameters, row.setting))
-
-
-def _interval(differences: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of their mean; None for fewer than two."""
-    if len(differences) < 2:
-        return None
-    lead = paired_lead(np.array(differences))
-    return lead.low, lead.high
 
 
 def print_plan(plan: Plan, cores: int, console: Console) -> None:
@@ -178,8 +176,8 @@ def print_comparison(rows: Sequence[Compared], plan: Plan, console: Console) -> 
             f"{row.rng_seeds}" + (f" ({row.failed} failed)" if row.failed else ""),
             f"{row.accuracy:.4f}",
             f"{row.spread:.4f}" if row.rng_seeds > 1 else "",
-            "" if row.difference is None else f"{row.difference:+.4f}",
-            "" if row.interval is None else f"{row.interval[0]:+.4f} … {row.interval[1]:+.4f}",
+            f"{row.lead.mean:+.4f}" if row.lead else "",
+            f"{row.lead.low:+.4f} … {row.lead.high:+.4f}" if row.lead and row.has_interval else "",
             f"{row.parameters:,.0f}",
             f"{row.parameter_steps:.3g}",
         )
@@ -187,7 +185,7 @@ def print_comparison(rows: Sequence[Compared], plan: Plan, console: Console) -> 
     lost = [name for name in changes if name not in {row.setting for row in rows}]
     if lost:
         console.print(f"No rng_seed ended well with {', '.join(lost)}.", highlight=False, soft_wrap=True)
-    told = sum(row.interval is not None for row in rows)
+    told = sum(row.has_interval for row in rows)
     if told:
         console.print(
             f"Accuracy is on validation. Of {told} intervals about {(1 - LEVEL) * told:.1f} miss 0 by chance alone.",

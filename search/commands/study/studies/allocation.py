@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.commands.study.comparison import arm_table, compare, draw_arms, is_above, shown
+from search.commands.study.comparison import arm_table, draw_arms, in_points, lead_of, means_of
 from search.commands.study.studies.growth_arms import measured_arms, run_arms
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,48 +26,44 @@ DENSITY, BUDGET_SHARE = 0.02, 0.3
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
     from structnet.network.topology import parameters_dense
 
-    hidden = 32 if data.input_units < 200 else 128
+    hidden = 32 if has_few_inputs(data) else 128
     shape = [data.input_units, hidden, data.classes]
     possible = parameters_dense(shape) - hidden - data.classes
     connections = round(DENSITY * possible)
-    options = {
-        "architecture": shape,
-        "density": DENSITY,
-        "mechanism": "patch",
-        "budget": max(1, round(BUDGET_SHARE * connections)),
-        "epochs": 2 if scale.quick else 10,
-        "batch_size": 32 if data.input_units < 200 else 128,
-    }
-    return [
-        Task(allocation, seed, {**options, "allocation": allocation})
-        for allocation in ("uniform", "proportional")
-        for seed in scale.rng_seeds
-    ]
+    return tasks_of(
+        {allocation: {"allocation": allocation} for allocation in ("uniform", "proportional")},
+        scale,
+        architecture=shape,
+        density=DENSITY,
+        mechanism="patch",
+        budget=max(1, round(BUDGET_SHARE * connections)),
+        epochs=2 if scale.quick else 10,
+        batch_size=batch_size_for(data),
+    )
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     results = run_arms(task, data)
     reached = {result.arm: result.accuracy for result in results}
-    lift = Measured("lift", reached["growth"] - reached["static"])
+    lift = Measurement("lift", reached["growth"] - reached["static"])
     return [*measured_arms(results), lift]
 
 
 def judge(rows: Sequence[Row]) -> Finding:
-    static = compare(rows, "accuracy:static", "uniform")["proportional"].lead
-    lift = compare(rows, "lift", "proportional")["uniform"]
-    repaired = compare(rows, "accuracy:growth", "uniform")["proportional"].lead
-    assert static is not None and lift.lead is not None and repaired is not None
-    share = 1 - compare(rows, "lift", "uniform")["proportional"].mean / max(1e-9, lift.mean)
-    holds = "yes" if is_above(static) and is_above(lift.lead) else "no"
+    static = lead_of("proportional", "uniform", rows, "accuracy:static")
+    lift = lead_of("uniform", "proportional", rows, "lift")
+    patched = lead_of("proportional", "uniform", rows, "accuracy:growth")
+    lifts = means_of(rows, "lift")
+    share = 1 - lifts["proportional"] / max(1e-9, lifts["uniform"])
     return Finding(
-        holds,
+        verdict(yes=static.is_above_zero and lift.is_above_zero),
         (
-            f"The same connections shared in proportion are ahead of uniform by {shown(static, scale=100)} points "
+            f"The same connections shared in proportion are ahead of uniform by {in_points(static)} points "
             "before any growth.",
-            f"Patches lift the uniform start by {100 * lift.mean:.2f} points, "
-            f"{shown(lift.lead, scale=100)} more than the proportional one: {share:.0%} of what they seem to "
+            f"Patches lift the uniform start by {100 * lifts['uniform']:.2f} points, "
+            f"{in_points(lift)} more than the proportional one: {share:.0%} of what they seem to "
             "bring is repair.",
-            f"After patching, the proportional start is ahead by {shown(repaired, scale=100)} points.",
+            f"After patching, the proportional start is ahead by {in_points(patched)} points.",
         ),
         arm_table(
             rows,

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from search.commands.study.comparison import arm_table, compare, draw_arms, is_above, shown
+from search.commands.study.comparison import arm_table, arms_within, draw_arms, in_points, lead_of, values_of
 from search.commands.study.studies.tournaments import run_tournament, tournament_tasks
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from structnet.measure.statistics import mean_and_spread, shown_with_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
     return tournament_tasks({"pair": {}}, data, scale)
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     import numpy as np
 
     from structnet.experiments.similarity import (
@@ -47,42 +48,37 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
     rng = stream(task.rng_seed, "likeness")
     nulls = [with_swapped_connections(other, rng) for _ in range(NULLS)]
     return [
-        Measured("likeness:grown", likeness(one, other)),
-        Measured("likeness:null", float(np.mean([likeness(one, null) for null in nulls]))),
-        Measured("inputs:grown", input_likeness(one, other)),
-        *(Measured("accuracy", result.measured.accuracy, number) for number, result in enumerate(grown)),
-        *(Measured("hidden", result.network.architecture[1], number) for number, result in enumerate(grown)),
+        Measurement("likeness:grown", likeness(one, other)),
+        Measurement("likeness:null", float(np.mean([likeness(one, null) for null in nulls]))),
+        Measurement("inputs:grown", input_likeness(one, other)),
+        *(Measurement("accuracy", result.measured.accuracy, number) for number, result in enumerate(grown)),
+        *(
+            Measurement("hidden", result.network.architecture[1], number)
+            for number, result in enumerate(grown)
+        ),
     ]
 
 
-def _arms(rows: Sequence[Row]) -> list[Row]:
-    found = []
-    for row in rows:
-        quantity, _, arm = row.quantity.partition(":")
-        if arm:
-            found.append(row._replace(arm=arm, quantity=quantity))
-    return found
-
-
 def judge(rows: Sequence[Row]) -> Finding:
-    arms = compare(_arms(rows), "likeness", "null")
-    inputs = compare(_arms(rows), "inputs", "grown")["grown"]
-    grown = arms["grown"]
-    assert grown.lead is not None
+    arms = arms_within(rows)
+    lead = lead_of("grown", "null", arms, "likeness")
+    common = values_of(arms, "likeness")
+    mean, spread = mean_and_spread([*common["grown"].values()])
+    rewired, _ = mean_and_spread([*common["null"].values()])
+    inputs = shown_with_spread([*values_of(arms, "inputs")["grown"].values()], digits=2)
     return Finding(
-        "yes" if is_above(grown.lead) else "no" if grown.lead.high < 0 else "open",
+        verdict(yes=lead.is_above_zero, no=lead.is_below_zero, otherwise="open"),
         (
-            f"Two grown networks have {grown.mean:.1%} ± {grown.spread:.1%} of the connections from the input in "
-            f"common, units matched; rewired at random with all degrees kept, {arms['null'].mean:.1%}: "
-            f"{shown(grown.lead, scale=100)} points more.",
-            f"How many units an input feeds correlates between them: {inputs.mean:.2f} ± {inputs.spread:.2f}.",
+            f"Two grown networks have {mean:.1%} ± {spread:.1%} of the connections from the input in common, units "
+            f"matched; rewired at random with all degrees kept, {rewired:.1%}: {in_points(lead)} points more.",
+            f"How many units an input feeds correlates between them: {inputs}.",
         ),
-        arm_table(_arms(rows), (("likeness", "connections in common, %", 100, 1),), "null"),
+        arm_table(arms, (("likeness", "connections in common, %", 100, 1),), "null"),
     )
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
-    draw_arms(figure.subplots(), _arms(rows), "likeness", "Connections in common, %", scale=100)
+    draw_arms(figure.subplots(), arms_within(rows), "likeness", "Connections in common, %", scale=100)
 
 
 STUDY = Study(

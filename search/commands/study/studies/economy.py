@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.comparison import arm_table, compare, values_of
+from search.commands.study.comparison import PARAMETERS, TEST, VALIDATION, arm_table, means_of, values_of
 from search.commands.study.studies.tournaments import measured_of, run_tournament, tournament_tasks
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.session.plots import finish
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
     return tournament_tasks({f"{price:g}": {**PLAIN, "price": price} for price in prices}, data, scale)
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     result = run_tournament(data, place, task.rng_seed, task.options)
     won = [row for row in result.candidates if row["won"]]
     dear = {row["round"] for row in result.candidates if not row["affordable"]}
     return [
         *measured_of(result),
-        Measured("bought", sum(row["parameters_added"] > 0 for row in won)),
-        Measured("sold", sum(row["parameters_added"] < 0 for row in won)),
-        Measured("too dear", len(dear)),
-        Measured("rounds", result.progress.round),
+        Measurement("bought", sum(row["parameters_added"] > 0 for row in won)),
+        Measurement("sold", sum(row["parameters_added"] < 0 for row in won)),
+        Measurement("too dear", len(dear)),
+        Measurement("rounds", result.progress.round),
     ]
 
 
@@ -58,11 +58,8 @@ def front(points: dict[str, tuple[float, float]]) -> list[str]:
 
 
 def _points(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
-    sizes, accuracies = values_of(rows, "parameters"), values_of(rows, "accuracy")
-    return {
-        arm: (float(np.mean(list(sizes[arm].values()))), float(np.mean(list(accuracies[arm].values()))))
-        for arm in sorted(sizes, key=float)
-    }
+    sizes, accuracies = means_of(rows, "parameters"), means_of(rows, "accuracy")
+    return {arm: (sizes[arm], accuracies[arm]) for arm in sorted(sizes, key=float)}
 
 
 def judge(rows: Sequence[Row]) -> Finding:
@@ -70,24 +67,23 @@ def judge(rows: Sequence[Row]) -> Finding:
     sizes = [size for size, _ in points.values()]
     falls = all(after < before for before, after in pairwise(sizes))
     best = front(points)
-    dear = [row.value for row in rows if row.quantity == "too dear"]
-    sold = compare(rows, "sold", next(iter(points)))
-    holds = "yes" if falls and len(best) == len(points) else "in part" if sizes[-1] < sizes[0] else "no"
+    dear = float(np.mean([row.value for row in rows if row.quantity == "too dear"]))
+    sold = ", ".join(f"{mean:.1f} at {price}" for price, mean in means_of(rows, "sold").items())
     return Finding(
-        holds,
+        verdict(yes=falls and len(best) == len(points), in_part=sizes[-1] < sizes[0]),
         (
             f"From the lowest price to the highest the size goes {' > '.join(f'{size:,.0f}' for size in sizes)}; "
             f"on the Pareto front: {', '.join(best)}.",
-            f"Sales adopted while growing: {', '.join(f'{arm.mean:.1f} at {name}' for name, arm in sold.items())}.",
-            f"A site was too dear in {float(np.mean(dear)):.1f} rounds of a run on average: credits "
-            f"{'bind' if np.mean(dear) >= 1 else 'hardly bind'}.",
+            f"Sales adopted while growing: {sold}.",
+            f"A site was too dear in {dear:.1f} rounds of a run on average: credits "
+            f"{'bind' if dear >= 1 else 'hardly bind'}.",
         ),
         arm_table(
             rows,
             (
-                ("accuracy", "validation, %", 100, 2),
-                ("test_accuracy", "test, %", 100, 2),
-                ("parameters", "parameters", 1, 0),
+                VALIDATION,
+                TEST,
+                PARAMETERS,
                 ("bought", "bought", 1, 1),
                 ("sold", "sold", 1, 1),
             ),

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.comparison import compare, shown
-from search.commands.study.studies.patchability import rank_correlation
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.comparison import leads_over, means_of, values_of
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
+from structnet.measure.statistics import rank_correlation, shown_with_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,19 +44,20 @@ ENOUGH, TOLERATED = 0.8, 0.2
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    small = data.input_units < 200
-    options = {
-        "architecture": [data.input_units, 32 if small else 100, data.classes],
-        "density": 0.05 if small else 0.01,
-        "batch_size": 32 if small else 128,
-        "line_steps": 100 if small else 300,
-        "steps": 1200 if scale.quick else 3000,
-        "learning_rate": 0.012,
-    }
-    return [Task("forks", seed, options) for seed in scale.rng_seeds]
+    small = has_few_inputs(data)
+    return tasks_of(
+        {"forks": {}},
+        scale,
+        architecture=[data.input_units, 32 if small else 100, data.classes],
+        density=0.05 if small else 0.01,
+        batch_size=batch_size_for(data),
+        line_steps=100 if small else 300,
+        steps=1200 if scale.quick else 3000,
+        learning_rate=0.012,
+    )
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """Of every fork, by its number: its action, its parameters, and its gains after every heat and at the end."""
     from structnet.network.network import StructNet
     from structnet.network.state import TrainState
@@ -74,8 +76,8 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
         measured
         for number, proposal in enumerate(forks)
         for measured in (
-            Measured(f"action:{proposal.action}", 1.0, number),
-            Measured("parameters_added", proposal.parameters_added, number),
+            Measurement(f"action:{proposal.action}", 1.0, number),
+            Measurement("parameters_added", proposal.parameters_added, number),
         )
     ]
     entering = [*controls, *forks]
@@ -163,7 +165,7 @@ def _bits(result: ForkResult | None, probe: bool = False) -> np.ndarray | None:
     return measured.probe_bits if probe else measured.bits
 
 
-def _gains(name: str, bits: list[np.ndarray | None], controls: int) -> list[Measured]:
+def _gains(name: str, bits: list[np.ndarray | None], controls: int) -> list[Measurement]:
     """Gains over the better control and their errors, on each half of the validation images."""
     from tournament.rules.score import gain_over
 
@@ -173,8 +175,8 @@ def _gains(name: str, bits: list[np.ndarray | None], controls: int) -> list[Meas
         for half in (0, 1) if one is not None and level else ():
             assert one is not None
             gain = gain_over(one, level, np.arange(half, len(one), 2))
-            found.append(Measured(f"gain:{name}:{half}", gain.bits, number))
-            found.append(Measured(f"error:{name}:{half}", gain.standard_error, number))
+            found.append(Measurement(f"gain:{name}:{half}", gain.bits, number))
+            found.append(Measurement(f"error:{name}:{half}", gain.standard_error, number))
     return found
 
 
@@ -291,28 +293,25 @@ def judge(rows: Sequence[Row]) -> Finding:
     """Whether the default heat ranks well enough, and chooses well enough with rises learned elsewhere."""
     found, networks = findings(rows), forks_of(rows)
     quantities = list(dict.fromkeys(row.quantity for row in found))
-    means = {
-        quantity: {name: arm.mean for name, arm in compare(found, quantity, DEFAULT).items()}
-        for quantity in quantities
-    }
-    arms = compare(found, "correlation", DEFAULT)
+    means = {quantity: means_of(found, quantity) for quantity in quantities}
+    leads = leads_over(DEFAULT, found, "correlation")
     lead = f"over {DEFAULT}"
     header = ("heat", "rank correlation", lead, "of growth", "with rises", "regret, %", "with rises, %")
     body = [
         (
             name,
-            f"{arm.mean:.2f} ± {arm.spread:.2f}",
-            shown(arm.lead) if arm.lead else "",
+            shown_with_spread([*values.values()], digits=2),
+            leads[name].shown() if name in leads else "",
             f"{means['of growth'][name]:.2f}",
             f"{means['of growth with rises'][name]:.2f}",
             f"{100 * means['regret'][name]:.0f}",
             f"{100 * means['regret with rises'][name]:.0f}",
         )
-        for name, arm in arms.items()
+        for name, values in values_of(found, "correlation").items()
     ]
     ranks = means["correlation"][DEFAULT] >= ENOUGH
     chooses = means["regret with rises"][DEFAULT] <= TOLERATED
-    holds = "yes" if ranks and chooses else "in part" if ranks or chooses else "no"
+    holds = verdict(yes=ranks and chooses, in_part=ranks or chooses)
     return Finding(holds, _sentences(networks, means), (header, *body))
 
 
@@ -343,9 +342,9 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
     for axes, quantity, label in zip(
         panels, ("correlation", "regret"), ("Rank correlation with the gain in the end", "Regret by score")
     ):
-        arms = compare(found, quantity, DEFAULT)
+        by_heat = values_of(found, quantity)
         for number, estimator in enumerate(ESTIMATORS):
-            values = [list(arms[f"{estimator} {steps}"].values.values()) for steps in HEATS]
+            values = [list(by_heat[f"{estimator} {steps}"].values()) for steps in HEATS]
             axes.plot(HEATS, [np.mean(one) for one in values], "-", color=f"C{number}", label=estimator)
             for steps, one in zip(HEATS, values):
                 axes.plot([steps] * len(one), one, "o", color=f"C{number}", markersize=3)

@@ -11,9 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from search.commands.study.comparison import arm_table, compare, draw_arms, is_above, shown
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
-from structnet.experiments.verdict import Lead
+from search.commands.study.comparison import (
+    PARAMETERS,
+    arm_table,
+    arms_within,
+    draw_panels,
+    in_points,
+    lead_of,
+    stacked,
+)
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +48,7 @@ STARTS = {
 COLUMNS = (
     ("accuracy", "accuracy, %", 100, 2),
     ("information", "bits", 1, 3),
-    ("parameters", "parameters", 1, 0),
+    PARAMETERS,
 )
 
 
@@ -48,24 +56,24 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
     from search.commands.bootstrap.command import default_scales
     from structnet.network.topology import parameters_dense
 
-    small, scales = data.input_units < 200, default_scales(data)
+    small, scales = has_few_inputs(data), default_scales(data)
     start, larger = ([data.input_units, hidden, data.classes] for hidden in ((8, 32) if small else (16, 64)))
     epochs = (12 if small else 6) // (3 if scale.quick else 1)
-    options = {
-        "small": start,
-        "small_parameters": min(150 if small else 500, parameters_dense(start) // 2),
-        "architecture": larger,
-        "parameters": min(600 if small else 1500, parameters_dense(larger) // 2),
-        "epochs": epochs,
-        "scale_epochs": [max(1, epochs // scales)] * scales,
-        "batch_size": 32 if small else 128,
-        "learning_rate": 6e-3,
-    }
-    measured = [name for name in STARTS if name != "scales" or scales > 1]
-    return [Task(name, seed, options) for name in measured for seed in scale.rng_seeds]
+    return tasks_of(
+        {name: {} for name in STARTS if name != "scales" or scales > 1},
+        scale,
+        small=start,
+        small_parameters=min(150 if small else 500, parameters_dense(start) // 2),
+        architecture=larger,
+        parameters=min(600 if small else 1500, parameters_dense(larger) // 2),
+        epochs=epochs,
+        scale_epochs=[max(1, epochs // scales)] * scales,
+        batch_size=batch_size_for(data),
+        learning_rate=6e-3,
+    )
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """accuracy:ARM, information:ARM, parameters:ARM and parameter_steps:ARM of each arm of a comparison."""
     import math
 
@@ -87,7 +95,7 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
         arms = vars(compare_hierarchical(small, data, *plan, epochs=options["epochs"], **how))
     entropy = label_entropy(data.validation.labels)
     return [
-        Measured(f"{quantity}:{RENAMED.get(name, name)}", value)
+        Measurement(f"{quantity}:{RENAMED.get(name, name)}", value)
         for name, arm in arms.items()
         for quantity, value in (
             ("accuracy", arm.accuracy),
@@ -113,58 +121,39 @@ def _small(task: Task, data: Dataset) -> TrainState:
     return state
 
 
-def arms_of(rows: Sequence[Row], comparison: str) -> list[Row]:
-    """The rows of a comparison with its arms in its place: `accuracy` of `hierarchical`, `untrained` ..."""
-    found = []
-    for row in rows:
-        quantity, _, arm = row.quantity.partition(":")
-        if row.arm == comparison and arm:
-            found.append(row._replace(arm=arm, quantity=quantity))
-    return found
-
-
 def judge(rows: Sequence[Row]) -> Finding:
     """Yes if every start is surely ahead of random and of its control, in part if a start or a control is of random.
 
     So a control counts as a start of its own: placement by data without anything learned, and buying and selling.
     """
-    holding, ahead, sentences = [], [], []
-    table: list[tuple[str, ...]] = []
-    for name, start in STARTS.items():
-        arms = arms_of(rows, name)
-        if not arms:
-            continue
-        over = {arm: _lead(arms, start.method, arm) for arm in (BASE, start.control, *start.others)}
-        control = _lead(arms, start.control, BASE)
-        holding.append(is_above(over[BASE]) and is_above(over[start.control]))
-        ahead += [is_above(over[BASE]), is_above(control)]
-        leads = ", ".join(f"{arm} by {shown(lead, scale=100)}" for arm, lead in over.items())
+    comparisons = _comparisons(rows)
+    ahead_of_both, ahead_of_random, sentences = [], [], []
+    for name, arms in comparisons.items():
+        start = STARTS[name]
+        over = {
+            arm: lead_of(start.method, arm, arms, "accuracy") for arm in (BASE, start.control, *start.others)
+        }
+        control = lead_of(start.control, BASE, arms, "accuracy")
+        ahead_of_both.append(over[BASE].is_above_zero and over[start.control].is_above_zero)
+        ahead_of_random += [over[BASE].is_above_zero, control.is_above_zero]
+        leads = ", ".join(f"{arm} by {in_points(lead)}" for arm, lead in over.items())
         sentences.append(
             f"{start.method} leads {leads} points; its control, {start.control}, leads {BASE} by "
-            f"{shown(control, scale=100)}."
+            f"{in_points(control)}."
         )
-        header, *body = arm_table(arms, COLUMNS, BASE)
-        table = table or [("comparison", *header)]
-        table += [(name, *cells) for cells in body]
-    holds = "yes" if all(holding) else "in part" if any(ahead) else "no"
-    return Finding(holds, tuple(sentences), tuple(table))
+    tables = {name: arm_table(arms, COLUMNS, BASE) for name, arms in comparisons.items()}
+    holds = verdict(yes=all(ahead_of_both), in_part=any(ahead_of_random))
+    return Finding(holds, tuple(sentences), stacked("comparison", tables))
 
 
-def _lead(arms: Sequence[Row], arm: str, base: str) -> Lead:
-    """Of an arm over another in accuracy. Raises ValueError if they have no rng_seed in common."""
-    lead = compare(arms, "accuracy", base)[arm].lead
-    if lead is None:
-        raise ValueError(f"{arm} and {base} were measured with no rng_seed in common")
-    return lead
+def _comparisons(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each comparison that was measured, by its own arms: `accuracy` of `hierarchical`, `untrained` ..."""
+    found = {name: arms_within(rows, name) for name in STARTS}
+    return {name: arms for name, arms in found.items() if arms}
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
-    measured = [name for name in STARTS if arms_of(rows, name)]
-    panels = figure.subplots(1, len(measured), sharey=True, squeeze=False)[0]
-    for axes, name in zip(panels, measured, strict=True):
-        label = "Validation accuracy, %" if name == measured[0] else ""
-        draw_arms(axes, arms_of(rows, name), "accuracy", label, scale=100)
-        axes.set_title(name, fontsize="small")
+    draw_panels(figure, _comparisons(rows), "accuracy", "Validation accuracy, %", scale=100)
 
 
 STUDY = Study(

@@ -6,33 +6,35 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from search.commands.study.comparison import arm_table, compare, draw_arms, is_above, shown
+from search.commands.study.comparison import (
+    COST,
+    PARAMETERS,
+    TEST,
+    VALIDATION,
+    arm_table,
+    draw_arms,
+    in_points,
+    leads_over,
+)
 from search.commands.study.studies.tournaments import measure_tournament, tournament_tasks
-from search.commands.study.study import Finding, Row, Study
+from search.commands.study.study import Finding, Row, Study, verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = (
-    ("accuracy", "validation, %", 100, 2),
-    ("test_accuracy", "test, %", 100, 2),
-    ("parameters", "parameters", 1, 0),
-    ("parameter_steps_all", "parameter-steps, millions", 1e-6, 0),
-)
-
 
 def judge(rows: Sequence[Row], *, base: str) -> Finding:
     """Whether any arm is surely ahead of the base, on validation."""
-    arms = compare(rows, "accuracy", base)
-    ahead = [name for name, arm in arms.items() if is_above(arm.lead)]
-    behind = [name for name, arm in arms.items() if arm.lead is not None and arm.lead.high < 0]
-    sentences = [
-        f"{name}: {shown(arm.lead, scale=100)} points against {base}."
-        for name, arm in arms.items()
-        if arm.lead is not None
-    ]
-    holds = "yes" if ahead else "no" if behind else "open"
-    return Finding(holds, tuple(sentences), arm_table(rows, COLUMNS, base))
+    leads = leads_over(base, rows, "accuracy")
+    return Finding(
+        verdict(
+            yes=any(lead.is_above_zero for lead in leads.values()),
+            no=any(lead.is_below_zero for lead in leads.values()),
+            otherwise="open",
+        ),
+        tuple(f"{arm}: {in_points(lead)} points against {base}." for arm, lead in leads.items()),
+        arm_table(rows, (VALIDATION, TEST, PARAMETERS, COST), base),
+    )
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:

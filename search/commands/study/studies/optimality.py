@@ -10,14 +10,14 @@ itself it has nothing to overshoot with: it stops at 336 to 447 parameters and 9
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from search.commands.study.comparison import arm_table, draw_arms, values_of
-from search.commands.study.studies.tournaments import run_tournament
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.studies.tournaments import grow_options, run_tournament
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import tasks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,26 +34,27 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
     from structnet.data.teacher import teacher_network
 
     teacher = teacher_network()  # of any seed: they have one size
-    options = {
-        "size": teacher.parameters,
-        "architecture": [data.input_units, HIDDEN, data.classes],
-        "epochs": 2 if scale.quick else 40,
-        "factors": FACTORS[::4] if scale.quick else FACTORS,
-    }
-    return [Task(arm, seed, options) for arm in ("grow", "prune", "overshoot") for seed in scale.rng_seeds]
+    return tasks_of(
+        {"grow": {}, "prune": {}, "overshoot": {}},
+        scale,
+        size=teacher.parameters,
+        architecture=[data.input_units, HIDDEN, data.classes],
+        epochs=2 if scale.quick else 40,
+        factors=FACTORS[::4] if scale.quick else FACTORS,
+    )
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """The agreement at every limit up to the first that is enough; `needed` is twice the last where none is."""
     options, found = task.options, []
     for factor in options["factors"]:
         limit = round(factor * options["size"])
         agreement = _agreement(task, data, place, limit)
-        found.append(Measured("agreement", agreement, limit))
+        found.append(Measurement("agreement", agreement, limit))
         if agreement >= AGREEMENT:
-            return [*found, Measured("needed", limit), Measured("teacher", options["size"])]
+            return [*found, Measurement("needed", limit), Measurement("teacher", options["size"])]
     most = round(options["factors"][-1] * options["size"])
-    return [*found, Measured("needed", 2 * most), Measured("teacher", options["size"])]
+    return [*found, Measurement("needed", 2 * most), Measurement("teacher", options["size"])]
 
 
 def _agreement(task: Task, data: Dataset, place: Place, limit: int) -> float:
@@ -64,23 +65,22 @@ def _agreement(task: Task, data: Dataset, place: Place, limit: int) -> float:
 
     options = task.options
     shape = options["architecture"]
-    possible = sum(a * b for a, b in pairwise(shape))
     if task.arm == "grow":
-        given = {
-            "dataset": data.name,
-            "architecture": "-".join(map(str, shape)),
-            "density": 0.1,
-            "max_parameters": limit,
-            "opening_credits": OVERSHOOT * limit,
-            "epochs": options["epochs"],
-            "learning_rate": LEARNING_RATE,
-        }
+        given = grow_options(
+            data,
+            shape,
+            density=0.1,
+            max_parameters=limit,
+            opening_credits=OVERSHOOT * limit,
+            epochs=options["epochs"],
+            learning_rate=LEARNING_RATE,
+        )
         return run_tournament(data, place, task.rng_seed, given).measured.accuracy
     recipe = Recipe(128, 5e-5, rng_seed=task.rng_seed)
     stop = options["epochs"] * steps_per_epoch(len(data.train), recipe.batch_size)
     network = StructNet(shape, 1.0 if task.arm == "prune" else 0.1, rng_seed=task.rng_seed, ensure_paths=True)
     size = network.parameter_count
-    peak = size if task.arm == "prune" else min(possible, OVERSHOOT * limit)
+    peak = size if task.arm == "prune" else min(network.topology.possible(), OVERSHOOT * limit)
     shrinking = Shrinking(0, stop, size, max(size, peak), limit)
     rate = cosine(LEARNING_RATE, 0, stop)
     state, _ = shrink_steps(TrainState.fresh(network), data.train, recipe, stop, rate, shrinking)
@@ -103,7 +103,7 @@ def judge(rows: Sequence[Row]) -> Finding:
         ),
     ]
     return Finding(
-        "yes" if ratio <= 2 else "no",
+        verdict(yes=ratio <= 2),
         tuple(sentences),
         arm_table(rows, (("needed", "parameters needed", 1, 0),), "prune"),
     )

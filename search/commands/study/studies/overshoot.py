@@ -14,11 +14,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from search.commands.study.comparison import arm_table, compare, draw_errors, shown, values_of
-from search.commands.study.studies.tournaments import density_for, measured_of, run_tournament
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.comparison import (
+    COST,
+    PARAMETERS,
+    arm_table,
+    draw_errors,
+    in_points,
+    leads_over,
+    means_of,
+    values_of,
+)
+from search.commands.study.studies.tournaments import density_for, grow_options, measured_of, run_tournament
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
 
 if TYPE_CHECKING:
@@ -36,52 +44,51 @@ PEAKS = (5_000, 10_000, 20_000, 60_000)
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    small = data.input_units < 200
+    small = has_few_inputs(data)
     hidden = (32,) if small else (300, 100)
     epochs = 3 if scale.quick else 30
-    options = {
-        "architecture": [data.input_units, *hidden, data.classes],
-        "seed_parameters": 200 if small else SEED_PARAMETERS,
-        "limit": 300 if small else 4_000,
-        "epochs": epochs,
-        "batch_size": 32 if small else 128,
-    }
     peaks = (600, 1200) if small else PEAKS[1::2] if scale.quick else PEAKS
-    arms: list[tuple[str, dict[str, Any]]] = [("dense", {"start": "dense"})]
-    arms += [
-        (f"{placement} {peak}", {"start": placement, "peak": peak})
-        for placement in ("random", "gradient")
-        for peak in peaks
-    ]
-    arms.append(("tournament", {"start": "tournament"}))
+    arms: dict[str, dict[str, Any]] = {"dense": {"start": "dense"}}
+    for placement in ("random", "gradient"):
+        arms |= {f"{placement} {peak}": {"start": placement, "peak": peak} for peak in peaks}
+    arms["tournament"] = {"start": "tournament"}
     longer = {"epochs": round(LONGER * epochs), "overshoot": max(peaks)}
-    arms.append(("tournament longer", {"start": "tournament", **longer}))
-    return [Task(name, seed, {**options, **arm}) for name, arm in arms for seed in scale.rng_seeds]
+    arms["tournament longer"] = {"start": "tournament", **longer}
+    return tasks_of(
+        arms,
+        scale,
+        architecture=[data.input_units, *hidden, data.classes],
+        seed_parameters=200 if small else SEED_PARAMETERS,
+        limit=300 if small else 4_000,
+        epochs=epochs,
+        batch_size=batch_size_for(data),
+    )
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     if task.options["start"] == "tournament":
         return _tournament(task, data, place)
     return _scheduled(task, data)
 
 
-def _tournament(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def _tournament(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     options = task.options
-    given = {
-        "dataset": data.name,
-        "architecture": "-".join(map(str, options["architecture"])),
-        "density": density_for(options["architecture"], options["seed_parameters"]),
-        "max_parameters": options["limit"],
-        "overshoot": options.get("overshoot"),
-        "learning_rate": LEARNING_RATE,
-        **{name: options[name] for name in ("epochs", "batch_size")},
-        "l1": L1,
-        "input_dropout": INPUT_DROPOUT,
-    }
+    given = grow_options(
+        data,
+        options["architecture"],
+        density=density_for(options["architecture"], options["seed_parameters"]),
+        max_parameters=options["limit"],
+        overshoot=options.get("overshoot"),
+        learning_rate=LEARNING_RATE,
+        epochs=options["epochs"],
+        batch_size=options["batch_size"],
+        l1=L1,
+        input_dropout=INPUT_DROPOUT,
+    )
     return measured_of(run_tournament(data, place, task.rng_seed, given))
 
 
-def _scheduled(task: Task, data: Dataset) -> list[Measured]:
+def _scheduled(task: Task, data: Dataset) -> list[Measurement]:
     """A line that buys and sells by the clock; its parameter-steps are all that it costs, but for diagnoses."""
     from structnet.network.network import StructNet
     from structnet.network.state import TrainState
@@ -111,63 +118,50 @@ def _scheduled(task: Task, data: Dataset) -> list[Measured]:
         spent += steps * state.network.parameter_count
     found, test = evaluate(state.network, data.validation), evaluate(state.network, data.test)
     return [
-        Measured("accuracy", found.accuracy),
-        Measured("test_accuracy", test.accuracy),
-        Measured("parameters", state.network.parameter_count),
-        Measured("parameter_steps_all", spent),
+        Measurement("accuracy", found.accuracy),
+        Measurement("test_accuracy", test.accuracy),
+        Measurement("parameters", state.network.parameter_count),
+        Measurement("parameter_steps_all", spent),
     ]
 
 
 def judge(rows: Sequence[Row]) -> Finding:
     """At most half of the cost of the dense start, and not behind it: at most a tenth of a point, and no proof of more
     than nothing."""
-    accuracy = compare(rows, "test_accuracy", "dense")
-    cost = compare(rows, "parameter_steps_all", "dense")
-    dense = cost["dense"].mean
+    leads, cost = leads_over("dense", rows, "test_accuracy"), means_of(rows, "parameter_steps_all")
+    share = {arm: spent / cost["dense"] for arm, spent in cost.items()}
     level = [
-        name
-        for name, arm in accuracy.items()
-        if arm.lead is not None
-        and arm.lead.high >= 0
-        and arm.lead.mean >= -TOLERATED
-        and cost[name].mean <= dense / 2
+        arm
+        for arm, lead in leads.items()
+        if not lead.is_below_zero and lead.mean >= -TOLERATED and cost[arm] <= cost["dense"] / 2
     ]
     sentences = [
-        f"The lead of {name} over the dense start is {shown(arm.lead, scale=100)} points on test, at "
-        f"{cost[name].mean / dense:.0%} of its parameter-steps."
-        for name, arm in accuracy.items()
-        if name.startswith("tournament") and arm.lead is not None
+        f"The lead of {arm} over the dense start is {in_points(lead)} points on test, at {share[arm]:.0%} of its "
+        "parameter-steps."
+        for arm, lead in leads.items()
+        if arm.startswith("tournament")
     ]
     if level:
-        cheapest = min(level, key=lambda name: cost[name].mean)
+        cheapest = min(level, key=lambda arm: cost[arm])
         sentences.append(
             f"Not behind the dense start at half of its cost or less: {', '.join(level)}; the cheapest, {cheapest}, "
-            f"costs {cost[cheapest].mean / dense:.0%}."
+            f"costs {share[cheapest]:.0%}."
         )
     else:
         sentences.append("Nothing reaches the dense start at half of its cost.")
     return Finding(
-        "yes" if any(name.startswith("tournament") for name in level) else "in part" if level else "no",
+        verdict(yes=any(arm.startswith("tournament") for arm in level), in_part=bool(level)),
         tuple(sentences),
-        arm_table(
-            rows,
-            (
-                ("test_accuracy", "test accuracy, %", 100, 2),
-                ("parameter_steps_all", "parameter-steps, millions", 1e-6, 0),
-                ("parameters", "parameters", 1, 0),
-            ),
-            "dense",
-        ),
+        arm_table(rows, (("test_accuracy", "test accuracy, %", 100, 2), COST, PARAMETERS), "dense"),
     )
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
     axes = figure.subplots()
-    accuracy, cost = values_of(rows, "test_accuracy"), values_of(rows, "parameter_steps_all")
+    cost = means_of(rows, "parameter_steps_all")
     families: dict[str, list[tuple[float, list[float]]]] = {}
-    for name, values in accuracy.items():
-        spent = float(np.mean(list(cost[name].values())))
-        families.setdefault(name.split()[0], []).append((spent, list(values.values())))
+    for arm, values in values_of(rows, "test_accuracy").items():
+        families.setdefault(arm.split()[0], []).append((cost[arm], list(values.values())))
     for name, points in families.items():
         draw_errors(axes, points, name)
     axes.set_xscale("log")

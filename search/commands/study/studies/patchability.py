@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.comparison import Arm, compare, draw_arms, shown
+from search.commands.study.comparison import draw_panels, stacked, values_of
 from search.commands.study.studies.patched_grid import measure
-from search.commands.study.study import Finding, Row, Scale, Study, Task
-from structnet.experiments.verdict import LEVEL, Lead, paired_lead
+from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from structnet.measure.statistics import Interval, mean_interval, paired_lead, rank_correlation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from structnet.data.datasets import Dataset
 
 HIDDEN = "16 32 64 128 256 64-32 128-64 256-128 64-64-64 128-64-32"
-ON_SMALL = "8 16 32 64 128 32-16 64-32 64-64 16-16-16 32-32-32"
+SMALL_HIDDEN = "8 16 32 64 128 32-16 64-32 64-64 16-16-16 32-32-32"
 PATCH_SHARES = (0.05, 0.5)  # of the parameters there are
 DENSITIES = [0.005, 0.01, 0.02, 0.05, 0.1]
 SMALL_DENSITIES = [0.05, 0.1, 0.2, 0.3, 0.5]
@@ -56,20 +57,17 @@ HARDLY = 0.001  # bits
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    small = data.input_units < 200
-    options = {
-        "hidden": [[*map(int, widths.split("-"))] for widths in (ON_SMALL if small else HIDDEN).split()],
-        "densities": SMALL_DENSITIES if small else DENSITIES,
-        "epochs": (10 if small else 5) // (4 if scale.quick else 1),
-        "more_epochs": (10 if small else 4) // (2 if scale.quick else 1),
-        "batch_size": 32 if small else 128,
-        "learning_rate": 6e-3 if small else 2e-3,
-    }
-    return [
-        Task(f"patch {share:g}", seed, {**options, "patch_share": share})
-        for share in PATCH_SHARES
-        for seed in scale.rng_seeds
-    ]
+    small = has_few_inputs(data)
+    return tasks_of(
+        {f"patch {share:g}": {"patch_share": share} for share in PATCH_SHARES},
+        scale,
+        hidden=[[*map(int, widths.split("-"))] for widths in (SMALL_HIDDEN if small else HIDDEN).split()],
+        densities=SMALL_DENSITIES if small else DENSITIES,
+        epochs=(10 if small else 5) // (4 if scale.quick else 1),
+        more_epochs=(10 if small else 4) // (2 if scale.quick else 1),
+        batch_size=batch_size_for(data),
+        learning_rate=6e-3 if small else 2e-3,
+    )
 
 
 def networks_of(rows: Sequence[Row]) -> dict[int, dict[int, dict[str, float]]]:
@@ -111,16 +109,6 @@ def _correlation(networks: Iterable[dict[str, float]], one: str, other: str) -> 
     return rank_correlation([network[one] for network in listed], [network[other] for network in listed])
 
 
-def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
-    """Of their ranks, equal values sharing theirs (Spearman 1904); 0 where either has no order at all."""
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(values) for values in (one, other)]
-    if any(np.ptp(found) == 0 for found in ranks):
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
 def agreement(rows: Sequence[Row], brought: str = "gain") -> float | None:
     """Rank correlation of what patches bring between two rng_seeds, over the networks of one shape and density.
 
@@ -148,12 +136,8 @@ def judge(rows: Sequence[Row]) -> Finding:
     verdicts = {one.holds for one in found.values()}
     holds = verdicts.pop() if len(verdicts) == 1 else "in part" if verdicts & {"yes", "in part"} else "open"
     sentences = [f"{arm}: {sentence}" for arm, one in found.items() for sentence in one.sentences]
-    table: list[tuple[str, ...]] = []
-    for arm, one in found.items():
-        header, *body = one.table or ((),)
-        table = table or ([("patch", *header)] if header else [])
-        table += [(arm.removeprefix("patch "), *cells) for cells in body]
-    return Finding(holds, tuple(sentences), tuple(table))
+    tables = {arm.removeprefix("patch "): one.table for arm, one in found.items()}
+    return Finding(holds, tuple(sentences), stacked("patch", tables))
 
 
 def by_size(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -165,25 +149,30 @@ def _judge_size(rows: Sequence[Row]) -> Finding:
     found = correlations(rows)
     if not found:
         return Finding("open", (f"no rng_seed has {LEAST_NETWORKS} networks that learned.",))
-    arms = compare(found, "correlation", CLAIMED)
-    lifts = compare(correlations(rows, "lift"), "correlation", CLAIMED)
-    means, of_lift = ({name: _interval(arm) for name, arm in each.items()} for each in (arms, lifts))
-    leads = {name: _strength_lead(arm, arms[CLAIMED]) for name, arm in arms.items() if name != CLAIMED}
-    better = [name for name, lead in leads.items() if lead.low > 0]
-    if means[CLAIMED].low > ENOUGH:
-        holds = "in part" if better else "yes"
-    else:
-        holds = "no" if better or means[CLAIMED].high < ENOUGH else "open"
+    of_gain = values_of(found, "correlation")
+    means, of_lift = (
+        {name: mean_interval([*values.values()]) for name, values in values_of(each, "correlation").items()}
+        for each in (found, correlations(rows, "lift"))
+    )
+    leads = {name: _strength_lead(of_gain[name], of_gain[CLAIMED]) for name in means if name != CLAIMED}
+    better = [name for name, lead in leads.items() if lead.is_above_zero]
+    predicts = means[CLAIMED].low > ENOUGH
+    holds = verdict(
+        yes=predicts and not better,
+        no=not predicts and (bool(better) or means[CLAIMED].high < ENOUGH),
+        in_part=predicts,
+        otherwise="open",
+    )
     header = ("predictor", "rank correlation with the gain", "strength over patchability", "with the lift")
     body = [
-        (name, shown(means[name]), shown(leads[name]) if name in leads else "", shown(of_lift[name]))
+        (name, means[name].shown(), leads[name].shown() if name in leads else "", of_lift[name].shown())
         for name in sorted(means, key=lambda name: -abs(means[name].mean))
     ]
     return Finding(holds, _sentences(rows, means, of_lift, better), (header, *body))
 
 
 def _sentences(
-    rows: Sequence[Row], means: dict[str, Lead], of_lift: dict[str, Lead], better: list[str]
+    rows: Sequence[Row], means: dict[str, Interval], of_lift: dict[str, Interval], better: list[str]
 ) -> tuple[str, ...]:
     networks = [list(found.values()) for found in networks_of(rows).values() if found]
     every = [row.value for row in rows if row.quantity == "networks"]
@@ -191,7 +180,7 @@ def _sentences(
 
     def lead(*arms: str) -> str:
         per_seed = [np.mean([_lead_of_patched(one, *arms) for one in found]) for found in networks]
-        return shown(paired_lead(np.array(per_seed)), digits=4)
+        return mean_interval(np.array(per_seed)).shown(digits=4)
 
     alike = agreement(rows)
     there = np.mean([abs(one["gain"]) > HARDLY for found in networks for one in found])
@@ -202,40 +191,29 @@ def _sentences(
         f"on average patches bring {lead('static', 'moved')} bits over the better of training on and moving (the "
         f"gain), {lead('static')} over training on (the lift), {lead('moved')} over moving, and {lead('random')} over "
         "as many connections at random places.",
-        f"patchability correlates with the gain by {shown(means[CLAIMED])} in rank, where more than {ENOUGH:g} is "
-        f"needed. The best predictor is {best}: {shown(means[best])}; surely better than patchability: "
+        f"patchability correlates with the gain by {means[CLAIMED].shown()} in rank, where more than {ENOUGH:g} is "
+        f"needed. The best predictor is {best}: {means[best].shown()}; surely better than patchability: "
         f"{', '.join(better) or 'none'}.",
-        f"the best predictor of the lift is {best_of_lift}: {shown(of_lift[best_of_lift])}, with patchability at "
-        f"{shown(of_lift[CLAIMED])}.",
+        f"the best predictor of the lift is {best_of_lift}: {of_lift[best_of_lift].shown()}, with patchability at "
+        f"{of_lift[CLAIMED].shown()}.",
     )
 
 
-def _interval(arm: Arm) -> Lead:
-    """Mean over the rng_seeds, with its 95 % t interval."""
-    return paired_lead(np.array(list(arm.values.values())))
+def _strength_lead(values: dict[int, float], claimed: dict[int, float]) -> Interval:
+    """Lead of a rival in strength, with an interval so wide that those of all rivals hold together at 95 %.
 
-
-def _strength_lead(arm: Arm, claimed: Arm) -> Lead:
-    """Lead of a rival in strength, with an interval so wide that those of all rivals hold together at 95 %."""
-    from scipy.special import stdtrit
-
-    strength = np.sign(arm.mean) * np.array(list(arm.values.values()))
-    differences = strength - np.array(list(claimed.values.values()))
-    mean, count = float(differences.mean()), len(differences)
-    if count < 2:
-        return paired_lead(differences)
-    quantile = stdtrit(count - 1, 1 - (1 - LEVEL) / 2 / (len(PREDICTORS) - 1))
-    reach = float(quantile * differences.std(ddof=1) / np.sqrt(count))
-    return Lead(mean, mean - reach, mean + reach)
+    values, claimed: rng_seed -> correlation, of the same rng_seeds.
+    """
+    direction = np.sign(np.mean([*values.values()]))
+    strength = {rng_seed: direction * value for rng_seed, value in values.items()}
+    lead = paired_lead(strength, claimed, comparisons=len(PREDICTORS) - 1)
+    assert lead is not None  # every predictor has the same rng_seeds
+    return lead
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
-    sizes = by_size(rows)
-    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
-    for axes, (arm, found) in zip(panels, sizes.items(), strict=True):
-        label = "Rank correlation with the gain" if axes is panels[0] else ""
-        draw_arms(axes, correlations(found), "correlation", label)
-        axes.set_title(f"{arm} of the parameters", fontsize="small")
+    panels = {f"{arm} of the parameters": correlations(found) for arm, found in by_size(rows).items()}
+    for axes in draw_panels(figure, panels, "correlation", "Rank correlation with the gain"):
         axes.axhline(0, color="0.4", linewidth=1)
         axes.axhline(ENOUGH, color="0.4", linestyle=":", linewidth=1)
 

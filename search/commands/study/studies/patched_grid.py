@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.study import Measured, Place, Task
+from search.commands.study.study import Measurement, Place, Task
 from search.grid.criteria import patchability
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ DIAGNOSED_IMAGES = 2048
 ARMS = ("patched", "random", "moved", "static")
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """Of every network, by its number in the grid: what was known of it, and the information of each arm.
 
     task.options: hidden (widths of each architecture), densities, epochs, more_epochs (after the patch), patch_share
@@ -51,15 +51,15 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
             ):
                 found += _rows_of(number + member, about, dict(zip(ARMS, ends.tolist(), strict=True)))
         number += len(states)
-    return [*found, Measured("networks", number)]
+    return [*found, Measurement("networks", number)]
 
 
-def _rows_of(number: int, about: dict[str, float], information: dict[str, float]) -> list[Measured]:
+def _rows_of(number: int, about: dict[str, float], information: dict[str, float]) -> list[Measurement]:
     """The rows of one network; none where an arm diverged."""
     if not np.isfinite(list(information.values())).all():
         return []
     values = about | {f"information:{arm}": bits for arm, bits in information.items()}
-    return [Measured(quantity, value, number) for quantity, value in values.items()]
+    return [Measurement(quantity, value, number) for quantity, value in values.items()]
 
 
 def _starts(task: Task, data: Dataset) -> list[list[TrainState]]:

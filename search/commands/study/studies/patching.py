@@ -10,9 +10,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from search.commands.study.comparison import compare, draw_arms, is_above, shown
+from search.commands.study.comparison import draw_panels, in_points, lead_of, stacked
 from search.commands.study.studies.growth_arms import as_arms, four_arm_table, measured_arms, run_arms
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.study import (
+    Finding,
+    Measurement,
+    Place,
+    Row,
+    Scale,
+    Study,
+    Task,
+    TextTable,
+    verdict,
+)
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from structnet.measure.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,67 +39,69 @@ LEARNS, BELOW_CLIFF, BUDGET_SHARE = 0.02, 0.001, 0.03
 def tasks(data: Dataset, scale: Scale, *, density: float, mechanisms: Sequence[str]) -> list[Task]:
     from structnet.network.topology import parameters_dense
 
-    small = data.input_units < 200
+    small = has_few_inputs(data)
     shape = [data.input_units, 32 if small else 128, data.classes]
-    options = {
-        "architecture": shape,
-        "density": max(density, 0.02) if small else density,
-        "budget": max(20, round(BUDGET_SHARE * parameters_dense(shape) / (1 if density == LEARNS else 5))),
-        "epochs": 2 if scale.quick else 10,
-        "batch_size": 32 if small else 128,
-    }
-    return [
-        Task(mechanism, seed, {**options, "mechanism": mechanism})
-        for mechanism in mechanisms
-        for seed in scale.rng_seeds
-    ]
+    return tasks_of(
+        {mechanism: {"mechanism": mechanism} for mechanism in mechanisms},
+        scale,
+        architecture=shape,
+        density=max(density, 0.02) if small else density,
+        budget=max(20, round(BUDGET_SHARE * parameters_dense(shape) / (1 if density == LEARNS else 5))),
+        epochs=2 if scale.quick else 10,
+        batch_size=batch_size_for(data),
+    )
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     return measured_arms(run_arms(task, data))
 
 
 def judge_patching(rows: Sequence[Row]) -> Finding:
-    arms = as_arms(rows, "patch")
-    over = {arm: compare(arms, "accuracy", arm)["growth"].lead for arm in ("static", "random", "rewire")}
-    ahead = [arm for arm, lead in over.items() if is_above(lead)]
-    holds = "yes" if len(ahead) == 3 else "in part" if {"static", "random"} <= {*ahead} else "no"
-    sentences = [
-        f"Patched networks lead {name} by {shown(lead, scale=100)} points."
-        for name, lead in over.items()
-        if lead is not None
-    ]
-    return Finding(holds, tuple(sentences), _table(rows))
+    over = _leads(rows, "patch")
+    return Finding(
+        verdict(
+            yes=all(lead.is_above_zero for lead in over.values()),
+            in_part=over["static"].is_above_zero and over["random"].is_above_zero,
+        ),
+        tuple(f"Patched networks lead {arm} by {in_points(lead)} points." for arm, lead in over.items()),
+        _table(rows),
+    )
 
 
 def judge_rescue(rows: Sequence[Row]) -> Finding:
-    sentences, rescues, beats = [], False, False
-    for mechanism in dict.fromkeys(row.arm for row in rows):
-        arms = as_arms(rows, mechanism)
-        over = {arm: compare(arms, "accuracy", arm)["growth"].lead for arm in ("static", "random", "rewire")}
-        rescued = is_above(over["static"]) and is_above(over["random"])
-        rescues, beats = rescues or rescued, beats or (rescued and is_above(over["rewire"]))
-        leads = ", ".join(f"{arm} {shown(lead, scale=100)}" for arm, lead in over.items() if lead is not None)
-        sentences.append(f"{mechanism}: ahead of {leads} points.")
-    return Finding("yes" if beats else "in part" if rescues else "no", tuple(sentences), _table(rows))
+    over = {mechanism: _leads(rows, mechanism) for mechanism in _mechanisms(rows)}
+    rescues = [
+        leads for leads in over.values() if leads["static"].is_above_zero and leads["random"].is_above_zero
+    ]
+    listed = {
+        mechanism: ", ".join(f"{arm} {in_points(lead)}" for arm, lead in leads.items())
+        for mechanism, leads in over.items()
+    }
+    return Finding(
+        verdict(yes=any(leads["rewire"].is_above_zero for leads in rescues), in_part=bool(rescues)),
+        tuple(f"{mechanism}: ahead of {leads} points." for mechanism, leads in listed.items()),
+        _table(rows),
+    )
 
 
-def _table(rows: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
-    table: list[tuple[str, ...]] = []
-    for mechanism in dict.fromkeys(row.arm for row in rows):
-        header, *body = four_arm_table(as_arms(rows, mechanism))
-        table = table or [("mechanism", *header)]
-        table += [(mechanism, *cells) for cells in body]
-    return tuple(table)
+def _mechanisms(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.arm for row in rows))
+
+
+def _leads(rows: Sequence[Row], mechanism: str) -> dict[str, Interval]:
+    """Of growth by a mechanism over each of the other arms, in accuracy."""
+    arms = as_arms(rows, mechanism)
+    return {arm: lead_of("growth", arm, arms, "accuracy") for arm in ("static", "random", "rewire")}
+
+
+def _table(rows: Sequence[Row]) -> TextTable:
+    tables = {mechanism: four_arm_table(as_arms(rows, mechanism)) for mechanism in _mechanisms(rows)}
+    return stacked("mechanism", tables)
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
-    mechanisms = list(dict.fromkeys(row.arm for row in rows))
-    panels = figure.subplots(1, len(mechanisms), sharey=True, squeeze=False)[0]
-    for axes, mechanism in zip(panels, mechanisms, strict=True):
-        label = "Validation accuracy, %" if mechanism == mechanisms[0] else ""
-        draw_arms(axes, as_arms(rows, mechanism), "accuracy", label, scale=100)
-        axes.set_title(mechanism, fontsize="small")
+    panels = {mechanism: as_arms(rows, mechanism) for mechanism in _mechanisms(rows)}
+    draw_panels(figure, panels, "accuracy", "Validation accuracy, %", scale=100)
 
 
 def _study(

@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.commands.study.comparison import arm_table, compare, draw_arms, is_above, shown, values_of
+from search.commands.study.comparison import (
+    TEST,
+    VALIDATION,
+    arm_table,
+    draw_arms,
+    in_points,
+    leads_over,
+    means_of,
+    values_of,
+)
 from search.commands.study.studies.tournaments import (
     base_options,
     density_for,
     measure_tournament,
     tournament_tasks,
 )
-from search.commands.study.study import Finding, Row, Scale, Study, Task
+from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,23 +83,24 @@ def at_equal_cost(rows: Sequence[Row], base: str = "score") -> list[Row]:
 
 def judge(rows: Sequence[Row]) -> Finding:
     level = at_equal_cost(rows)
-    arms = compare(level, "accuracy", "score")
-    beaten = [name for name, arm in arms.items() if arm.lead is not None and arm.lead.high < 0]
-    ahead = [name for name, arm in arms.items() if is_above(arm.lead)]
-    best = max(arms, key=lambda name: arms[name].mean)
+    leads, means = leads_over("score", level, "accuracy"), means_of(level, "accuracy")
+    beaten = [policy for policy, lead in leads.items() if lead.is_below_zero]
+    ahead = [policy for policy, lead in leads.items() if lead.is_above_zero]
     sentences = [
-        f"At the cost of score, {name} is at {shown(arm.lead, scale=100)} points against it."
-        for name, arm in arms.items()
-        if arm.lead is not None
+        f"At the cost of score, {policy} is at {in_points(lead)} points against it."
+        for policy, lead in leads.items()
     ]
     sentences.append(
-        f"Best on validation: {best}. Score is surely ahead of {', '.join(beaten) or 'none'}, and surely behind "
-        f"{', '.join(ahead) or 'none'}."
+        f"Best on validation: {max(means, key=lambda policy: means[policy])}. Score is surely ahead of "
+        f"{', '.join(beaten) or 'none'}, and surely behind {', '.join(ahead) or 'none'}."
     )
-    rivals = {"random", "control"}
-    holds = "yes" if not ahead and rivals <= {*beaten} else "no" if ahead else "in part" if beaten else "open"
-    columns = (("accuracy", "validation, %", 100, 2), ("test_accuracy", "test, %", 100, 2))
-    return Finding(holds, tuple(sentences), arm_table(level, columns, "score"))
+    holds = verdict(
+        yes=not ahead and {"random", "control"} <= {*beaten},
+        no=bool(ahead),
+        in_part=bool(beaten),
+        otherwise="open",
+    )
+    return Finding(holds, tuple(sentences), arm_table(level, (VALIDATION, TEST), "score"))
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:

@@ -13,11 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.comparison import draw_errors
-from search.commands.study.studies.tournaments import density_for, run_tournament
-from search.commands.study.study import Finding, Measured, Place, Row, Scale, Study, Task
+from search.commands.study.comparison import draw_errors, in_points
+from search.commands.study.studies.tournaments import density_for, grow_options, run_tournament
+from search.commands.study.study import (
+    Finding,
+    Measurement,
+    Place,
+    Row,
+    Scale,
+    Study,
+    Task,
+    TextTable,
+    verdict,
+)
+from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
 from structnet.experiments.error_curve import Gap, Point, gap_between
+from structnet.measure.statistics import shown_with_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +39,7 @@ if TYPE_CHECKING:
 
 GROWN = "grown"
 L1, INPUT_DROPOUT = 5e-5, 0.2
-SIZES, ON_DIGITS = (2_000, 4_000, 10_000, 30_000), (200, 400, 800)
+SIZES, SMALL_SIZES = (2_000, 4_000, 10_000, 30_000), (200, 400, 800)
 ROUNDS, EPOCHS = 5, 26  # by validation at 4,000 parameters, against 12 and 20, which cost the same
 # Learning rates at SIZES, by validation on rng_seeds 10 and 11, of 0.003, 0.006, 0.012, 0.024 and so on up to one that
 # was worse. Where there is one, it was picked at 4,000 parameters: what it trains is behind by more than a rate brings.
@@ -45,19 +57,19 @@ LEAST_AHEAD_OF_DENSE, JUDGED_SIZE = 0.01, 4_000
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    small = data.input_units < 200
-    sizes: Sequence[int] = ON_DIGITS if small else SIZES
-    options = {
-        "architecture": [data.input_units, *((32,) if small else (300, 100)), data.classes],
-        "seed_parameters": sizes[0] - 1,
-        "epochs": (4 if small else 1) if scale.quick else EPOCHS,
-        "batch_size": 32 if small else 128,
-    }
-    sizes = sizes[:2] if scale.quick else sizes
-    return [Task(f"{size}", seed, {**options, "limit": size}) for size in sizes for seed in scale.rng_seeds]
+    small = has_few_inputs(data)
+    sizes: Sequence[int] = SMALL_SIZES if small else SIZES
+    return tasks_of(
+        {f"{size}": {"limit": size} for size in (sizes[:2] if scale.quick else sizes)},
+        scale,
+        architecture=[data.input_units, *((32,) if small else (300, 100)), data.classes],
+        seed_parameters=sizes[0] - 1,
+        epochs=(4 if small else 1) if scale.quick else EPOCHS,
+        batch_size=batch_size_for(data),
+    )
 
 
-def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """QUANTITY:METHOD of the tournament, and then of every rival at its cost."""
     result = _grown(task, data, place)
     cost, steps = result.progress.parameter_steps_all, result.progress.step
@@ -75,22 +87,22 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measured]:
 
 def _grown(task: Task, data: Dataset, place: Place) -> Result:
     options = task.options
-    given = {
-        "dataset": data.name,
-        "architecture": "-".join(map(str, options["architecture"])),
-        "density": density_for(options["architecture"], options["seed_parameters"]),
-        "max_parameters": options["limit"],
-        "learning_rate": rate_of(GROWN, options["limit"]),
-        "rounds": ROUNDS,
-        "epochs": options["epochs"],
-        "batch_size": options["batch_size"],
-        "l1": L1,
-        "input_dropout": INPUT_DROPOUT,
-    }
+    given = grow_options(
+        data,
+        options["architecture"],
+        density=density_for(options["architecture"], options["seed_parameters"]),
+        max_parameters=options["limit"],
+        learning_rate=rate_of(GROWN, options["limit"]),
+        rounds=ROUNDS,
+        epochs=options["epochs"],
+        batch_size=options["batch_size"],
+        l1=L1,
+        input_dropout=INPUT_DROPOUT,
+    )
     return run_tournament(data, place, task.rng_seed, given)
 
 
-def _rival(rival: str, task: Task, data: Dataset, cost: int, line_steps: int) -> list[Measured]:
+def _rival(rival: str, task: Task, data: Dataset, cost: int, line_steps: int) -> list[Measurement]:
     from structnet.experiments.baselines import METHODS, evolve_steps
     from structnet.network.state import TrainState
     from structnet.training.loop import Recipe, cosine, evaluate
@@ -118,12 +130,12 @@ def rate_of(method: str, limit: int) -> float:
 
 def _named(
     method: str, accuracy: float, test_accuracy: float, parameters: int, parameter_steps_all: int
-) -> list[Measured]:
+) -> list[Measurement]:
     return [
-        Measured(f"accuracy:{method}", accuracy),
-        Measured(f"test_accuracy:{method}", test_accuracy),
-        Measured(f"parameters:{method}", parameters),
-        Measured(f"parameter_steps_all:{method}", parameter_steps_all),
+        Measurement(f"accuracy:{method}", accuracy),
+        Measurement(f"test_accuracy:{method}", test_accuracy),
+        Measurement(f"parameters:{method}", parameters),
+        Measurement(f"parameter_steps_all:{method}", parameter_steps_all),
     ]
 
 
@@ -163,19 +175,19 @@ def judge(rows: Sequence[Row]) -> Finding:
     """Ahead of all at equal cost, and of dense networks by a point where that is judged."""
     found = gaps(rows)
     equal = {rival: gap for rival, gap in found.items() if not rival.endswith(" long")}
-    behind = [rival for rival, gap in equal.items() if gap.area.high < 0]
-    level = [rival for rival, gap in equal.items() if gap.area.low <= 0 <= gap.area.high]
+    behind = any(gap.area.is_below_zero for gap in equal.values())
+    level = not all(gap.area.is_below_zero or gap.area.is_above_zero for gap in equal.values())
     lead = _lead_over_dense(rows)
     sentences = [
-        f"{rival}: {100 * gap.height.mean:+.2f} ({100 * gap.height.low:+.2f} to {100 * gap.height.high:+.2f}) points "
-        f"more error than grown networks, averaged over {gap.smallest:,.0f} to {gap.largest:,.0f} parameters; area "
-        f"{100 * gap.area.mean:+.2f} points × doublings; {_relative_cost(rows, rival):.0%} of the cost."
+        f"{rival}: {in_points(gap.height)} points more error than grown networks, averaged over "
+        f"{gap.smallest:,.0f} to {gap.largest:,.0f} parameters; area {100 * gap.area.mean:+.2f} points × doublings; "
+        f"{_relative_cost(rows, rival):.0%} of the cost."
         for rival, gap in found.items()
     ]
     if lead is not None:
         sentences.append(f"Ahead of dense networks of {JUDGED_SIZE:,} parameters by {100 * lead:.2f} points.")
     enough = lead is None or lead >= LEAST_AHEAD_OF_DENSE
-    holds = "no" if behind or not enough else "in part" if level else "yes"
+    holds = verdict(yes=enough and not behind and not level, in_part=enough and not behind)
     return Finding(holds, tuple(sentences), _table(rows))
 
 
@@ -197,17 +209,16 @@ def _relative_cost(rows: Sequence[Row], rival: str) -> float:
     return float(np.mean([mine / grown for mine, grown in both]))
 
 
-def _table(rows: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
+def _table(rows: Sequence[Row]) -> TextTable:
     accuracies, cost = values_by_size(rows, "test_accuracy"), values_by_size(rows, "parameter_steps_all")
     limits = list(accuracies[GROWN])
     table = [("test accuracy, % (million parameter-steps)", *(f"{limit:,}" for limit in limits))]
     for method, by_size in accuracies.items():
         cells = []
         for limit in limits:
-            values = 100 * np.array(list(by_size[limit].values()))
-            spread = values.std(ddof=1) if len(values) > 1 else 0.0
+            reached = shown_with_spread([*by_size[limit].values()], scale=100, digits=2)
             spent = np.mean(list(cost[method][limit].values())) / 1e6
-            cells.append(f"{values.mean():.2f} ± {spread:.2f} ({spent:,.0f})")
+            cells.append(f"{reached} ({spent:,.0f})")
         table.append((method, *cells))
     return tuple(table)
 

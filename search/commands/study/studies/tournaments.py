@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from search.commands import grow
-from search.commands.study.study import Measured, Place, Scale, Task
+from search.commands.study.study import Measurement, Place, Scale, Task
+from search.commands.study.tasks import tasks_of
 from search.options import merged
 from structnet.data.datasets import Dataset
+from structnet.network.topology import parameters_dense
 from structnet.storage.tables import TableWriter
 from tournament.coordinator import Result, Tournament
 from tournament.observer import TournamentMetrics
@@ -18,17 +19,18 @@ from tournament.workers.pool import InlinePool
 
 def tournament_tasks(arms: Mapping[str, dict[str, Any]], data: Dataset, scale: Scale) -> list[Task]:
     """A tournament for every arm, which are options of `grow` beside those that fit the data and the scale."""
-    return [
-        Task(arm, seed, {**base_options(data, scale), **options})
-        for arm, options in arms.items()
-        for seed in scale.rng_seeds
-    ]
+    return tasks_of(arms, scale, **base_options(data, scale))
+
+
+def grow_options(data: Dataset, architecture: Sequence[int], **options: Any) -> dict[str, Any]:
+    """Options of `grow` for a network of this shape."""
+    return {"dataset": data.name, "architecture": "-".join(map(str, architecture)), **options}
 
 
 def density_for(architecture: Sequence[int], parameters: int) -> float:
     """The density at which a network has so many parameters, biases counted."""
-    possible = sum(a * b for a, b in pairwise(architecture))
-    return (parameters - sum(architecture[1:])) / possible
+    biases = sum(architecture[1:])
+    return (parameters - biases) / (parameters_dense(architecture) - biases)
 
 
 def base_options(data: Dataset, scale: Scale) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def base_options(data: Dataset, scale: Scale) -> dict[str, Any]:
     return options | {"epochs": (4 if data.name == "digits" else 2) if scale.quick else 20}
 
 
-def measure_tournament(task: Task, data: Dataset, place: Place) -> list[Measured]:
+def measure_tournament(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """Runs the tournament of a task."""
     return measured_of(run_tournament(data, place, task.rng_seed, task.options))
 
@@ -63,16 +65,16 @@ def run_tournament(data: Dataset, place: Place, rng_seed: int, options: dict[str
         pool.close()
 
 
-def measured_of(result: Result) -> list[Measured]:
+def measured_of(result: Result) -> list[Measurement]:
     """What an arm is compared by: accuracy and bits on validation, test accuracy, sizes and costs."""
     progress, network = result.progress, result.network
     return [
-        Measured("accuracy", result.measured.accuracy),
-        Measured("test_accuracy", result.test.accuracy),
-        Measured("information", result.information),
-        Measured("parameters", network.parameter_count),
-        Measured("connections", network.connection_count),
-        Measured("steps", progress.step),
-        Measured("parameter_steps", progress.parameter_steps),
-        Measured("parameter_steps_all", progress.parameter_steps_all),
+        Measurement("accuracy", result.measured.accuracy),
+        Measurement("test_accuracy", result.test.accuracy),
+        Measurement("information", result.information),
+        Measurement("parameters", network.parameter_count),
+        Measurement("connections", network.connection_count),
+        Measurement("steps", progress.step),
+        Measurement("parameter_steps", progress.parameter_steps),
+        Measurement("parameter_steps_all", progress.parameter_steps_all),
     ]
