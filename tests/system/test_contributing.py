@@ -17,12 +17,11 @@ def test_the_example_proposes_what_it_applies_and_keeps_the_output(case: Case) -
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     example: dict[str, Any] = {"__name__": "structnet.actions.feed"}
     exec(compile(code, "CONTRIBUTING.md", "exec"), example)
-    action = example["ACTION"]
-    proposals = action.propose(case.context())
-    assert {proposal.action for proposal in proposals} == {action.name}
+    proposals = example["propose"](case.context())
+    assert {proposal.action for proposal in proposals} == {"feed"}
     assert len(proposals) >= 2
     for proposal in proposals:
-        edit = action.apply(case.network, proposal)
+        edit = example["apply"](case.network, proposal)
         assert edit.added == proposal.parameters_added > 0
         assert change_of_output(case, edit) <= 1
         assert proposal.predicted_gain > 0
