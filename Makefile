@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install grow test test-slow test-faults soak lint types clean
+.PHONY: install grow test test-slow test-faults soak lint types wheel clean
 
 install: .venv/installed
 
@@ -34,5 +34,13 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+# Builds the wheel, and grows a network from it in an environment that has nothing else.
+wheel: install
+	rm -rf build dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cd build/empty && bin/structnet grow
+
 clean:
-	rm -rf .venv results build *.egg-info
+	rm -rf .venv results build dist *.egg-info

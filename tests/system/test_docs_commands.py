@@ -76,7 +76,7 @@ COMMANDS = [(page.name, words) for page in PAGES for words in structnet_commands
 
 
 def test_the_pages_have_commands() -> None:
-    assert {name for name, _ in COMMANDS} >= {"README.md", "CLUSTER.md", "FINDINGS.md"}
+    assert {name for name, _ in COMMANDS} >= {"README.md", "CLUSTER.md", "RESULTS.md"}
     assert len(COMMANDS) > 60
     assert {words[0] for _, words in COMMANDS} >= {
         "grow",
