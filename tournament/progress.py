@@ -8,7 +8,7 @@ import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import (

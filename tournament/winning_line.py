@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import WorkFailed
 from structnet.growth.triggers import fitted_trigger
 from structnet.measure.information import label_entropy

@@ -22,7 +22,7 @@ from structnet.actions import offered
 from structnet.errors import UserError
 
 if TYPE_CHECKING:
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
     from structnet.network.network import StructNet
     from tournament.coordinator import Result, Tournament
     from tournament.dense_baseline import DenseBaseline

@@ -22,7 +22,7 @@ from search.options import defaults_for, merged, numbers, wide
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Factory
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.storage.snapshot import load_snapshot, remove_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.loop import chance_accuracy, evaluate

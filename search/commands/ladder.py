@@ -16,7 +16,7 @@ from search.options import defaults_for, merged, numbers, wide
 from search.session.experiment import Experiment
 from search.session.plots import plot_ladder
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
 from structnet.network.topology import ALLOCATIONS

@@ -23,7 +23,7 @@ from search.session.experiment import Experiment
 from structnet.errors import UserError, one_line
 
 if TYPE_CHECKING:
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
     from structnet.experiments.validation import Trained, Validation
     from structnet.network.network import StructNet
 
@@ -118,7 +118,7 @@ def on_device(data: Dataset, device: str) -> Dataset:
     """The dataset with its splits there; raises UserError for a device that torch does not have."""
     import torch
 
-    from structnet.data.datasets import Split
+    from structnet.data.dataset import Split
 
     if device == "cpu":
         return data

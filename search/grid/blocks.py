@@ -122,7 +122,6 @@ def blocks_of(members: Sequence[Member], block_cost: float | None = None) -> lis
     block_cost: of a block at most, unless it holds a single network; by default it follows from the grid's.
     The networks of one rng_seed stay together where they fit in a block, so that culling compares them.
     """
-
     if block_cost is None:
         block_cost = min(BLOCK_COST, max(LEAST_BLOCK_COST, _cost(members) / LEAST_BLOCKS))
 

@@ -19,7 +19,7 @@ from search.options import CommonOptions
 from search.session.experiment import Experiment
 from search.session.run import check_shift
 from search.tune.trials import Factory, Shared
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 from structnet.network.topology import ALLOCATIONS
 from structnet.storage.snapshot import load_snapshot

@@ -18,7 +18,7 @@ from structnet.storage.atomic import StoreFailed, remove_unfinished
 from structnet.storage.tables import SCHEMAS, open_results
 
 if TYPE_CHECKING:
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 
 def load_data(options: CommonOptions) -> Dataset:

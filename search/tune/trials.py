@@ -27,7 +27,7 @@ from search.session.experiment import Experiment
 from search.tune.checkpoints import is_whole, seal, tune_state_is_whole
 from search.tune.listener import Listener
 from search.tune.metrics import SearchMetrics
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.storage.atomic import is_local, write_whole
 from structnet.storage.tables import open_results
 from tournament.workers.cluster import cap_gpu_memory

@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_random, with_strongest
 from structnet.measure.diagnosis import Diagnosis, diagnose

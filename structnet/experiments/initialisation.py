@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 import torch
 
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.errors import UserError
 from structnet.growth.hierarchy import hierarchical_network
 from structnet.growth.placement import Placement

@@ -24,7 +24,7 @@ import torch
 
 from structnet.actions import ACTIONS, growing
 from structnet.actions.base import Context, Proposal
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.rescue_controls import moved, random_places, values_like_an_action
 from structnet.measure.diagnosis import Diagnosis, diagnose

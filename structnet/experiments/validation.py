@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.experiments import checks
 from structnet.experiments.checks import Check
 from structnet.measure.diagnosis import Diagnosis, diagnose

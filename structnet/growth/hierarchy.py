@@ -26,7 +26,7 @@ import numpy as np
 
 from structnet.actions.base import Context, fed_by, feeding, linked_pairs
 from structnet.actions.new_units import UnitPlan, connect_units, gain_of, plan_units, units_of
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.growth.placement import Evidence, Placement, decisive_units, new_connections, scores
 from structnet.measure.diagnosis import Diagnosis, diagnose

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from structnet.actions.base import linked_pairs, strongest_absent
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.network.edit import Edit
@@ -102,7 +102,8 @@ def new_connections(edit: Edit, count: int, evidence: Evidence | None, rng: np.r
 
 def _at_extrema(edit: Edit, diagnosis: Diagnosis, count: int) -> Ends:
     """Out of saturated and into dead units of the small network, by gradient; none into one that never fires,
-    which gets no gradient."""
+    which gets no gradient.
+    """
     saturated, dead = (np.setdiff1d(units, edit.new_units) for units in (diagnosis.saturated, diagnosis.dead))
     found = [
         _strongest(diagnosis, count, sources=saturated),

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from structnet.actions.prune import RULES, freed_by
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.errors import UserError
 from structnet.network.edit import Edit, disconnect, fold
 from structnet.network.network import StructNet

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.measure.statistics import mean_and_error
 from structnet.network.edit import disconnect
 from structnet.network.network import propagate

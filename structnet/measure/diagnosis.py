@@ -56,7 +56,8 @@ class Diagnosis:
 
     def outer(self, source_group: int, target_group: int) -> torch.Tensor:
         """(target units, source units) mean outer product of error and activation: the gradient of the loss by
-        each connection, whether it exists or not. Zero where the target group reaches no output."""
+        each connection, whether it exists or not. Zero where the target group reaches no output.
+        """
         pair = source_group, target_group
         if pair not in self._products:
             error, source = self.errors[target_group], self.activations[source_group]

@@ -13,7 +13,7 @@ from structnet.network.state import TrainState
 from structnet.storage.snapshot_files import list_snapshots, read_files, remove_snapshot, write_files
 
 if TYPE_CHECKING:
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 __all__ = [
     "Snapshot",
@@ -29,7 +29,7 @@ __all__ = [
 class Snapshot:
     """A snapshot that was read: `state` goes on training, `state.network` predicts.
 
-    preprocessing: how raw inputs become the network's, as in `structnet.data.datasets.Dataset`. fingerprint: of
+    preprocessing: how raw inputs become the network's, as in `structnet.data.dataset.Dataset`. fingerprint: of
     the preprocessing. class_names: one per output, or empty. metadata: what the writer added.
     """
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.measure.diagnosis import firing_rate, saturated_units
 from structnet.measure.information import log2_of_labels
 from structnet.network.activations import activation_named

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.measure.information import log2_of_labels
 from structnet.network.network import StructNet, backpropagate, flatten, propagate

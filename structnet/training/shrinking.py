@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.measure.diagnosis import diagnose
 from structnet.network.edit import connect, disconnect, fold, unchanged

@@ -11,7 +11,7 @@ import torch
 from helpers.training_cases import image_split
 
 from structnet import StructNet
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort import Cohort

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 
 
 def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from search.grid.blocks import Block
 from search.grid.cohort_work import CohortWork
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.storage.tables import read_table
 from tournament.workers.contender import pack
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from structnet import StructNet
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.network.topology import Topology
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from search.commands.hunt import OTHERWISE, HuntOptions, members_of
 from search.grid.blocks import BLOCK_COST, UNIT_COST, Block, Member, blocks_of, grid
-from structnet.data.datasets import Dataset, Split, load_dataset
+from structnet.data.dataset import Dataset, Split
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 
 

@@ -20,7 +20,8 @@ from search.commands.bootstrap.results import leads, print_comparison, verdict
 from search.commands.bootstrap.seed_finder import Candidate, around, candidates, smallest, smallest_by_shape
 from search.commands.bootstrap.start_work import COMPARISONS, StartWork, configs_of
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset, Split, load_dataset
+from structnet.data.dataset import Dataset, Split
+from structnet.data.datasets import load_dataset
 from structnet.measure.statistics import Interval
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table

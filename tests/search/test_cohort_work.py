@@ -17,7 +17,8 @@ from search.grid.cohort_work import CohortWork
 from search.grid.criteria import CRITERIA, best, champions
 from search.grid.train_grid import fitted
 from structnet import StructNet
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.measure.diagnosis import diagnose
 from structnet.measure.information import label_entropy
 from structnet.storage.snapshot import load_snapshot

@@ -16,7 +16,8 @@ from helpers.grid_cases import shared_for, timeless
 from search.cli import main
 from search.commands.evolve import command, results, work
 from search.commands.evolve.work import EvolveWork, rivals_of, trials_of
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.experiments.baselines import METHODS
 from structnet.experiments.error_curve import gap_between
 from structnet.network.topology import parameters_dense

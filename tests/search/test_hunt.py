@@ -25,7 +25,8 @@ from search.grid.criteria import champions
 from search.grid.train_grid import fitted
 from search.grid.trials import trial_rows
 from search.session.experiment import Experiment
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import TableWriter, list_parts, read_table
 from structnet.training.loop import evaluate, steps_per_epoch

@@ -15,7 +15,8 @@ from helpers.grid_cases import timeless
 from search.cli import main
 from search.commands import ladder
 from search.grid.blocks import grid
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Rung, locate_cliff
 from structnet.storage.tables import read_table

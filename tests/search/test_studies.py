@@ -38,7 +38,8 @@ from search.commands.study.study import (
 )
 from search.commands.study.work import StudyWork, measured_rows, rows_of
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.storage.tables import read_table
 from tournament.workers.contender import pack

@@ -21,7 +21,8 @@ from search.commands.study.studies.patchability import (
     networks_of,
 )
 from search.commands.study.study import VERDICTS, Finding, Place, Row, Scale, Task
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 
 QUICK = Scale((0, 1), quick=True)
 

@@ -18,7 +18,8 @@ from search.commands.sweep.tournament_work import TournamentWork
 from search.options import merged
 from search.session.experiment import Experiment
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.storage.tables import TableWriter, read_table
 from tournament.coordinator import Tournament

@@ -14,7 +14,8 @@ from search.commands.sweep.settings import Plan, SweepOptions, plan_for
 from search.grid.blocks import Block, Member
 from search.options import merged
 from structnet.actions import ACTIONS, offered
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from tournament.coordinator import Tournament
 

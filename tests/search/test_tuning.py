@@ -19,7 +19,8 @@ from search.session.experiment import Experiment
 from search.tune import metrics
 from search.tune import trials as tuning
 from search.tune.trials import Failed, Shared, results_path, run_trials
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from tournament.workers.contender import pack
 
 STRETCHES = 4

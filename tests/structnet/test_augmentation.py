@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.training_cases import image_split
 
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.training.augmentation import dropped, shifted
 from structnet.training.loop import Recipe, batch_indices, training_batch

@@ -12,7 +12,7 @@ from helpers.cohort_cases import FACTOR, member
 from helpers.training_cases import skip_network
 
 from structnet import StructNet
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort import Cohort, cohort_bytes, join

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structnet.data import files as table_data
-from structnet.data.datasets import DATASETS, fingerprint, load_dataset
+from structnet.data.datasets import DATASETS, load_dataset
+from structnet.data.preprocessing import fingerprint
 from structnet.errors import UserError
 
 DATA = os.environ.get("STRUCTNET_DATA", "")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structnet import StructNet
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.experiments.initialisation import random_network
 from structnet.growth.hierarchy import hierarchical_edit, hierarchical_network

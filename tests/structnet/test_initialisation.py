@@ -10,7 +10,7 @@ import torch
 from helpers.training_cases import flat, small_data
 
 from structnet import StructNet
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.errors import UserError
 from structnet.experiments.initialisation import (
     Arm,

@@ -13,7 +13,8 @@ from helpers.training_cases import image_split
 
 from search.commands.grow import GrowOptions, seed_shape
 from structnet import StructNet
-from structnet.data.datasets import Dataset, Split, load_dataset
+from structnet.data.dataset import Dataset, Split
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.growth.scales import check_scales, pooled_split, zoom
 from structnet.network.state import TrainState

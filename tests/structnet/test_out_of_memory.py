@@ -13,7 +13,8 @@ from helpers.grid_cases import shared_for, timeless, train_block
 
 from search.grid.blocks import Block, grid
 from structnet import StructNet
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.network.state import TrainState
 from structnet.training import cohort
 from structnet.training.cohort import Cohort

@@ -16,7 +16,8 @@ from helpers.data_files import grey_images, image_rows, number_table, write_all_
 from PIL import Image
 
 from structnet.data import files as table_data
-from structnet.data.datasets import load_dataset, read_inputs
+from structnet.data.datasets import load_dataset
+from structnet.data.preprocessing import read_inputs
 from structnet.errors import UserError
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structnet import StructNet
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.experiments.baselines import METHODS, Method, Moving, evolve_steps
 from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_random, with_strongest

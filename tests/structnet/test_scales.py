@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from structnet import load_dataset
 from structnet.actions.prune import freed_by
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.data.preprocessing import preprocess
 from structnet.errors import UserError
 from structnet.growth.scales import pooled, pooled_images, pooled_split, refine_input, sold

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from structnet import StructNet
-from structnet.data.datasets import Dataset, Split, fingerprint
+from structnet.data.dataset import Dataset, Split
+from structnet.data.preprocessing import fingerprint
 from structnet.errors import UserError
 from structnet.network.edit import connect
 from structnet.network.state import TrainState

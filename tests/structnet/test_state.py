@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from structnet import StructNet
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.network.edit import add_units, connect, disconnect
 from structnet.network.state import TrainState

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from structnet import StructNet
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.network.edit import connect
 from structnet.network.network import flatten, propagate

@@ -11,7 +11,7 @@ from helpers.training_cases import image_split
 
 from search.commands.grow import _utilised
 from structnet import StructNet
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.growth.utilisation import Utilisation, utilisation
 from structnet.network.edit import connect
 from structnet.network.state import TrainState

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet import StructNet, load_dataset
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.experiments import checks, validation
 from structnet.experiments.validation import (
     Trained,

@@ -21,7 +21,8 @@ from search.options import merged
 from search.session.experiment import Experiment
 from search.tune.checkpoints import is_whole, seal, tune_state_is_whole
 from structnet import StructNet
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter

@@ -10,7 +10,8 @@ import pytest
 
 from structnet import StructNet
 from structnet.actions.base import Proposal
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.storage.tables import TableWriter, read_table
 from structnet.training.loop import Recipe
 from tournament import Settings, Tournament

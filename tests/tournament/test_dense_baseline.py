@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from structnet import StructNet
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.errors import WorkFailed
 from structnet.network.topology import dense_opponent, parameters_dense
 from structnet.training.loop import Recipe

@@ -12,7 +12,8 @@ import torch
 
 from structnet import StructNet
 from structnet.actions.base import Proposal
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.loop import Recipe, constant, train_steps

@@ -12,7 +12,8 @@ import torch
 
 from search.commands.grow import GrowOptions, fitted_to, settings_for
 from structnet import StructNet
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.training.loop import Recipe
 from tournament import Economy, Tournament, coordinator

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.network.network import StructNet
 from tournament import Tournament
 from tournament.rules.ledger import Economy

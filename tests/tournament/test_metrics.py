@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from search.tune import metrics as search_metrics
 from search.tune.metrics import SearchMetrics
 from structnet import StructNet
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.training.loop import Recipe
 from tournament import Economy, Settings, Tournament
 from tournament.observer import Observer, Observers, TournamentMetrics

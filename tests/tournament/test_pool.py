@@ -16,7 +16,8 @@ import pytest
 from ray import cloudpickle
 
 from structnet import StructNet
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.network.state import TrainState
 from structnet.training.loop import Recipe

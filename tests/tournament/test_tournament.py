@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from structnet import StructNet
-from structnet.data.datasets import Dataset, Split, load_dataset
+from structnet.data.dataset import Dataset, Split
+from structnet.data.datasets import load_dataset
 from structnet.training.loop import Recipe
 from tournament import Economy, Tournament
 from tournament.coordinator import Result

@@ -13,7 +13,7 @@ import torch
 from helpers.training_cases import image_split
 
 from structnet import StructNet
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.growth.triggers import TRIGGERS
 from structnet.network.state import TrainState
 from structnet.training.loop import Recipe, constant, train_steps

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.growth.scales import pooled_split, zoom
 from structnet.training.loop import Recipe
 from tournament.workers.fork import Arrays

@@ -15,7 +15,7 @@ import torch
 
 from structnet.actions import ACTIONS, action_of
 from structnet.actions.base import Context, Proposal
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.growth.triggers import Watches
 from structnet.measure.calibration import tempered_likelihoods
 from structnet.measure.diagnosis import diagnose

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from structnet.actions.base import Proposal
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.errors import one_line
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology

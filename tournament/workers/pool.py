@@ -16,7 +16,7 @@ from typing import Any, Generic, NewType, Protocol, TypeVar, cast
 
 import torch
 
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed, one_line
 from tournament.workers.cluster import cap_gpu_memory, check_device, check_room
 from tournament.workers.contender import Contender, Work, pack

@@ -24,7 +24,7 @@ from search.commands.bench.simulated import SimulatedContender, SimulatedWork, n
 from search.commands.hunt import DENSITIES, GRID, HuntOptions, hunt, members_of
 from search.grid.progress import GridProgress
 from search.grid.train_grid import fitted
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 from structnet.network.network import StructNet
 from structnet.storage.tables import read_table

@@ -40,7 +40,8 @@ from search.grid.blocks import Member, grid
 from search.grid.train_grid import GridOptions, fitted, train_grid
 from search.options import merged
 from search.session.experiment import Experiment
-from structnet.data.datasets import Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState

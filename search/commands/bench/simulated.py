@@ -16,7 +16,7 @@ import torch
 
 from search.grid.blocks import Member
 from search.grid.cohort_work import STRETCH_SECONDS, CohortWork
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.training.cohort import CohortEvaluation

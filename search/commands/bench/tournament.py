@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from search.commands.bench.command import Pairs, benchmark_row, check_repeats, console_for_tables, write_rows
-from structnet.data.datasets import TORCHVISION, Dataset, load_dataset
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
+from structnet.data.torchvision_sets import TORCHVISION
 from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState

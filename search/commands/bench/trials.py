@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from search.commands.bench.command import seconds_of
 from search.commands.bench.links import ADAMS, LEARNING_RATE, Batch, MaskedStep
 from search.tune.trials import tune
-from structnet.data.datasets import Split
+from structnet.data.dataset import Split
 from structnet.network.network import StructNet
 from structnet.training.loop import batch_indices, cosine, steps_per_epoch
 from tournament.workers.contender import unpack

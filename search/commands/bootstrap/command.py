@@ -25,7 +25,7 @@ from search.options import merged, sizes
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.hierarchy import LEAST_PER_UNIT
 from structnet.growth.scales import pooled_images

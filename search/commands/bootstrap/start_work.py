@@ -18,7 +18,7 @@ from search.grid.cohort_work import build
 from search.grid.criteria import efficiency
 from search.options import sizes
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.experiments.initialisation import Arm, compare_coarse_to_fine, compare_hierarchical
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet

@@ -20,7 +20,7 @@ from search.options import CommonOptions, defaults_for, merged, numbers
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, check_shift, load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.topology import ALLOCATIONS
 from structnet.training.loop import Recipe, steps_per_epoch

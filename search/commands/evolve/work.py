@@ -15,7 +15,7 @@ import torch
 from search.grid.criteria import efficiency
 from search.options import sizes
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.baselines import METHODS, Method, evolve_steps
 from structnet.measure.information import label_entropy

@@ -25,7 +25,7 @@ from search.options import defaults_for, merged, sizes, wide
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import LEARNS, halfway
 from structnet.experiments.rescue import ARMS, Rescue

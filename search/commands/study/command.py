@@ -17,7 +17,7 @@ from search.options import CommonOptions, merged, wide
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Shared, run_trials
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 
 QUICK_SEEDS = 2

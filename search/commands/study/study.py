@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 VERDICTS = ("yes", "no", "in part", "open")
 
@@ -69,7 +69,8 @@ class Place:
 @dataclass(frozen=True)
 class Finding:
     """What came of a study. holds: whether the claim does, one of VERDICTS. sentences: what was found, with its
-    numbers."""
+    numbers.
+    """
 
     holds: str
     sentences: tuple[str, ...]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from search.commands.study.study import Scale, Task
 
 if TYPE_CHECKING:
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 FEW_INPUTS = 200  # such as digits and teacher have
 

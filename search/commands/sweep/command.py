@@ -29,7 +29,7 @@ from search.options import merged
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Failed, Shared, run_trials
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 from structnet.storage.tables import open_results, read_table
 

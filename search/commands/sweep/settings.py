@@ -16,7 +16,7 @@ from search.grid.blocks import Block, blocks_of
 from search.grid.train_grid import fitted
 from search.options import CommonOptions
 from search.session.run import check_shift
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from tournament.settings import check_limit
 

@@ -15,7 +15,7 @@ import ray
 from search.commands.grow import GrowOptions, final_columns, tournament_of
 from search.session.experiment import Experiment
 from search.tune.trials import Shared
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.errors import WorkFailed, one_line
 from tournament.workers.pool import InlinePool, Pool, RayPool
 

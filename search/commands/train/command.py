@@ -30,7 +30,7 @@ from structnet.errors import UserError, WorkFailed, one_line
 
 if TYPE_CHECKING:
     from search.commands.train.worker import Plan
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
     from structnet.network.network import StructNet
     from structnet.network.state import TrainState
 

@@ -15,7 +15,7 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
-from structnet.data.datasets import Dataset, Split
+from structnet.data.dataset import Dataset, Split
 from structnet.errors import UserError
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import list_snapshots, load_snapshot, remove_snapshot, save_snapshot

@@ -18,7 +18,7 @@ from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 DENSITY, BUDGET_SHARE = 0.02, 0.3
 

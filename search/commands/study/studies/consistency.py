@@ -18,7 +18,7 @@ from structnet.measure.statistics import mean_and_spread, shown_with_spread
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 OTHER_SEED = 1000  # what is added to the rng_seed of the one for that of the other
 NULLS = 20

@@ -20,7 +20,7 @@ from search.session.plots import finish
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 PRICES = (0.0005, 0.002, 0.008, 0.03, 0.12)  # bits per thousand parameters
 ON_DIGITS = (0.02, 0.1, 0.3, 1.0, 3.0)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from structnet.actions.base import Proposal
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
     from structnet.training.loop import Recipe
     from tournament.audits import Maturity
     from tournament.workers.fork import Arrays

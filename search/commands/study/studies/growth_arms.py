@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from search.commands.study.comparison import PARAMETERS, arm_table, arms_within
 from search.commands.study.study import Measurement, Row, Task, TextTable
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.experiments.rescue import ARMS, ArmResult, rescue
 from structnet.training.loop import Recipe
 

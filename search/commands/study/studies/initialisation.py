@@ -26,7 +26,7 @@ from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
     from structnet.network.state import TrainState
 
 BASE = "random"

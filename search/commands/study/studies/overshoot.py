@@ -32,7 +32,7 @@ from search.session.plots import finish
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 SEED_PARAMETERS = 2000
 L1, INPUT_DROPOUT = 5e-5, 0.2
@@ -127,7 +127,8 @@ def _scheduled(task: Task, data: Dataset) -> list[Measurement]:
 
 def judge(rows: Sequence[Row]) -> Finding:
     """At most half of the cost of the dense start, and not behind it: at most a tenth of a point, and no proof of more
-    than nothing."""
+    than nothing.
+    """
     leads, cost = leads_over("dense", rows, "test_accuracy"), means_of(rows, "parameter_steps_all")
     share = {arm: spent / cost["dense"] for arm, spent in cost.items()}
     level = [

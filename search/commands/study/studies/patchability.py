@@ -27,7 +27,7 @@ from structnet.measure.statistics import Interval, mean_interval, paired_lead, r
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 HIDDEN = "16 32 64 128 256 64-32 128-64 256-128 64-64-64 128-64-32"
 SMALL_HIDDEN = "8 16 32 64 128 32-16 64-32 64-64 16-16-16 32-32-32"

@@ -18,7 +18,7 @@ from search.grid.criteria import patchability
 
 if TYPE_CHECKING:
     from structnet.actions.base import Context
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
     from structnet.network.state import TrainState
     from structnet.training.cohort import Cohort
 

@@ -29,7 +29,7 @@ from structnet.measure.statistics import Interval
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 # Of the source: a scaffold of density 0.02 and patches of 3 % of the dense parameters. Its cliff lies below 0.005;
 # ours, with connections in proportion, at 0.0035, so 0.001 is far below.

@@ -33,7 +33,7 @@ from search.commands.study.study import Finding, Row, Scale, Study, Task, verdic
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
 
 POLICIES = ("score", "surplus", "gain", "random")
 ALONE = ("patch", "widen", "insert_layer", "clone")

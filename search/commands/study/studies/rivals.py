@@ -34,7 +34,7 @@ from structnet.measure.statistics import shown_with_spread
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.datasets import Dataset
+    from structnet.data.dataset import Dataset
     from tournament.coordinator import Result
 
 GROWN = "grown"

@@ -9,7 +9,7 @@ from search.commands import grow
 from search.commands.study.study import Measurement, Place, Scale, Task
 from search.commands.study.tasks import tasks_of
 from search.options import merged
-from structnet.data.datasets import Dataset
+from structnet.data.dataset import Dataset
 from structnet.network.topology import parameters_dense
 from structnet.storage.tables import TableWriter
 from tournament.coordinator import Result, Tournament
