@@ -1,4 +1,4 @@
-"""The command `structnet`: one function of search.commands for each name."""
+"""The command `structnet`: whatever search.commands has."""
 
 from __future__ import annotations
 
@@ -6,59 +6,26 @@ import sys
 
 import typer
 
-from search.signatures import benches, checks, growing, queueing, results, rivals, searches, studies, training
+from search.commands.queue import COMMAND as QUEUE
+from search.commands.registry import COMMANDS
 from structnet.errors import UserError, WorkFailed
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Finds the smallest neural network that does the job, by growing it.",
-)
-bench = typer.Typer(no_args_is_help=True, help="The project's own benchmarks, as ratios measured in one run.")
-queue = typer.Typer(
-    no_args_is_help=True, help="Experiments by priority, run one after the other or side by side."
-)
 
-for command in (
-    growing.grow,
-    checks.validate,
-    searches.hunt,
-    searches.ladder,
-    checks.rescue,
-    searches.bootstrap,
-    searches.sweep,
-    rivals.evolve,
-    training.train,
-    studies.study,
-    results.predict,
-    results.query,
-    results.status,
-):
-    app.command()(command)
+def command_line() -> typer.Typer:
+    """All commands. The queue is about the others, so it is not among those it may have."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        help="Finds the smallest neural network that does the job, by growing it.",
+    )
+    for command in (*COMMANDS.values(), QUEUE):
+        command.add_to(app)
+    return app
 
-app.add_typer(bench, name="bench")
-for name, benchmark in (
-    ("links", benches.bench_links),
-    ("tournament", benches.bench_tournament),
-    ("hunt", benches.bench_hunt),
-    ("control", benches.bench_control),
-):
-    bench.command(name)(benchmark)
 
-app.add_typer(queue, name="queue")
-# What follows the first word of the command to be added is its own, with or without a `--` before it.
-queue.command("add", context_settings={"allow_interspersed_args": False})(queueing.add)
-for name, action in (
-    ("list", queueing.list_entries),
-    ("run", queueing.run),
-    ("cancel", queueing.cancel),
-    ("retry", queueing.retry),
-    ("pause", queueing.pause),
-    ("resume", queueing.resume),
-):
-    queue.command(name)(action)
+app = command_line()
 
 
 def main() -> None:

@@ -1,164 +1,226 @@
-"""Options that mean the same in every command, and what a command makes of them.
+"""Options of commands, said once: in a model, whose fields say what the command line, a YAML file and the help have.
 
-The command line, a YAML file (`--config`) and the defaults of a dataset are merged in that order of
-precedence into one checked model, which is also what the `experiments` table records.
+What is given on the line goes before the file (`--config`), that before the defaults of the dataset, and these before
+the defaults of the model; the checked model is also what the `experiments` table records.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel, ConfigDict, ValidationError
-from rich.console import Console
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
+from structnet.data.datasets import DATASETS, defaults_of
 from structnet.errors import UserError
 
-COMMON, GROWTH, TRAINING, RAY, GRID = "Experiment", "Growth", "Training", "Ray", "Grid"
+if TYPE_CHECKING:
+    from structnet.training.loop import Recipe
+
+EXPERIMENT, GROWTH, TRAINING, RAY, GRID = "Experiment", "Growth", "Training", "Ray", "Grid"
 
 
-def growth(text: str) -> Any:
-    """An option of the help panel on growth."""
-    return typer.Option(help=text, rich_help_panel=GROWTH)
+def option(
+    default: Any, text: str, panel: str = "", *, shown: str = "", changes_result: bool = True, **rules: Any
+) -> Any:
+    """A field of a model that is an option of the command line; a field without a text is for Python only.
+
+    text: what the help says, without the default, which it adds. shown: says the default where it follows from the
+    data or is long. changes_result: whether a resume has to keep it. rules: Pydantic's, such as ge=1.
+    """
+    extra = {"panel": panel, "shown": shown, "changes_result": changes_result}
+    return Field(default, description=text, json_schema_extra=extra, **rules)
 
 
-def training(text: str) -> Any:
-    """An option of the help panel on training."""
-    return typer.Option(help=text, rich_help_panel=TRAINING)
+def argument(default: Any, text: str, *, metavar: str | None = None) -> Any:
+    """A field that is an argument of the command line; `...` as its default where it has to be there."""
+    return Field(default, description=text, json_schema_extra={"argument": True, "metavar": metavar})
 
 
-def of_grid(text: str) -> Any:
-    """An option of the help panel on what is searched."""
-    return typer.Option(help=text, rich_help_panel=GRID)
-
-
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        help="digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, teacher, or a path to Parquet or CSV. "
-        "Default: digits.",
-        rich_help_panel=COMMON,
-    ),
-]
-DataDir = Annotated[
-    str | None, typer.Option(help="Where datasets lie. Default: data.", rich_help_panel=COMMON)
-]
-Results = Annotated[
-    str | None,
-    typer.Option(help="A folder or an fsspec URL such as s3://… Default: results.", rich_help_panel=COMMON),
-]
-Name = Annotated[
-    str | None,
-    typer.Option(
-        help="Name of the experiment. Default: from command, dataset and time.", rich_help_panel=COMMON
-    ),
-]
-Resume = Annotated[
-    bool | None,
-    typer.Option("--resume", help="Go on with the experiment of this name.", rich_help_panel=COMMON),
-]
-Config = Annotated[
-    Path | None, typer.Option(help="A YAML file with these options by name.", rich_help_panel=COMMON)
-]
-RngSeed = Annotated[
-    int | None, typer.Option(help="Starts every random stream. Default: 0.", rich_help_panel=COMMON)
-]
-TeacherSeed = Annotated[
-    int | None,
-    typer.Option(help="Which teacher labels the dataset teacher. Default: 0.", rich_help_panel=COMMON),
-]
-Standardise = Annotated[
-    bool | None, typer.Option("--standardise", help="Zero mean, unit spread.", rich_help_panel=COMMON)
-]
-Workers = Annotated[int | None, typer.Option(help="Ray workers. Default: 2.", rich_help_panel=RAY)]
-CpusPerWorker = Annotated[
-    float | None, typer.Option(help="CPUs of each worker. Default: 1.", rich_help_panel=RAY)
-]
-GpusPerWorker = Annotated[
-    float | None,
-    typer.Option(help="GPUs of each worker; fractions allowed. Default: 0.", rich_help_panel=RAY),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(help="A Ray cluster, HOST:PORT. Default: RAY_ADDRESS, or a local Ray.", rich_help_panel=RAY),
-]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cpu.", rich_help_panel=RAY)]
-
-
-class CommonOptions(BaseModel):
-    """The options of DESIGN's «mean the same everywhere»."""
+class Options(BaseModel):
+    """What a command is told."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: str = "digits"
-    data_dir: str | None = None
-    results: str = "results"
-    name: str = ""
-    resume: bool = False
-    rng_seed: int = 0
-    workers: int = 2
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0
-    address: str | None = None
-    device: str = "cpu"
-    standardise: bool = False
-    teacher_seed: int = 0
+
+def data_dir() -> Any:
+    """Where the files of datasets are."""
+    return option(None, "Where datasets lie.", EXPERIMENT, shown="data", changes_result=False)
 
 
-# Options that do not change what is computed, so a resume may change them.
-WHERE_NOT_WHAT = frozenset(
-    {
-        "data_dir",
-        "results",
-        "name",
-        "resume",
-        "workers",
-        "cpus_per_worker",
-        "gpus_per_worker",
-        "address",
-        "minutes",
-        "limit",
-    }
-)
-
-Options = TypeVar("Options", bound=CommonOptions)
+def results_folder() -> Any:
+    """Where tables, snapshots and reports are."""
+    return option("results", "A folder or an fsspec URL such as s3://…", EXPERIMENT, changes_result=False)
 
 
-def merged(model: type[Options], given: dict[str, Any], defaults: dict[str, Any]) -> Options:
-    """The options of a command: given on the line, else in the `config` file, else in defaults, else the model's.
+class CommonOptions(Options):
+    """The options of DESIGN's «mean the same everywhere»."""
 
-    given: option -> value, None where not given. Raises UserError for an unknown name or a value of the wrong
-    type, naming it.
+    standardise: bool = option(False, "Zero mean, unit spread.", EXPERIMENT)
+    dataset: str = option("digits", f"{', '.join(DATASETS)}, or a path to Parquet or CSV.", EXPERIMENT)
+    data_dir: str | None = data_dir()
+    teacher_seed: int = option(0, "Which teacher labels the dataset teacher.", EXPERIMENT)
+    results: str = results_folder()
+    name: str = option(
+        "",
+        "Name of the experiment.",
+        EXPERIMENT,
+        shown="from command, dataset and time",
+        changes_result=False,
+    )
+    resume: bool = option(False, "Go on with the experiment of this name.", EXPERIMENT, changes_result=False)
+    rng_seed: int = option(0, "Starts every random stream.", EXPERIMENT)
+    workers: int = option(2, "Ray workers.", RAY, changes_result=False)
+    cpus_per_worker: float = option(1.0, "CPUs of each worker.", RAY, changes_result=False)
+    gpus_per_worker: float = option(
+        0.0, "GPUs of each worker; fractions allowed.", RAY, changes_result=False
+    )
+    address: str | None = option(
+        None,
+        "A Ray cluster, HOST:PORT.",
+        RAY,
+        shown="RAY_ADDRESS, or a local Ray",
+        changes_result=False,
+    )
+    device: str = option("cpu", "cpu or cuda.", RAY)
+
+
+L1 = "L1 on connections."
+
+
+class BatchOptions(CommonOptions):
+    """How networks are trained, whichever way they are found."""
+
+    batch_size: int | None = option(
+        None, "Images per step.", TRAINING, shown="a 32nd of the training images, at most 128"
+    )
+    l1: float = option(5e-5, L1, TRAINING)
+    input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
+    shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
+
+    def recipe(self, **more: Any) -> Recipe:
+        """What a training step does, from options that are fitted to the data; more: other fields of the recipe."""
+        from structnet.training.loop import Recipe
+
+        assert self.batch_size is not None
+        return Recipe(self.batch_size, self.l1, self.input_dropout, self.shift, **more)
+
+
+def allocation(panel: str) -> Any:
+    """How links share the connections of a network."""
+    return option("proportional", "proportional or uniform.", panel)
+
+
+def rng_seeds(default: int, **rules: Any) -> Any:
+    """How many rng_seeds are tried."""
+    return option(default, "So many, from --rng-seed on.", GRID, **rules)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `structnet`.
+
+    options: the model. function: what does it, given the checked options, as `module:name`; it is imported when it runs,
+    as it may need torch and Ray. defaults: of the options that are given, for a command whose defaults do not hang on the dataset. settings: of the
+    parser, Click's.
     """
-    line = {name: value for name, value in given.items() if value is not None and name != "config"}
-    written = read_config(given["config"]) if given.get("config") else {}
+
+    name: str
+    help: str
+    options: type[Options]
+    function: str
+    defaults: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def add_to(self, app: typer.Typer) -> None:
+        """Puts the command, with an option for every field of its model that has a text, on the command line."""
+
+        def called(**given: Any) -> None:
+            self.run(given)
+
+        parameters = [*_parameters(self)]
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {each.name: each.annotation for each in parameters}
+        app.command(self.name, help=self.help, context_settings=self.settings)(called)
+
+    def run(self, given: Mapping[str, Any]) -> None:
+        """Does it. given: option -> value, None where not given. Raises UserError for what it cannot be told."""
+        options = self.parse(given)
+        module, _, name = self.function.partition(":")
+        getattr(import_module(module), name)(options)
+
+    def parse(self, given: Mapping[str, Any]) -> Options:
+        """The checked options; raises UserError for an unknown name or a value of the wrong type, naming it."""
+        file = given.get("config")
+        written = read_config(file) if file else {}
+        line = {name: value for name, value in given.items() if value not in (None, []) and name != "config"}
+        told = {**written, **line}
+        return checked(self.options, {**self._defaults(told), **told}, file)
+
+    def _defaults(self, told: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.defaults is not None:
+            return self.defaults(told)
+        if not issubclass(self.options, CommonOptions):
+            return {}
+        dataset = told.get("dataset", self.options.model_fields["dataset"].default)
+        return defaults_of(str(dataset), self.name)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one word, such as `structnet queue add`."""
+
+    name: str
+    help: str
+    commands: tuple[Command, ...]
+
+    def add_to(self, app: typer.Typer) -> None:
+        """Puts all of them on the command line."""
+        mine = typer.Typer(no_args_is_help=True, help=self.help)
+        for command in self.commands:
+            command.add_to(mine)
+        app.add_typer(mine, name=self.name)
+
+
+Model = TypeVar("Model", bound=Options)
+
+
+def checked(model: type[Model], values: Mapping[str, Any], file: Path | None = None) -> Model:
+    """The model of these values; raises UserError that names the one that is wrong. file: where they may come from."""
     try:
-        options = model(**{**defaults, **written, **line})
+        options = model(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise UserError(
-                f"unknown option '{name}' in {given['config']}: see --help for the names"
-            ) from error
+            raise UserError(f"unknown option '{name}' in {file}: see --help for the names") from error
         raise UserError(f"{name} is {first['input']!r}: {first['msg'].lower()}") from error
+    if isinstance(options, CommonOptions):
+        _check_common(options)
+    return options
+
+
+def _check_common(options: CommonOptions) -> None:
     if options.workers < 1:
         raise UserError(f"workers is {options.workers}, but must be at least 1")
     if options.cpus_per_worker <= 0 or options.gpus_per_worker < 0:
         raise UserError("cpus_per_worker must be above 0 and gpus_per_worker not negative")
     if not 0 <= options.rng_seed < 2**32:
         raise UserError(f"rng_seed is {options.rng_seed}, but must be in [0, 2³²)")
-    return options
 
 
-def defaults_for(
-    given: dict[str, Any], on_digits: dict[str, Any], otherwise: dict[str, Any]
-) -> dict[str, Any]:
-    """The defaults of the dataset that the line, else the `config` file, names; without one it is digits."""
-    written = read_config(given["config"]) if given.get("config") else {}
-    dataset = given.get("dataset") or written.get("dataset") or "digits"
-    return on_digits if dataset == "digits" else otherwise
+def changeable(model: type[Options]) -> frozenset[str]:
+    """The options that change no result, so that a resume may change them."""
+    return frozenset(
+        name for name, field in model.model_fields.items() if not _extra(field).get("changes_result", True)
+    )
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -179,9 +241,80 @@ def read_config(path: Path) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in content.items()}
 
 
-def wide(console: Console) -> Console:
-    """As wide as the terminal; elsewhere wide enough for a table of results."""
-    return console if console.is_terminal else Console(width=140, highlight=False)
+# From a model to the command line
+
+
+def fields_on_line(model: type[Options]) -> dict[str, FieldInfo]:
+    """The fields that are options or arguments: those of the model itself first, then those of what it extends."""
+    names = [name for kind in model.__mro__ for name in vars(kind).get("__annotations__", {})]
+    fields = model.model_fields
+    return {name: fields[name] for name in names if name in fields and fields[name].description}
+
+
+def _parameters(command: Command) -> list[inspect.Parameter]:
+    fields = fields_on_line(command.options)
+    made = [_parameter(name, field, help_of(command.name, name, field)) for name, field in fields.items()]
+    if issubclass(command.options, CommonOptions):
+        told = typer.Option(help="A YAML file with these options by name.", rich_help_panel=EXPERIMENT)
+        made.append(_keyword("config", Annotated[Path | None, told], None))
+    return made
+
+
+def _parameter(name: str, field: FieldInfo, text: str) -> inspect.Parameter:
+    extra = _extra(field)
+    if extra.get("argument"):
+        kind = type_on_line(field.annotation)
+        told: Any = typer.Argument(help=text, metavar=extra["metavar"])
+        if field.is_required():
+            return _keyword(name, Annotated[kind, told], inspect.Parameter.empty)
+        return _keyword(name, Annotated[kind | None, told], None)
+    kind = type_on_line(field.annotation)
+    # A flag is given or not; an option whose name Python has a word for, such as `set`, is named as it is.
+    names = [f"--{name.replace('_', '-')}"]
+    told = typer.Option(*names, help=text, rich_help_panel=extra["panel"] or None, show_default=False)
+    return _keyword(name, Annotated[kind | None, told], None)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def type_on_line(annotation: Any) -> Any:
+    """What the command line reads: the type without None, a word for one of several, a list for a tuple."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not NoneType)
+        return type_on_line(annotation)
+    if origin is Literal:
+        return str
+    return list[str] if origin is tuple else annotation
+
+
+def help_of(command: str, name: str, field: FieldInfo) -> str:
+    """The text of an option and its default, with those of datasets that have one of their own."""
+    text, shown = field.description or "", _extra(field).get("shown", "")
+    if not shown and field.annotation is not bool:
+        general = [] if field.is_required() or field.default in (None, (), "") else [_said(field.default)]
+        special = [
+            f"{_said(entry.defaults[command][name])} on {dataset}"
+            for dataset, entry in DATASETS.items()
+            if name in entry.defaults.get(command, {})
+        ]
+        shown = "; ".join([*general, *special])
+    return f"{text} Default: {shown}." if shown else text
+
+
+def _said(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+# Lists in texts
 
 
 def sizes(text: str) -> list[int]:

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.commands.grow import ON_DIGITS, OTHERWISE, GrowOptions, fitted_to, seed_network
+from search.commands.grow.command import GrowOptions
+from search.commands.grow.run import ON_DIGITS, OTHERWISE, fitted_to, seed_network
 from search.options import CommonOptions, defaults_for, merged
 from search.session.experiment import Experiment
 from structnet.errors import UserError, one_line

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
 from rich.console import Console
 
 from search.grid.blocks import Member, blocks_of, check_memory
 from search.grid.cohort_work import CohortWork
 from search.grid.criteria import champions
+from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
 from search.grid.trials import train_trials, trial_rows, whole_rows
 from search.options import CommonOptions
@@ -25,22 +25,6 @@ from structnet.network.topology import ALLOCATIONS
 from structnet.storage.snapshot import load_snapshot
 from structnet.training.loop import Recipe
 from tournament.settings import fitted_lengths
-
-
-class GridOptions(CommonOptions):
-    """How the networks of a grid are trained."""
-
-    epochs: int = Field(default=5, ge=1)
-    batch_size: int | None = None
-    learning_rate: float = Field(default=2e-3, gt=0)
-    l1: float = 0.0
-    input_dropout: float = 0.0
-    shift: int = 0
-    allocation: str = "proportional"
-    cull: bool = False
-    keep_best: bool = False
-    limit: int = Field(default=10_000, ge=1)
-
 
 Options = TypeVar("Options", bound=GridOptions)
 

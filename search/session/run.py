@@ -139,3 +139,16 @@ def program() -> str:
     if shutil.which("structnet") or not sys.argv[0].endswith("structnet"):
         return "structnet"
     return os.path.relpath(sys.argv[0])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread inside, as in every worker of a tournament."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.commands.hunt import OTHERWISE, HuntOptions, members_of
+from search.commands.hunt.command import HuntOptions
+from search.commands.hunt.run import OTHERWISE, members_of
 from search.grid.blocks import BLOCK_COST, UNIT_COST, Block, Member, blocks_of, grid
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset

@@ -99,7 +99,8 @@ def test_the_help_tells_the_defaults_that_hold() -> None:
     from typer.testing import CliRunner
 
     from search.cli import app
-    from search.commands.grow import ON_DIGITS, GrowOptions
+    from search.commands.grow.command import GrowOptions
+    from search.commands.grow.run import ON_DIGITS
 
     page = " ".join(CliRunner().invoke(app, ["grow", "--help"], env={"COLUMNS": "400"}).output.split())
     hidden = {"name", "address", "data_dir", "opening_credits", "actions"}

@@ -10,7 +10,8 @@ import pytest
 import torch
 from helpers.grid_cases import OPTIONS, shared_for, timeless, train_block
 
-from search.commands.hunt import ON_DIGITS, HuntOptions, members_of
+from search.commands.hunt.command import HuntOptions
+from search.commands.hunt.run import ON_DIGITS, members_of
 from search.grid import cohort_work
 from search.grid.blocks import Block, Member, blocks_of, grid
 from search.grid.cohort_work import CohortWork

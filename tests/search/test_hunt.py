@@ -18,7 +18,8 @@ from helpers.process_cases import process
 
 from search.cli import main
 from search.commands import hunt
-from search.commands.hunt import HuntOptions, judge_champions, members_of
+from search.commands.hunt.command import HuntOptions
+from search.commands.hunt.run import judge_champions, members_of
 from search.commands.query import print_query
 from search.grid.blocks import blocks_of
 from search.grid.criteria import champions

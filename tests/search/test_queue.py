@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from search.cli import app
-from search.commands.queue.command import add, cells, parse, print_list
 from search.commands.queue.processes import identity, is_locked, take_lock
+from search.commands.queue.run import add, cells, parse, print_list
 from search.commands.queue.schedule import Demand, fits_at_all, to_start
 from search.commands.queue.store import Entry, Store, open_store
 from structnet.errors import UserError

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from search.commands import grow
 from search.commands.sweep import command as sweep
-from search.commands.sweep.settings import Plan, SweepOptions, plan_for
+from search.commands.sweep.command import SweepOptions
+from search.commands.sweep.settings import Plan, plan_for
 from search.commands.sweep.tournament_work import TournamentWork
 from search.options import merged
 from search.session.experiment import Experiment

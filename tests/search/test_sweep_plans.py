@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from search.commands import grow, hunt
+from search.commands.sweep.command import SweepOptions
 from search.commands.sweep.cost import block_cost, tournament_cost
 from search.commands.sweep.plans import PLANS, Axis, factorial, fixed_of, lenient, lists_of, scaled, star
-from search.commands.sweep.settings import Plan, SweepOptions, plan_for
+from search.commands.sweep.settings import Plan, plan_for
 from search.grid.blocks import Block, Member
 from search.options import merged
 from structnet.actions import ACTIONS, offered

@@ -12,7 +12,7 @@ from helpers.action_cases import PRESERVING, SIZES, Case, cases, change_of_outpu
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from search.commands.grow import GrowOptions
+from search.commands.grow.command import GrowOptions
 from structnet.actions import ACTIONS, Action, action_of, offered
 from structnet.actions.base import Proposal
 from structnet.network.activations import activation_named

@@ -11,7 +11,8 @@ import pytest
 import torch
 from helpers.training_cases import image_split
 
-from search.commands.grow import GrowOptions, seed_shape
+from search.commands.grow.command import GrowOptions
+from search.commands.grow.run import seed_shape
 from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset

@@ -15,7 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 from helpers.fault_cases import flip, rows_of, truncate
 from rich.console import Console
 
-from search.commands.grow import ON_DIGITS, GrowOptions, fitted_to, grow_one
+from search.commands.grow.command import GrowOptions
+from search.commands.grow.run import ON_DIGITS, fitted_to, grow_one
 from search.grid.train_grid import without_champions
 from search.options import merged
 from search.session.experiment import Experiment

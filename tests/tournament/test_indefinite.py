@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from search.commands.grow import GrowOptions, fitted_to, settings_for
+from search.commands.grow.command import GrowOptions
+from search.commands.grow.run import fitted_to, settings_for
 from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset

@@ -18,10 +18,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from search.commands.bench.command import benchmark_row, console_for_tables, write_rows
+from search.commands.bench.measuring import benchmark_row, console_for_tables, write_rows
 from search.commands.bench.processes import Moment, check_proc, forget_peak, peak_bytes, resident_bytes
 from search.commands.bench.simulated import SimulatedContender, SimulatedWork, noise, stretch_epochs
-from search.commands.hunt import DENSITIES, GRID, HuntOptions, hunt, members_of
+from search.commands.hunt.command import HuntOptions
+from search.commands.hunt.run import DENSITIES, GRID, hunt, members_of
 from search.grid.progress import GridProgress
 from search.grid.train_grid import fitted
 from structnet.data.dataset import Dataset

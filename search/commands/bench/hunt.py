@@ -22,24 +22,26 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from search.commands.bench.command import (
+from search.commands.bench.links import ADAMS, LEARNING_RATE
+from search.commands.bench.measuring import (
     Pairs,
     benchmark_row,
     check_repeats,
     console_for_tables,
-    one_thread,
     seconds_of,
     time_pairs,
     write_rows,
 )
-from search.commands.bench.links import ADAMS, LEARNING_RATE
 from search.commands.bench.trials import WAYS, Plain, fastest_adam, masked_steps, run_plain
-from search.commands.hunt import ON_DIGITS, OTHERWISE, HuntOptions, members_of
-from search.commands.hunt import run as run_hunt
+from search.commands.hunt.command import HuntOptions
+from search.commands.hunt.run import ON_DIGITS, OTHERWISE, members_of
+from search.commands.hunt.run import run as run_hunt
 from search.grid.blocks import Member, grid
-from search.grid.train_grid import GridOptions, fitted, train_grid
+from search.grid.options import GridOptions
+from search.grid.train_grid import fitted, train_grid
 from search.options import merged
 from search.session.experiment import Experiment
+from search.session.run import one_thread
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError

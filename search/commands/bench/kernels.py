@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from search.commands.bench.command import Pairs, benchmark_row, time_pairs
+from search.commands.bench.measuring import Pairs, benchmark_row, time_pairs
 from structnet.network.link import SparseLink, pick_kernel
 from structnet.network.topology import random_topology
 from structnet.seeds import stream

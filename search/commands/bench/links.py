@@ -18,17 +18,17 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from search.commands.bench.command import (
+from search.commands.bench.measuring import (
     Pairs,
     benchmark_row,
     check_repeats,
     console_for_tables,
     device_named,
-    one_thread,
     seconds_of,
     time_pairs,
     write_rows,
 )
+from search.session.run import one_thread
 from structnet.network.network import StructNet, flatten
 from structnet.network.state import TrainState
 from structnet.training.loop import loss_and_gradient

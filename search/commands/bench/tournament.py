@@ -18,7 +18,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from search.commands.bench.command import Pairs, benchmark_row, check_repeats, console_for_tables, write_rows
+from search.commands.bench.measuring import (
+    Pairs,
+    benchmark_row,
+    check_repeats,
+    console_for_tables,
+    write_rows,
+)
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.data.torchvision_sets import TORCHVISION

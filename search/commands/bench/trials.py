@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from search.commands.bench.command import seconds_of
 from search.commands.bench.links import ADAMS, LEARNING_RATE, Batch, MaskedStep
+from search.commands.bench.measuring import seconds_of
 from search.tune.trials import tune
 from structnet.data.dataset import Split
 from structnet.network.network import StructNet

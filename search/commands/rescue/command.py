@@ -1,271 +1,40 @@
-"""`structnet rescue`: does a growth mechanism bring a network back that is too sparse to learn?
-
-What counts as a rescue (structnet.experiments.verdict) is printed before anything is trained. The plateau that it is
-measured against is trained in the same run, so that both are trained alike.
-"""
+"""The options of `rescue`."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
-
-import numpy as np
-from pydantic import Field
-from rich.console import Console
-from rich.table import Table
-
-from search.commands.bootstrap.results import say
-from search.commands.rescue.work import RescueWork, finds_a_site, plan_of
-from search.grid.blocks import Member, grid
-from search.grid.train_grid import GridOptions, fitted, train_grid
-from search.grid.trials import train_trials, trial_rows
-from search.options import defaults_for, merged, sizes, wide
-from search.session.experiment import Experiment
-from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
-from search.tune.trials import Shared
-from structnet.data.dataset import Dataset
-from structnet.errors import UserError
-from structnet.experiments.cliff import LEARNS, halfway
-from structnet.experiments.rescue import ARMS, Rescue
-from structnet.experiments.verdict import RescueVerdict, judge
-from structnet.measure.statistics import shown_with_spread
-from structnet.network.network import StructNet
-from structnet.training.loop import chance_accuracy
-
-PLATEAU_DENSITIES = (0.5, 0.2, 0.1)  # the three densest rungs of a ladder
-ON_DIGITS = {"architecture": "input-64-classes", "density": 0.02, "epochs": 20}
-OTHERWISE = {"architecture": "input-256-classes", "density": 0.001}
-WHAT_ARMS_ARE = {
-    "static": "the start, trained",
-    "growth": "grown on the way",
-    "random": "as many connections, at random places",
-    "rewire": "its weakest connections moved, none added",
-}
+from search.grid.options import GridOptions
+from search.options import GRID, GROWTH, Command, allocation, option, rng_seeds
+from structnet.actions import growing
 
 
 class RescueOptions(GridOptions):
-    """The options of `rescue`. The defaults of a dataset are in ON_DIGITS and OTHERWISE."""
+    """The options of `rescue`."""
 
-    mechanism: str = "patch"
-    architecture: str
-    density: float
-    budget: int | None = None
-    growths: int = Field(default=5, ge=1)
-    rng_seeds: int = Field(default=5, ge=2)
-    plateau: float | None = None
-
-
-def run(given: dict[str, Any]) -> None:
-    """Runs the command with the options given on its line; exits with 1 if there can be no verdict."""
-    options = merged(RescueOptions, given, defaults_for(given, ON_DIGITS, OTHERWISE))
-    console = Console()
-    data = load_data(options)
-    options = fitted_to(options, data)
-    experiment = Experiment("rescue", options, options.model_dump(mode="json"))
-    if row := experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
-        sys.exit(1 if row["error"] else 0)
-    chance = chance_accuracy(data.validation.labels, data.classes)
-    for line in announcement(options, data, chance, experiment):
-        say(line, console)
-    rows: list[dict[str, Any]] = []
-    verdict = None
-    with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
-        plateaus = train_plateau(data, options, experiment, console)
-        error = no_plateau(plateaus, chance)
-        if error is None:
-            plateau = float(np.mean(plateaus))
-            shown = shown_with_spread(plateaus) if options.plateau is None else f"{plateau:g}"
-            say(f"plateau: {shown}; half as far above chance: {halfway(plateau, chance):.4f}", console)
-            rows = train_arms(data, options, experiment, console)
-            verdict = verdict_of(rows, plateau, chance)
-            error = None if verdict else "no verdict: training diverged with every rng_seed"
-        experiment.end("", "finished", error=error, **summary_columns(rows))
-    if verdict is not None:
-        print_arms(rows, verdict, options, console)
-    say(error or "All accuracies are on validation; the test set was not read.", console)
-    columns = "trial, network, parameters, density_real, accuracy, loss, information, snapshot"
-    where = f"experiment = '{experiment.name}' and trial like 'seed-%'"
-    print_outcome(experiment, f"select {columns} from networks where {where} order by all", console)
-    if error:
-        sys.exit(1)
-
-
-def announcement(
-    options: RescueOptions, data: Dataset, chance: float, experiment: Experiment
-) -> tuple[str, str, str]:
-    """What the command will do, and what its two verdicts will mean."""
-    densities = ", ".join(f"{density:g}" for density in PLATEAU_DENSITIES)
-    given = options.plateau
-    measured = f"that of densities {densities} in this run" if given is None else f"{given:g} as given"
-    return (
-        f"Can {options.mechanism} rescue {options.architecture} at density {options.density:g} on {data.name} by "
-        f"adding {options.budget:,} parameters? {len(ARMS)} arms ({', '.join(ARMS)}) × {options.rng_seeds} rng_seeds, "
-        f"{options.epochs} epochs each, {options.workers} workers; experiment {experiment.name}",
-        f"rescued means: mean accuracy at least half as far above chance, {chance:.4f}, as the plateau, {measured}; "
-        "static below that; and ahead of static and of random, each with the lower end of a 95 % interval of "
-        "the differences, paired by rng_seed, above 0",
-        "more than moving does means: ahead of rewire in the same way",
+    mechanism: str = option(
+        growing()[0], f"The growth action that is tested: {', '.join(growing())}.", GROWTH
+    )
+    architecture: str = option("input-256-classes", "Such as 784-256-10.", GROWTH)
+    density: float = option(0.001, "Of the start, below the cliff that ladder finds.", GROWTH)
+    allocation: str = allocation(GROWTH)
+    budget: int | None = option(
+        None, "Parameters to add.", GROWTH, shown="as many as the start has connections"
+    )
+    growths: int = option(5, "Over so many moments in the first half of the training.", GROWTH, ge=1)
+    plateau: float | None = option(
+        None,
+        "Accuracy of networks that are dense enough.",
+        GROWTH,
+        shown="measured at density 0.5, 0.2, 0.1",
+    )
+    rng_seeds: int = rng_seeds(5, ge=2)
+    limit: int = option(
+        10_000, "Refuse to train more networks for the plateau.", GRID, changes_result=False, ge=1
     )
 
 
-def fitted_to(options: RescueOptions, data: Dataset) -> RescueOptions:
-    """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
-    options = fitted(options, data)
-    if options.cull:
-        raise UserError("cull is true, but a plateau is that of all networks: leave cull out")
-    shape = architecture_of(options.architecture, data)
-    least = chance_accuracy(data.validation.labels, data.classes) + LEARNS
-    if options.plateau is None and options.density >= min(PLATEAU_DENSITIES):
-        raise UserError(
-            f"density is {options.density:g}, but must be below {min(PLATEAU_DENSITIES):g}, the sparsest rung of "
-            "the plateau: start below the cliff, which `ladder` finds"
-        )
-    if options.plateau is not None and not least <= options.plateau <= 1:
-        raise UserError(
-            f"plateau is {options.plateau:g}, but must be an accuracy from {least:.4f}, which is {LEARNS:g} above "
-            "chance, to 1: leave it out to have it measured"
-        )
-    start = StructNet(shape, options.density, rng_seed=options.rng_seed, allocation=options.allocation)
-    budget = start.connection_count if options.budget is None else options.budget
-    options = options.model_copy(update={"architecture": "-".join(map(str, shape)), "budget": budget})
-    plateau_members(options)
-    check_growth(options, data)
-    return options
-
-
-def check_growth(options: RescueOptions, data: Dataset) -> None:
-    """Raises UserError if the network has no room for the budget, or the budget no room for the mechanism."""
-    plain = options.model_dump(mode="json")
-    if not any(finds_a_site(Rescue(data, plan_of(plain, rng_seed))) for rng_seed in seeds_of(options)):
-        hidden = "" if len(sizes(options.architecture)) > 2 else ", or give the architecture hidden units"
-        raise UserError(
-            f"budget is {options.budget}, but {options.mechanism} finds nothing to add to {options.architecture} at "
-            f"density {options.density:g} for so many parameters: raise the budget{hidden}"
-        )
-
-
-def seeds_of(options: RescueOptions) -> range:
-    """The rng_seeds."""
-    return range(options.rng_seed, options.rng_seed + options.rng_seeds)
-
-
-def plateau_members(options: RescueOptions) -> list[Member]:
-    """The dense networks; none if the plateau is given."""
-    if options.plateau is not None:
-        return []
-    shape, seeds = sizes(options.architecture), seeds_of(options)
-    return grid([shape], PLATEAU_DENSITIES, seeds, [options.allocation], limit=options.limit)
-
-
-def train_plateau(
-    data: Dataset, options: RescueOptions, experiment: Experiment, console: Console
-) -> list[float]:
-    """The plateau of every rng_seed of which no dense network diverged, on a Ray that is running; or the given one."""
-    if options.plateau is not None:
-        return [options.plateau]
-    rows = train_grid(plateau_members(options), data, options, experiment, console)
-    return plateaus_of(rows.to_pylist())
-
-
-def plateaus_of(rows: Sequence[dict[str, Any]]) -> list[float]:
-    """Mean accuracy of the dense networks, for every rng_seed of which all are finished."""
-    by_seed: dict[int, list[float]] = {}
-    for row in rows:
-        if row["status"] == "finished":
-            by_seed.setdefault(row["rng_seed"], []).append(row["accuracy"])
-    return [
-        float(np.mean(found)) for _, found in sorted(by_seed.items()) if len(found) == len(PLATEAU_DENSITIES)
-    ]
-
-
-def no_plateau(plateaus: Sequence[float], chance: float) -> str | None:
-    """Why there is nothing to be rescued to, or None."""
-    if not plateaus:
-        return "no verdict: training of dense networks diverged with every rng_seed: lower --learning-rate"
-    mean = float(np.mean(plateaus))
-    if mean - chance < LEARNS:
-        return f"no verdict: the plateau is {mean:.4f}, not {LEARNS:g} above chance, {chance:.4f}: raise --epochs"
-    return None
-
-
-def train_arms(
-    data: Dataset, options: RescueOptions, experiment: Experiment, console: Console
-) -> list[dict[str, Any]]:
-    """Trains all arms of all rng_seeds, on a Ray that is running; their rows. Raises WorkFailed for a lost trial."""
-    configs = [{"name": f"seed-{rng_seed:04d}", "rng_seed": rng_seed} for rng_seed in seeds_of(options)]
-    names = {str(config["name"]) for config in configs}
-    done: set[str] = set()
-    if options.resume:
-        done = set(trial_rows(options.results, experiment.name, names)["trial"].to_pylist())
-    seen: set[tuple[str, str]] = set()
-
-    def report(told: dict[str, Any]) -> None:
-        experiment.update("")
-        for arm, accuracy in told["arms"].items():
-            if (told["name"], arm) not in seen:
-                seen.add((told["name"], arm))
-                say(f"{told['name']} {arm}: {accuracy:.4f}", console)
-        if told["done"]:
-            done.add(told["name"])
-            error = f" ({told['error']})" if told["error"] else ""
-            say(f"{told['name']} is done{error}: {len(done)} of {len(configs)}", console)
-
-    # Networks of a few hundred parameters, one at a time: on the CPU, whatever the plateau was trained on.
-    shared = replace(Shared.of(data, options, experiment), device="cpu")
-    rows = train_trials(RescueWork, configs, shared, options, experiment, report, part="arms")
-    return list(rows.to_pylist())
-
-
-def finished_arms(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Arm -> its rows in the order of the rng_seeds, of those rng_seeds of which no arm failed."""
-    failed = {row["rng_seed"] for row in rows if row["status"] != "finished"}
-    ordered = sorted((row for row in rows if row["rng_seed"] not in failed), key=lambda row: row["rng_seed"])
-    return {arm: [row for row in ordered if row["network"] == arm] for arm in ARMS}
-
-
-def verdict_of(rows: Sequence[dict[str, Any]], plateau: float, chance: float) -> RescueVerdict | None:
-    """What the arms say; None if training diverged with every rng_seed."""
-    arms = finished_arms(rows)
-    if not arms["growth"]:
-        return None
-    accuracies = {arm: [row["accuracy"] for row in found] for arm, found in arms.items()}
-    return judge(accuracies, plateau, chance)
-
-
-def summary_columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The columns of the experiment: the grown network of least loss."""
-    row = min(finished_arms(rows)["growth"], key=lambda row: (row["loss"], row["rng_seed"]), default=None)
-    return {name: row[name] for name in ("parameters", "accuracy", "snapshot")} if row else {}
-
-
-def print_arms(
-    rows: Sequence[dict[str, Any]], verdict: RescueVerdict, options: RescueOptions, console: Console
-) -> None:
-    """Mean and spread of every arm, how far growth is ahead of it, and the verdicts."""
-    arms = finished_arms(rows)
-    table = Table("arm", box=None, header_style="bold")
-    for title in ("parameters", "density", "accuracy", "growth is ahead, points", "loss"):
-        table.add_column(title, justify="right")
-    table.add_column("what it is")
-    for arm, found in arms.items():
-        table.add_row(
-            arm,
-            f"{np.mean([row['parameters'] for row in found]):,.0f}",
-            f"{np.mean([row['density_real'] for row in found]):.3g}",
-            shown_with_spread([row["accuracy"] for row in found]),
-            verdict.leads[arm].shown(scale=100) if arm in verdict.leads else "",
-            shown_with_spread([row["loss"] for row in found]),
-            WHAT_ARMS_ARE[arm],
-        )
-    wide(console).print(table)
-    added = [
-        grown["parameters"] - still["parameters"] for grown, still in zip(arms["growth"], arms["static"])
-    ]
-    say(f"growth added {np.mean(added):,.0f} of {options.budget:,} parameters on average", console)
-    if lost := options.rng_seeds - len(added):
-        say(f"training diverged with {lost} of {options.rng_seeds} rng_seeds, which are left out", console)
-    for sentence in verdict.sentences:
-        say(sentence, console)
+COMMAND = Command(
+    "rescue",
+    "The cliff-rescue test: can a growth mechanism bring back a network that is too sparse to learn?",
+    RescueOptions,
+    "search.commands.rescue.run:run",
+)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from search.commands.grow import GrowOptions
+from search.commands.grow.command import GrowOptions
 from search.grid.blocks import Block
-from search.grid.train_grid import GridOptions
+from search.grid.options import GridOptions
 from structnet.network.network import StructNet
 from structnet.training.loop import steps_per_epoch
 from tournament.heats import plan_heats

@@ -18,7 +18,7 @@ from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS
 
 if TYPE_CHECKING:
-    from search.commands.grow import GrowOptions
+    from search.commands.grow.command import GrowOptions
 
 CROSSED = 3  # options of a plan that a focused sweep crosses
 

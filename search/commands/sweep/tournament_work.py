@@ -12,7 +12,8 @@ from typing import Any
 
 import ray
 
-from search.commands.grow import GrowOptions, final_columns, tournament_of
+from search.commands.grow.command import GrowOptions
+from search.commands.grow.run import final_columns, tournament_of
 from search.session.experiment import Experiment
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset

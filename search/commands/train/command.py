@@ -1,261 +1,48 @@
-"""`structnet train`: one network on several workers, with Ray Train's TorchTrainer.
-
-A worker computes the gradient of its part of every batch, and one all-reduce averages them
-(structnet.training.data_parallel): the network that comes out is the one that a single process would train, but for
-the order in which floats are added.
-"""
+"""The options of `train`."""
 
 from __future__ import annotations
 
-import threading
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import Field
-from rich.console import Console
-
-from search.commands.grow import DENSITY
-from search.options import CommonOptions, defaults_for, merged
-from search.session.experiment import Experiment
-from search.session.run import (
-    architecture_of,
-    check_shift,
-    load_data,
-    on_ray,
-    print_outcome,
-    recorded,
-    shape_of,
-)
-from structnet.errors import UserError, WorkFailed, one_line
-
-if TYPE_CHECKING:
-    from search.commands.train.worker import Plan
-    from structnet.data.dataset import Dataset
-    from structnet.network.network import StructNet
-    from structnet.network.state import TrainState
-
-ON_DIGITS = {"architecture": "input,32,classes", "density": 0.05, "epochs": 40}
-OTHERWISE = {"architecture": "input,100,classes", "density": DENSITY, "epochs": 20}
-RETRIES = 3
-GLANCE_SECONDS = 1.0
+from search.options import TRAINING, BatchOptions, Command, allocation, option
+from structnet.data.datasets import defaults_of
+from structnet.errors import UserError
 
 
-class TrainOptions(CommonOptions):
+class TrainOptions(BatchOptions):
     """The options of `train`."""
 
-    architecture: str
-    density: float
-    allocation: str = "proportional"
-    snapshot: str | None = None
-    epochs: int = Field(ge=1)
-    learning_rate: float = Field(default=0.006, gt=0)
-    batch_size: int | None = None
-    l1: float = 5e-5
-    input_dropout: float = 0.0
-    shift: int = 0
-    weight_decay: float = 0.0
+    snapshot: str | None = option(
+        None,
+        "A grown network to train on, such as results/snapshots/NAME/round-0009; its optimizer starts anew.",
+        TRAINING,
+    )
+    architecture: str = option("input,100,classes", "Its groups, such as 784,100,10.", TRAINING)
+    density: float = option(0.01, "Share of connections that exist.", TRAINING)
+    allocation: str = allocation(TRAINING)
+    epochs: int = option(20, "Passes over the training images.", TRAINING, ge=1)
+    learning_rate: float = option(0.006, "Annealed along a cosine.", TRAINING, gt=0)
+    batch_size: int | None = option(
+        None,
+        "Images per step, over all workers together.",
+        TRAINING,
+        shown="a 32nd of the training images, at most 128, rounded up to a multiple of the workers",
+    )
+    weight_decay: float = option(0.0, "Share of a connection lost per step and unit of rate.", TRAINING)
 
 
-def run(given: dict[str, Any]) -> None:
-    """Runs the command with the options given on its line."""
-    from structnet.network.state import TrainState
-    from structnet.training.data_parallel import check_share
-    from tournament.settings import fitted_lengths
-
-    options = merged(TrainOptions, given, defaults_for(given, ON_DIGITS, OTHERWISE))
-    if options.snapshot and (given.get("architecture") or given.get("density")):
+def defaults(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of the dataset; raises UserError where the network is told twice."""
+    if told.get("snapshot") and (told.get("architecture") or told.get("density")):
         raise UserError("snapshot is given, and so is architecture or density: the snapshot has both")
-    data, console = load_data(options), Console()
-    check_shift(options.shift, data)
-    batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
-    if options.batch_size is None:
-        batch_size += -batch_size % options.workers
-    options = options.model_copy(update={"batch_size": batch_size})
-    check_share(batch_size, options.workers)
-    network = start_network(options, data)
-    experiment = Experiment("train", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
-        return
-    console.print(f"Training {network.describe()} on {data.name}: {shape_of(data)}", highlight=False)
-    console.print(
-        f"{options.epochs} epochs, {batch_size} images a step over {options.workers} workers; experiment "
-        f"{experiment.name}",
-        highlight=False,
-    )
-    with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
-        plan = plan_of(options, experiment)
-        _train(plan, TrainState.fresh(network), data, options, experiment, console)
-        _finish(plan, data, experiment, console)
-    sql = f"select epoch, train_loss, loss, accuracy from epochs where experiment = '{experiment.name}' order by epoch"
-    print_outcome(experiment, sql, console)
+    return defaults_of(told.get("dataset", "digits"), "train")
 
 
-def start_network(options: TrainOptions, data: Dataset) -> StructNet:
-    """The network of the snapshot, or a sparse one; raises UserError if it does not fit the data."""
-    from structnet.network.network import StructNet
-    from structnet.storage.snapshot import check_preprocessing, load_snapshot
-
-    if options.snapshot is None:
-        shape = architecture_of(options.architecture, data)
-        return StructNet(
-            shape,
-            options.density,
-            rng_seed=options.rng_seed,
-            allocation=options.allocation,
-            ensure_paths=True,
-        )
-    found = load_snapshot(options.snapshot)
-    check_preprocessing(found, data)
-    network = found.state.network
-    if (network.architecture[0], network.architecture[-1]) != (data.input_units, data.classes):
-        raise UserError(
-            f"snapshot '{options.snapshot}' has {network.architecture[0]} inputs and {network.architecture[-1]} "
-            f"outputs, but {data.name} has {data.input_units} and {data.classes}: take the dataset it was grown on"
-        )
-    return network
-
-
-def plan_of(options: TrainOptions, experiment: Experiment) -> Plan:
-    """What the workers are told."""
-    from search.commands.train.worker import Plan
-    from search.tune.trials import results_path
-    from structnet.training.loop import Recipe
-
-    assert options.batch_size is not None
-    results = results_path(options)
-    recipe = Recipe(
-        options.batch_size,
-        options.l1,
-        options.input_dropout,
-        options.shift,
-        rng_seed=options.rng_seed,
-        weight_decay=options.weight_decay,
-    )
-    folder = f"{results}/snapshots/{experiment.name}"
-    return Plan(
-        options.epochs,
-        options.learning_rate,
-        recipe,
-        results,
-        experiment.name,
-        folder,
-        options.device,
-        options.gpus_per_worker,
-    )
-
-
-def _train(
-    plan: Plan,
-    start: TrainState,
-    data: Dataset,
-    options: TrainOptions,
-    experiment: Experiment,
-    console: Console,
-) -> None:
-    """Runs Ray Train in a thread, so that Ctrl-C is ours, and shows the epochs as they are written."""
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    from search.commands.train.worker import train_loop
-    from search.tune.trials import ray_folder
-    from tournament.workers.contender import pack
-
-    about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
-    loop = partial(train_loop, plan, [ray.put(start.to_arrays())], [ray.put(pack(data))], about)
-    gpus = options.gpus_per_worker
-    files, folder = ray_folder(plan.results)
-    trainer = TorchTrainer(
-        loop,
-        scaling_config=ScalingConfig(
-            num_workers=options.workers,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": options.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
-        ),
-        run_config=RunConfig(
-            name=experiment.name,
-            storage_path=folder,
-            storage_filesystem=files,
-            failure_config=FailureConfig(max_failures=RETRIES),
-        ),
-    )
-    failures: list[Exception] = []
-
-    def fit() -> None:
-        try:
-            trainer.fit()
-        except Exception as error:  # whatever it is, the main thread says it
-            failures.append(error)
-
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
-    shown = len(_rows(experiment))
-    while thread.is_alive():
-        thread.join(GLANCE_SECONDS)
-        shown = _show(experiment, shown, plan.epochs, console)
-    if failures:
-        raise WorkFailed(f"training failed: {_cause(failures[0])}")
-
-
-def _cause(error: Exception) -> str:
-    """One line: of Ray Train's error the last line of what the first worker said, without its traceback."""
-    workers = getattr(error, "worker_failures", None)
-    if not workers:
-        return one_line(error)
-    return str(workers[min(workers)]).strip().splitlines()[-1][:300]
-
-
-def _rows(experiment: Experiment) -> list[dict[str, Any]]:
-    from structnet.storage.tables import read_table
-
-    rows = read_table(experiment.options.results, "epochs", experiment.name).to_pylist()
-    return sorted(rows, key=lambda row: row["epoch"])
-
-
-def _show(experiment: Experiment, shown: int, epochs: int, console: Console) -> int:
-    """Prints the epochs after the first `shown`, with a heartbeat; how many there are now."""
-    rows = _rows(experiment)
-    for row in rows[shown:]:
-        console.print(
-            f"epoch {row['epoch']} of {epochs}  training loss {row['train_loss']:.4f}  "
-            f"validation {row['accuracy']:.2%}  {row['seconds']:.1f} s",
-            highlight=False,
-        )
-    if len(rows) > shown:
-        experiment.update("", accuracy=rows[-1]["accuracy"], parameters=rows[-1]["parameters"])
-    return len(rows)
-
-
-def _finish(plan: Plan, data: Dataset, experiment: Experiment, console: Console) -> None:
-    """Measures the last snapshot on validation and test, and ends the experiment."""
-    from search.commands.train.worker import newest_state
-    from structnet.training.loop import evaluate
-
-    state = newest_state(plan.folder)
-    if state is None:
-        raise WorkFailed(f"no snapshot in {plan.folder} can be read")
-    found, test = evaluate(state.network, data.validation), evaluate(state.network, data.test)
-    snapshot = f"{plan.folder}/epoch-{plan.epochs:05d}"
-    rows = _rows(experiment)
-    experiment.end(
-        "",
-        "finished",
-        seconds=sum(row["seconds"] for row in rows),
-        parameters=state.network.parameter_count,
-        connections=state.network.connection_count,
-        steps=state.step,
-        steps_all=state.step,
-        parameter_steps=state.step * state.network.parameter_count,
-        parameter_steps_all=state.step * state.network.parameter_count,
-        accuracy=found.accuracy,
-        test_accuracy=test.accuracy,
-        test_loss=test.loss,
-        snapshot=snapshot,
-    )
-    console.print(
-        f"Trained: {state.network.describe()}; validation {found.accuracy:.2%}, test {test.accuracy:.2%}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"Snapshot: {snapshot}.safetensors", highlight=False, soft_wrap=True)
+COMMAND = Command(
+    "train",
+    "One network on several workers at once, each with its part of every batch (Ray Train).",
+    TrainOptions,
+    "search.commands.train.run:run",
+    defaults,
+)

@@ -53,7 +53,7 @@ COLUMNS = (
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    from search.commands.bootstrap.command import default_scales
+    from search.commands.bootstrap.run import default_scales
     from structnet.network.topology import parameters_dense
 
     small, scales = has_few_inputs(data), default_scales(data)

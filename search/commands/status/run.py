@@ -15,15 +15,16 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from search.commands.query import check_folder, run_query
-from search.commands.standing import Standing, progress, span
+from search.commands.status.command import StatusOptions
+from search.commands.status.standing import Standing, progress, span
 from search.grid.criteria import CRITERIA, best
-from search.options import wide
+from search.session.console import Console
 from search.session.run import program
 from structnet.errors import UserError
 from structnet.storage.schemas import SCHEMAS
@@ -46,11 +47,12 @@ COUNTED = """
 """
 
 
-def run(name: str | None, results: str, watch: float | None) -> None:
+def run(options: StatusOptions) -> None:
     """Prints the table of all experiments, or one in detail; with watch every so many seconds until it has ended.
 
     Silence is an end too. Raises UserError for a name that is not there.
     """
+    name, results, watch = options.name, options.results, options.watch
     if watch is not None and watch <= 0:
         raise UserError(f"watch is {watch:g}, but must be above 0: it is the seconds between two looks")
     console = Console()
@@ -62,7 +64,7 @@ def run(name: str | None, results: str, watch: float | None) -> None:
                 if page:
                     page.update(shown, refresh=True)
                 else:
-                    wide(console).print(shown)
+                    console.show(shown)
                 if watch is None or not goes_on:
                     return
                 time.sleep(watch)

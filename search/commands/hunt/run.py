@@ -7,20 +7,20 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from search.commands.bench.command import one_thread
+from search.commands.hunt.command import HuntOptions
 from search.grid.blocks import Member, blocks_of, grid
 from search.grid.cohort_work import CohortWork
 from search.grid.criteria import champions
+from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
-from search.grid.train_grid import GridOptions, fitted, saved, train_grid
+from search.grid.train_grid import fitted, saved, train_grid
 from search.grid.trials import by_trial
-from search.options import defaults_for, merged, numbers, wide
+from search.options import numbers, wide
 from search.session.experiment import Experiment
-from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
+from search.session.run import architecture_of, load_data, on_ray, one_thread, print_outcome, recorded
 from search.tune.trials import Factory
 from structnet.data.dataset import Dataset
 from structnet.storage.snapshot import load_snapshot, remove_snapshot
@@ -34,27 +34,10 @@ HIDDEN = (
 )
 GRID = " ".join(["input-classes", *(f"input-{widths}-classes" for widths in HIDDEN.split())])
 DENSITIES = "0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2"
-ON_DIGITS = {
-    "architectures": "input-classes input-16-classes input-32-classes input-64-classes input-32-16-classes",
-    "densities": "0.02,0.05,0.1,0.2",
-    "rng_seeds": 5,
-    "epochs": 20,
-}
-OTHERWISE = {"architectures": GRID, "densities": DENSITIES, "rng_seeds": 10}
 
 
-class HuntOptions(GridOptions):
-    """The options of `hunt`. The defaults of a dataset are in ON_DIGITS and OTHERWISE."""
-
-    architectures: str
-    densities: str
-    rng_seeds: int = Field(ge=0)
-    keep_best: bool = True
-
-
-def run(given: dict[str, Any]) -> None:
-    """Runs the command with the options given on its line."""
-    options = merged(HuntOptions, given, defaults_for(given, ON_DIGITS, OTHERWISE))
+def run(options: HuntOptions) -> None:
+    """Runs the command."""
     console = Console()
     data = load_data(options)
     options = fitted(options, data)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
 from rich.console import Console
 
-from search.options import CommonOptions, defaults_for, merged, numbers
+from search.commands.grow.command import GrowOptions
+from search.options import numbers
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
@@ -18,7 +18,6 @@ from search.session.run import (
     recorded,
     shape_of,
 )
-from structnet.actions import offered
 from structnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,57 +29,13 @@ if TYPE_CHECKING:
     from tournament.settings import Settings
     from tournament.workers.pool import Pool
 
-ON_DIGITS = {"architecture": "input,32,classes", "density": 0.05, "epochs": 40}
-OTHERWISE = {"architecture": "input,100,classes", "epochs": 20}
 DENSITY = 0.01
 
 
-class GrowOptions(CommonOptions):
-    """The options of `grow`; the defaults of a dataset are in ON_DIGITS, OTHERWISE and `fitted_to`."""
-
-    architecture: str
-    density: float | None = None
-    epochs: int
-    allocation: str = "proportional"
-    rounds: int = 12
-    round_steps: int | None = None
-    heat_steps: int | None = None
-    candidates: int = 16
-    actions: str = ",".join(offered())
-    trigger: str = "interval"
-    policy: str = "score"
-    target_accuracy: float | None = None
-    max_parameters: int | None = None
-    overshoot: int | None = None
-    income: float = 0.05
-    opening_credits: float | None = None
-    refund: float = 0.5
-    price: float = 0.005
-    score_floor: int = 32
-    information: str = "decoder"
-    screening: str = "promise"
-    scales: str | None = None
-    indefinite: bool = False
-    audits: int = 0
-    audit_factor: float = 4.0
-    learning_rate: float = 0.012
-    batch_size: int | None = None
-    l1: float = 5e-5
-    input_dropout: float = 0.0
-    shift: int = 0
-    weight_decay: float = 0.0
-    rates: str = "none"
-    matures_after: int | None = None
-    freezes_after: int | None = None
-    minutes: float | None = Field(default=None, gt=0)
-    repeats: int = Field(default=1, ge=1)
-
-
-def run(given: dict[str, Any]) -> None:
-    """Runs the command with the options given on its line."""
+def run(options: GrowOptions) -> None:
+    """Runs the command."""
     from tournament.settings import check_limit
 
-    options = merged(GrowOptions, given, defaults_for(given, ON_DIGITS, OTHERWISE))
     console = Console()
     data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
     check_shift(options.shift, data)

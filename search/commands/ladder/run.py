@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from search.commands.ladder.command import LadderOptions
 from search.grid.blocks import Member, grid
-from search.grid.train_grid import GridOptions, fitted, train_grid
-from search.options import defaults_for, merged, numbers, wide
+from search.grid.train_grid import fitted, train_grid
+from search.options import numbers, wide
 from search.session.experiment import Experiment
 from search.session.plots import plot_ladder
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
@@ -23,25 +23,10 @@ from structnet.network.topology import ALLOCATIONS
 from structnet.training.loop import chance_accuracy
 
 LEAST_RUNGS = 4
-ON_DIGITS = {"architecture": "input-64-classes", "densities": "0.5,0.2,0.1,0.05,0.02,0.01", "epochs": 20}
-OTHERWISE = {
-    "architecture": "input-256-classes",
-    "densities": "0.5,0.2,0.1,0.05,0.02,0.01,0.005,0.002,0.001,0.0005,0.0002,0.0001",
-}
 
 
-class LadderOptions(GridOptions):
-    """The options of `ladder`; allocation: one of ALLOCATIONS, or both side by side."""
-
-    architecture: str
-    densities: str
-    rng_seeds: int = Field(default=5, ge=0)
-    allocation: str = "both"
-
-
-def run(given: dict[str, Any]) -> None:
-    """Runs the command with the options given on its line."""
-    options = merged(LadderOptions, given, defaults_for(given, ON_DIGITS, OTHERWISE))
+def run(options: LadderOptions) -> None:
+    """Runs the command."""
     console = Console()
     data = load_data(options)
     shares = list(ALLOCATIONS) if options.allocation == "both" else [options.allocation]

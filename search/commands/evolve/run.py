@@ -1,0 +1,118 @@
+"""`structnet evolve`: what SET, RigL, pruning, static and dense networks of stated sizes reach.
+
+A grown network of one of these sizes has to beat them, at equal epochs, batches and rng_seeds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from search.commands.bootstrap.results import say
+from search.commands.evolve.command import EvolveOptions
+from search.commands.evolve.results import print_gaps, print_results
+from search.commands.evolve.work import EvolveWork, Rival, method_of, rivals_of, trials_of
+from search.grid.trials import train_trials, trial_rows
+from search.options import numbers
+from search.session.experiment import Experiment
+from search.session.run import architecture_of, check_shift, load_data, on_ray, print_outcome, recorded
+from search.tune.trials import Shared
+from structnet.data.dataset import Dataset
+from structnet.errors import UserError
+from structnet.network.topology import ALLOCATIONS
+from structnet.training.loop import Recipe, steps_per_epoch
+from tournament.settings import fitted_lengths
+
+
+def run(options: EvolveOptions) -> None:
+    """Runs the command."""
+    console = Console()
+    data = load_data(options)
+    options = fitted_to(options, data)
+    rivals, steps = planned(options, data)
+    experiment = Experiment("evolve", options, options.model_dump(mode="json"))
+    if experiment.finished(""):
+        console.print(f"{experiment.name} is finished already", highlight=False)
+        return
+    say(
+        f"{len(rivals)} networks by {options.methods} from {options.architecture} on {data.name}, "
+        f"{options.parameters} parameters, {options.rng_seeds} rng_seeds, {options.epochs} epochs each, "
+        f"{options.workers} workers; experiment {experiment.name}",
+        console,
+    )
+    with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
+        rows = train(rivals, steps, data, options, experiment, console)
+        spent = sum(row["parameter_steps"] or 0 for row in rows)
+        steps_all = sum(row["steps"] or 0 for row in rows)
+        experiment.end("", "finished", steps_all=steps_all, parameter_steps_all=spent)
+    print_results(rows, console)
+    print_gaps(rows, console)
+    columns = (
+        "method, max_parameters, avg(parameters) parameters, avg(test_accuracy) test, stddev(test_accuracy) spread, "
+        "avg(parameter_steps) parameter_steps"
+    )
+    where = f"experiment = '{experiment.name}' and status = 'finished'"
+    sql = f"select {columns} from networks where {where} group by all order by max_parameters, test desc"
+    print_outcome(experiment, sql, console)
+
+
+def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
+    """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
+    batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
+    Recipe(batch_size, options.l1, options.input_dropout, options.shift)
+    check_shift(options.shift, data)
+    if options.allocation not in ALLOCATIONS:
+        raise UserError(f"allocation is '{options.allocation}', but must be one of {', '.join(ALLOCATIONS)}")
+    shape = architecture_of(options.architecture, data)
+    if len(shape) < 3:
+        raise UserError(f"architecture is {options.architecture}, but must have hidden units")
+    return options.model_copy(update={"batch_size": batch_size, "architecture": "-".join(map(str, shape))})
+
+
+def planned(options: EvolveOptions, data: Dataset) -> tuple[list[Rival], int]:
+    """The networks, and the steps of each; raises UserError for one that cannot be."""
+    parameters = numbers("parameters", options.parameters)
+    if broken := [number for number in parameters if number != int(number)]:
+        raise UserError(f"parameters is {broken[0]:g}, but must be a whole number")
+    methods = options.methods.replace(",", " ").split()
+    seeds = range(options.rng_seed, options.rng_seed + options.rng_seeds)
+    rivals = rivals_of(methods, [int(number) for number in parameters], seeds, limit=options.limit)
+    steps = options.epochs * steps_per_epoch(len(data.train), options.batch_size or 1)
+    shape = architecture_of(options.architecture, data)
+    for rival in rivals:
+        method_of(rival, shape, steps, options.model_dump())
+    return rivals, steps
+
+
+def train(
+    rivals: Sequence[Rival],
+    steps: int,
+    data: Dataset,
+    options: EvolveOptions,
+    experiment: Experiment,
+    console: Console,
+) -> list[dict[str, Any]]:
+    """Trains all networks, on a Ray that is running; their rows. Raises WorkFailed for a lost trial."""
+    configs = trials_of(rivals, steps)
+    before: set[str] = set()
+    if options.resume:
+        rows = trial_rows(options.results, experiment.name, {config["name"] for config in configs})
+        before = set(rows["network"].to_pylist())
+    seen = set(before)
+    started = time.monotonic()
+
+    def report(told: dict[str, Any]) -> None:
+        experiment.update("")
+        for found in told["ended"]:
+            if found["network"] in seen:
+                continue
+            seen.add(found["network"])
+            left = (time.monotonic() - started) * (len(rivals) - len(seen)) / max(1, len(seen) - len(before))
+            said = found["error"] or f"{found['accuracy']:.4f} on validation"
+            say(f"{found['network']}: {said}; {len(seen)} of {len(rivals)}, about {left:.0f} s left", console)
+
+    shared = Shared.of(data, options, experiment)
+    return list(train_trials(EvolveWork, configs, shared, options, experiment, report).to_pylist())

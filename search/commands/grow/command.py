@@ -1,0 +1,84 @@
+"""The options of `grow`."""
+
+from __future__ import annotations
+
+from search.options import EXPERIMENT, GROWTH, TRAINING, BatchOptions, Command, allocation, option
+from structnet.actions import offered
+
+
+class GrowOptions(BatchOptions):
+    """The options of `grow`; lengths that are None are fitted to the data (grow.run.fitted_to)."""
+
+    architecture: str = option("input,100,classes", "The seed's groups, such as 784,100,10.", GROWTH)
+    density: float | None = option(
+        None, "Share of connections that exist in the seed.", GROWTH, shown="0.01; 0.05 on digits"
+    )
+    allocation: str = allocation(GROWTH)
+    epochs: int = option(20, "Length of the winning line.", TRAINING)
+    rounds: int = option(12, "At most so many rounds.", GROWTH)
+    round_steps: int | None = option(
+        None, "Steps between two rounds.", GROWTH, shown="a 40th of the winning line, at most 100"
+    )
+    heat_steps: int | None = option(
+        None, "Steps of a fork over all heats.", GROWTH, shown="those of two rounds"
+    )
+    candidates: int = option(16, "Forks in the first heat.", GROWTH)
+    actions: str = option(",".join(offered()), "Growth actions offered, with commas.", GROWTH)
+    trigger: str = option(
+        "interval", "When to grow: interval, plateau, patience or gradient_variance.", GROWTH
+    )
+    policy: str = option("score", "score, surplus, gain, random or control.", GROWTH)
+    target_accuracy: float | None = option(None, "Stop growing at this validation accuracy.", GROWTH)
+    max_parameters: int | None = option(None, "Bound on the final network, not on the path.", GROWTH)
+    overshoot: int | None = option(
+        None, "Most parameters on the way there.", GROWTH, shown="as many as the credits buy"
+    )
+    income: float = option(0.05, "Credits per 1,000 steps and dense parameter.", GROWTH)
+    opening_credits: float | None = option(
+        None, "Balance at the start.", GROWTH, shown="the seed's parameters"
+    )
+    refund: float = option(0.5, "Credits for a freed parameter.", GROWTH)
+    price: float = option(0.005, "Bits per thousand parameters.", GROWTH)
+    score_floor: int = option(32, "Parameters a score divides by at least.", GROWTH)
+    information: str = option("decoder", "Estimator that decides: decoder or probe.", GROWTH)
+    screening: str = option(
+        "promise",
+        "Who enters a round, by predicted gain or by what came of its kind: promise or thompson.",
+        GROWTH,
+    )
+    scales: str | None = option(
+        None,
+        "Sides of the images in turn, such as 7,14,28: coarse ones first.",
+        GROWTH,
+        shown="full size only",
+    )
+    indefinite: bool = option(
+        False,
+        "Grow until --target-accuracy or --max-parameters, whatever --rounds says; then --epochs.",
+        GROWTH,
+    )
+    audits: int = option(0, "Losers of a round left running, to learn what heats undervalue.", GROWTH)
+    audit_factor: float = option(4.0, "For so many times the steps of the heats.", GROWTH)
+    learning_rate: float = option(0.012, "Constant while growing, then annealed.", TRAINING)
+    weight_decay: float = option(0.0, "Share of a connection lost per step and unit of rate.", TRAINING)
+    rates: str = option(
+        "none",
+        "While growing: none, age (what is established at a fifth) or freeze (then not at all).",
+        TRAINING,
+    )
+    matures_after: int | None = option(
+        None, "Steps until a parameter is established.", TRAINING, shown="three rounds with heats"
+    )
+    freezes_after: int | None = option(
+        None, "Steps until a parameter is frozen.", TRAINING, shown="30 % of the winning line"
+    )
+    minutes: float | None = option(None, "Wall time at most.", TRAINING, changes_result=False, gt=0)
+    repeats: int = option(1, "So many rng_seeds, with mean and spread.", EXPERIMENT, ge=1)
+
+
+COMMAND = Command(
+    "grow",
+    "The main job: grow a sparse network by a tournament of growth actions.",
+    GrowOptions,
+    "search.commands.grow.run:run",
+)

@@ -1,0 +1,236 @@
+"""`structnet queue`: adding entries, listing them, changing them, and running them."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.commands.queue.runner import Machine, Runner
+from search.commands.queue.store import Entry, folder_of, open_store
+from search.options import CommonOptions, merged, read_config, wide
+from search.session.experiment import default_name
+from structnet.errors import UserError
+from structnet.storage.tables import check_name, list_parts
+
+# What goes on with --resume after it was stopped, or killed.
+RESUMABLE = ("grow", "hunt", "ladder", "rescue", "bootstrap", "sweep", "evolve", "train", "study")
+COLUMNS = (
+    "id",
+    "priority",
+    "status",
+    "command",
+    "name",
+    "cpus",
+    "attempts",
+    "added",
+    "started",
+    "ended",
+    "exit",
+)
+
+
+def add(
+    arguments: list[str],
+    results: str,
+    priority: int = 0,
+    cpus: float | None = None,
+    gpus: float | None = None,
+) -> Entry:
+    """Stores a command after a look at its options; it is not run.
+
+    arguments: the command and its options; cpus, gpus: what it needs, by default that of its workers.
+    Raises UserError for a command that is not known or cannot be resumed, for options it does not have, and for
+    the name of an experiment that exists.
+    """
+    what, options = parse(arguments)
+    needs = options.workers * options.cpus_per_worker, options.workers * options.gpus_per_worker
+    cpus, gpus = (need if given is None else given for given, need in zip((cpus, gpus), needs))
+    for option, value in (("cpus", cpus), ("gpus", gpus)):
+        if not 0 <= value < math.inf:
+            raise UserError(f"{option} is {value}, but must be 0 or more: it is what the entry keeps busy")
+    folder_of(results)
+    if options.name and not options.resume and list_parts(results, "experiments", check_name(options.name)):
+        raise UserError(
+            f"experiment '{options.name}' already exists in {results!r}: add it with --resume, or choose another "
+            "--name"
+        )
+    stem = default_name(arguments[0], what)
+    return open_store(results, create=True).add(
+        arguments, lambda number: check_name(options.name or f"{stem}-{number}"), priority, cpus, gpus
+    )
+
+
+def parse(arguments: list[str]) -> tuple[str, CommonOptions]:
+    """What a command is about - its dataset, or the name of a study - and the options common to all commands.
+
+    Raises UserError unless it is a command that can be resumed, with options that it has.
+    """
+    command, *rest = arguments or [""]
+    if command not in RESUMABLE:
+        raise UserError(f"the command is '{command}', but must be one of {', '.join(RESUMABLE)}")
+    given = _options_on_line(command, rest)
+    if given.get("results"):
+        raise UserError(
+            f"results is '{given['results']}' for the entry, but it writes where its queue lies: give --results "
+            "to `structnet queue add`, before the command"
+        )
+    if command == "study":
+        from search.commands.study.run import study_named
+
+        study_named(given["study"])
+    written = read_config(given["config"]) if given.get("config") else {}
+    common = {
+        name: given.get(name) if given.get(name) is not None else written.get(name)
+        for name in CommonOptions.model_fields
+        if name != "results"
+    }
+    options = merged(CommonOptions, common, {})
+    return given.get("study") or options.dataset, options
+
+
+def _options_on_line(command: str, rest: list[str]) -> dict[str, Any]:
+    """The options of a command as its own parser reads them, None where not given; UserError where it refuses."""
+    from search.cli import app
+
+    (refused,) = (
+        typer.BadParameter.__bases__
+    )  # of Typer's own Click or of the real one, as its version has it
+    group: Any = typer.main.get_command(app)
+    try:
+        return dict(group.commands[command].make_context(f"structnet {command}", list(rest)).params)
+    except Exception as error:
+        if not isinstance(error, refused):
+            raise
+        why = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        raise UserError(
+            f"the options of {command} are wrong ({why}): see structnet {command} --help"
+        ) from error
+
+
+def print_added(entry: Entry, results: str) -> None:
+    """What was added, and how to start it."""
+    Console().print(
+        f"Entry {entry.id}: {entry.command} as {entry.name}, priority {entry.priority}, needs {_amount(entry)}. "
+        f"Start it with: {_again(results)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_list(results: str) -> None:
+    """The table of entries, the most important first, and why entries failed."""
+    store = open_store(results)
+    entries = store.entries()
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in COLUMNS:
+        number = heading in ("id", "priority", "cpus", "attempts", "exit")
+        table.add_column(
+            heading, justify="right" if number else "left", no_wrap=heading != "name", overflow="fold"
+        )
+    for entry in entries:
+        table.add_row(*(Text(cell) for cell in cells(entry)))
+    console = wide(Console())
+    console.print(table)
+    for entry in entries:
+        if entry.error:
+            line = f"{entry.id} {entry.command} {entry.name} failed: {entry.error}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if store.paused:
+        console.print("The queue is paused: `structnet queue resume` lets entries start.", highlight=False)
+
+
+def cells(entry: Entry) -> list[str]:
+    """A row of the table of entries as text."""
+    coming = entry.wanted and ("stopping" if entry.wanted == "waiting" else f"to be {entry.wanted}")
+    return [
+        str(entry.id),
+        str(entry.priority),
+        coming or entry.status,
+        entry.command,
+        entry.name,
+        f"{entry.cpus:g}" + (f" + {entry.gpus:g} GPU" if entry.gpus else ""),
+        str(entry.attempts),
+        *(_when(time) for time in (entry.added_at, entry.started_at, entry.ended_at)),
+        "" if entry.exit_code is None else str(entry.exit_code),
+    ]
+
+
+def change(results: str, number: int | None, verb: str) -> None:
+    """Cancels, pauses, resumes or retries an entry; without a number, pauses or resumes the queue."""
+    store = open_store(results)
+    if number is None:
+        store.pause_all(verb == "pause")
+        said = (
+            "Nothing new starts until `structnet queue resume`"
+            if verb == "pause"
+            else "Entries may start again"
+        )
+    else:
+        entry = store.ask(number, verb)
+        said = f"Entry {number} is {entry.status}"
+        if entry.wanted:
+            said = f"Entry {number} is stopped by what runs the queue, or by the next `structnet queue run`"
+    Console().print(f"{said}.", highlight=False, soft_wrap=True)
+
+
+def run(
+    results: str, parallel: int = 1, cpus: float | None = None, gpus: int | None = None, watch: bool = False
+) -> None:
+    """Runs the queue; exit code 1 if an entry failed, 130 after Ctrl-C."""
+    for option, value, least in (("parallel", parallel, 1), ("cpus", cpus, 0), ("gpus", gpus, 0)):
+        if value is not None and not least <= value < math.inf:
+            raise UserError(f"{option} is {value}, but must be at least {least}")
+    console = Console()
+    machine = Machine(cpus_here() if cpus is None else cpus, gpus, parallel)
+
+    def say(line: str) -> None:
+        console.print(f"{datetime.now():%H:%M:%S} {line}", highlight=False, markup=False, soft_wrap=True)
+
+    runner = Runner(results, machine, watch=watch, say=say)
+    console.print(
+        f"Running the queue in {results}: at most {parallel} at once, on {machine.cpus:g} CPUs",
+        highlight=False,
+        soft_wrap=True,
+    )
+    whole = runner.run()
+    if not whole:
+        said = f"interrupted; what ran waits to be resumed. Go on with: {_again(results)}"
+        console.print(said, highlight=False, soft_wrap=True)
+        sys.exit(130)
+    for entry in runner.unfit():
+        say(f"{entry.id} {entry.command} {entry.name} waits: it needs {_amount(entry)}, more than there is")
+    if runner.store.paused:
+        say("the queue is paused: `structnet queue resume` lets entries start")
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(runner.ends.items()))
+    console.print(f"Nothing is left to run: {counts or 'nothing was started'}", highlight=False)
+    if runner.ends["failed"]:
+        sys.exit(1)
+
+
+def cpus_here() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _again(results: str) -> str:
+    """The line that runs the queue of this folder."""
+    return "structnet queue run" + ("" if results == "results" else f" --results {results}")
+
+
+def _amount(entry: Entry) -> str:
+    return f"{entry.cpus:g} CPUs" + (f" and {entry.gpus:g} GPUs" if entry.gpus else "")
+
+
+def _when(time: datetime | None) -> str:
+    return "" if time is None else f"{time.astimezone():%m-%d %H:%M}"

@@ -1,0 +1,50 @@
+"""The commands that work on networks, results and benchmarks, by name. A new one is a room here and an entry."""
+
+from __future__ import annotations
+
+from search.commands import (
+    bench,
+    bootstrap,
+    evolve,
+    grow,
+    hunt,
+    ladder,
+    predict,
+    query,
+    rescue,
+    status,
+    study,
+    sweep,
+    train,
+    validate,
+)
+from search.options import Command, Group
+
+COMMANDS: dict[str, Command | Group] = {
+    room.COMMAND.name: room.COMMAND
+    for room in (
+        grow,
+        validate,
+        hunt,
+        ladder,
+        rescue,
+        bootstrap,
+        sweep,
+        evolve,
+        train,
+        study,
+        predict,
+        query,
+        status,
+        bench,
+    )
+}
+
+
+def resumable() -> dict[str, Command]:
+    """Those that write an experiment and go on with it."""
+    return {
+        name: command
+        for name, command in COMMANDS.items()
+        if isinstance(command, Command) and "resume" in command.options.model_fields
+    }

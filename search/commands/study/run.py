@@ -1,0 +1,133 @@
+"""`structnet study`: a named study with its controls, and the verdict on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search.commands.study.command import StudyOptions
+from search.commands.study.registry import STUDIES
+from search.commands.study.study import Finding, Row, Scale, Study, Task
+from search.commands.study.work import StudyWork, measured_rows
+from search.options import wide
+from search.session.experiment import Experiment
+from search.session.run import load_data, on_ray, print_outcome, recorded
+from search.tune.trials import Shared, run_trials
+from structnet.data.dataset import Dataset
+from structnet.errors import UserError, WorkFailed
+
+QUICK_SEEDS = 2
+
+
+def run(options: StudyOptions) -> None:
+    """Runs the command."""
+    if options.study == "list":
+        print_studies()
+        return
+    study = study_named(options.study)
+    console = Console()
+    data = load_data(options)
+    count = options.rng_seeds or (QUICK_SEEDS if options.quick else 5)
+    seeds = tuple(range(options.rng_seed, options.rng_seed + count))
+    tasks = study.tasks(data, Scale(seeds, options.quick))
+    experiment = Experiment("study", options, options.model_dump(mode="json"))
+    if experiment.finished(""):
+        console.print(f"{experiment.name} is finished already", highlight=False)
+        return
+    console.print(f"{study.question}\nThe claim: {study.claim}", highlight=False)
+    console.print(
+        f"Study {study.name} on {data.name}: {len(tasks)} tasks, {count} rng_seeds; experiment {experiment.name}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
+        _measure(study, tasks, data, options, experiment, console)
+        rows = measured_rows(options.results, experiment.name)
+        finding = study.judge(rows)
+        plot = f"{options.results}/reports/{experiment.name}/{study.name}.svg"
+        draw(study, rows, plot)
+        print_finding(finding, options.quick, console)
+        experiment.end("", "finished")
+    console.print(f"Plot: {plot}", highlight=False, soft_wrap=True)
+    columns = "arm, quantity, avg(value) as mean, count(*) as n"
+    sql = (
+        f"select {columns} from measurements where experiment = '{experiment.name}' group by all order by all"
+    )
+    print_outcome(experiment, sql, console)
+
+
+def print_studies() -> None:
+    """The studies there are, and what each asks."""
+    table = Table(box=None)
+    for heading in ("study", "dataset", "question"):
+        table.add_column(heading)
+    for study in STUDIES.values():
+        table.add_row(study.name, study.dataset, study.question)
+    Console().print(table)
+
+
+def study_named(name: str | None) -> Study:
+    """The study of this name; raises UserError."""
+    if name not in STUDIES:
+        raise UserError(f"study is '{name}', but must be one of {', '.join(STUDIES)}, or list")
+    return STUDIES[name]
+
+
+def _measure(
+    study: Study,
+    tasks: Sequence[Task],
+    data: Dataset,
+    options: StudyOptions,
+    experiment: Experiment,
+    console: Console,
+) -> None:
+    """Does all tasks; a resume does those that are left."""
+    done = 0
+
+    def report(told: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        text = f"{told['name']} is done in {told['seconds']:.0f} s: {done} of {len(tasks)}"
+        console.print(text, highlight=False)
+        experiment.update("")
+
+    configs = [
+        {"name": task.name, "arm": task.arm, "rng_seed": task.rng_seed, "options": task.options}
+        for task in tasks
+    ]
+    shared = Shared.of(data, options, experiment)
+    failed = run_trials("study", partial(StudyWork, study=study), configs, shared, options, report)
+    if failed:
+        names = ", ".join(failure.config["name"] for failure in failed)
+        raise WorkFailed(f"{len(failed)} of {len(tasks)} tasks failed ({names}): {failed[0].error}")
+
+
+def draw(study: Study, rows: Sequence[Row], path: str) -> None:
+    """The plot of a study, as PNG or SVG by the ending of the path."""
+    from matplotlib.figure import Figure
+
+    from search.session.plots import save_figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    study.draw(rows, figure)
+    save_figure(figure, path)
+
+
+def print_finding(finding: Finding, quick: bool, console: Console) -> None:
+    """The table of a verdict, its sentences, and what they are worth."""
+    if finding.table:
+        header, *body = finding.table
+        table = Table(box=None)
+        for number, name in enumerate(header):
+            table.add_column(name, justify="left" if number == 0 else "right")
+        for cells in body:
+            table.add_row(*cells)
+        wide(console).print(table)
+    for sentence in finding.sentences:
+        console.print(sentence, highlight=False, soft_wrap=True)
+    worth = " (quick: an anecdote)" if quick else ""
+    console.print(f"Does the claim hold? {finding.holds}{worth}", highlight=False)
