@@ -11,7 +11,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from search.commands.bench.command import one_thread
+from search.commands.bench.measuring import one_thread
 from search.grid.blocks import Member, blocks_of, grid
 from search.grid.cohort_work import CohortWork
 from search.grid.criteria import champions

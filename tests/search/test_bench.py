@@ -9,9 +9,9 @@ from time import sleep
 import pytest
 import torch
 
-from search.commands.bench import command as benchmark
 from search.commands.bench import kernels as bench_kernels
 from search.commands.bench import links as bench_links
+from search.commands.bench import measuring as benchmark
 from search.commands.bench import tournament as bench_tournament
 from structnet import StructNet
 from structnet.errors import UserError
