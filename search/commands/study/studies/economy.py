@@ -16,11 +16,10 @@ from search.commands.study.comparison import PARAMETERS, TEST, VALIDATION, arm_t
 from search.commands.study.studies.tournaments import measured_of, run_tournament, tournament_tasks
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.session.plots import finish
+from structnet.data.dataset import Dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 PRICES = (0.0005, 0.002, 0.008, 0.03, 0.12)  # bits per thousand parameters
 ON_DIGITS = (0.02, 0.1, 0.3, 1.0, 3.0)

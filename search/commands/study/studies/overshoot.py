@@ -28,11 +28,14 @@ from search.commands.study.studies.tournaments import density_for, grow_options,
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
+from structnet.data.dataset import Dataset
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
+from structnet.training.shrinking import Shrinking, shrink_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 SEED_PARAMETERS = 2000
 L1, INPUT_DROPOUT = 5e-5, 0.2
@@ -90,11 +93,6 @@ def _tournament(task: Task, data: Dataset, place: Place) -> list[Measurement]:
 
 def _scheduled(task: Task, data: Dataset) -> list[Measurement]:
     """A line that buys and sells by the clock; its parameter-steps are all that it costs, but for diagnoses."""
-    from structnet.network.network import StructNet
-    from structnet.network.state import TrainState
-    from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
-    from structnet.training.shrinking import Shrinking, shrink_steps
-
     options = task.options
     is_dense = options["start"] == "dense"
     density = 1.0 if is_dense else density_for(options["architecture"], options["seed_parameters"])

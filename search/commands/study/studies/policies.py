@@ -29,11 +29,10 @@ from search.commands.study.studies.tournaments import (
     tournament_tasks,
 )
 from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
+from structnet.data.dataset import Dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 POLICIES = ("score", "surplus", "gain", "random")
 ALONE = ("patch", "widen", "insert_layer", "clone")
