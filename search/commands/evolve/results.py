@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from search.commands.bootstrap.results import say
 from search.options import wide
+from search.session.tables import table_of
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread
 
@@ -19,10 +19,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 def print_results(rows: Rows, console: Console) -> None:
     """A line for every size and method, mean and spread over the rng_seeds that did not diverge."""
-    table = Table("at most", "method", box=None, header_style="bold")
     titles = ("test accuracy", "rng_seeds", "parameters (connections)", "million parameter-steps", "seconds")
-    for title in titles:
-        table.add_column(title, justify="right")
+    table = table_of(("at most", "method"), titles)
     sizes = sorted({row["max_parameters"] for row in rows})
     methods = methods_of(rows)
     for size in sizes:

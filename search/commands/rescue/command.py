@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
 
 from search.commands.bootstrap.results import say
 from search.commands.rescue.work import RescueWork, finds_a_site, plan_of
@@ -24,6 +23,7 @@ from search.grid.trials import train_trials, trial_rows
 from search.options import defaults_for, merged, sizes, wide
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
+from search.session.tables import table_of
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
@@ -246,9 +246,7 @@ def print_arms(
 ) -> None:
     """Mean and spread of every arm, how far growth is ahead of it, and the verdicts."""
     arms = finished_arms(rows)
-    table = Table("arm", box=None, header_style="bold")
-    for title in ("parameters", "density", "accuracy", "growth is ahead, points", "loss"):
-        table.add_column(title, justify="right")
+    table = table_of(["arm"], ("parameters", "density", "accuracy", "growth is ahead, points", "loss"))
     table.add_column("what it is")
     for arm, found in arms.items():
         table.add_row(

@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
 
 from search.commands.study.registry import STUDIES
 from search.commands.study.study import Finding, Row, Scale, Study, Task
@@ -16,6 +15,7 @@ from search.commands.study.work import StudyWork, measured_rows
 from search.options import CommonOptions, merged, wide
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded
+from search.session.tables import table_of
 from search.tune.trials import Shared, run_trials
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
@@ -68,9 +68,7 @@ def run(given: dict[str, Any]) -> None:
 
 def print_studies() -> None:
     """The studies there are, and what each asks."""
-    table = Table(box=None)
-    for heading in ("study", "dataset", "question"):
-        table.add_column(heading)
+    table = table_of(("study", "dataset", "question"), ())
     for study in STUDIES.values():
         table.add_row(study.name, study.dataset, study.question)
     Console().print(table)
@@ -127,9 +125,7 @@ def print_finding(finding: Finding, quick: bool, console: Console) -> None:
     """The table of a verdict, its sentences, and what they are worth."""
     if finding.table:
         header, *body = finding.table
-        table = Table(box=None)
-        for number, name in enumerate(header):
-            table.add_column(name, justify="left" if number == 0 else "right")
+        table = table_of(header[:1], header[1:])
         for cells in body:
             table.add_row(*cells)
         wide(console).print(table)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from search.commands.sweep.cost import SPEED, Cost
 from search.commands.sweep.plans import describe
 from search.commands.sweep.settings import Plan
 from search.options import wide
+from search.session.tables import table_of
 from structnet.measure.statistics import LEVEL, Interval, mean_and_spread, paired_lead
 from structnet.storage.tables import read_table
 from structnet.training.loop import steps_per_epoch
@@ -131,9 +131,7 @@ def compared(outcomes: Sequence[SettingOutcome], base: str) -> list[Compared]:
 
 def print_plan(plan: Plan, cores: int, console: Console) -> None:
     """Every setting and what all of it will cost."""
-    table = Table("setting", "changes", box=None, header_style="bold")
-    for name in ("trials", "steps", "parameter-steps", "core minutes"):
-        table.add_column(name, justify="right")
+    table = table_of(("setting", "changes"), ("trials", "steps", "parameter-steps", "core minutes"))
     for setting in plan.settings:
         cost = setting.cost
         numbers = f"{cost.steps:,.0f}", f"{cost.parameter_steps:.2g}", f"{cost.seconds / 60:.1f}"
@@ -158,17 +156,8 @@ def print_plan(plan: Plan, cores: int, console: Console) -> None:
 def print_comparison(rows: Sequence[Compared], plan: Plan, console: Console) -> None:
     """The settings, best first, and the test accuracy of the first alone."""
     changes = {setting.name: setting.changes for setting in plan.settings}
-    table = Table("setting", "changes", box=None, header_style="bold")
-    for name in (
-        "rng_seeds",
-        "accuracy",
-        "± spread",
-        "less base",
-        "95 % interval",
-        "parameters",
-        "param.-steps",
-    ):
-        table.add_column(name, justify="right")
+    what = "rng_seeds", "accuracy", "± spread", "less base", "95 % interval", "parameters", "param.-steps"
+    table = table_of(("setting", "changes"), what)
     for row in rows:
         table.add_row(
             row.setting,
@@ -247,9 +236,7 @@ def print_mechanisms(
     """How far every mechanism got, from the tables. options: trial -> those of its tournament."""
     counts = mechanism_counts(read_table(results, "candidates", experiment).to_pylist())
     stages = ("proposed", "affordable", "last heat", "ahead", "eligible", "won")
-    table = Table("mechanism", box=None, header_style="bold")
-    for stage in stages:
-        table.add_column(stage, justify="right")
+    table = table_of(["mechanism"], stages)
     for action, count in sorted(counts.items()):
         table.add_row(action, *(f"{count[stage]:,}" for stage in stages))
     wide(console).print(table)

@@ -2,7 +2,7 @@
 
 The comparisons of structnet.experiments.initialisation: all arms end at one number of parameters after as many steps
 on the same batches. A start has to beat its control as well, which has all of it but what the start is named for: the
-same placement rule on a small network that was never trained, and the same buying and selling on the finest images
+same placement rule on a small network that was never trained, and the same growing and pruning on the finest images
 only.
 """
 
@@ -116,7 +116,7 @@ def _small(task: Task, data: Dataset) -> TrainState:
 def judge(rows: Sequence[Row]) -> Finding:
     """Yes if every start is surely ahead of random and of its control, in part if a start or a control is of random.
 
-    So a control counts as a start of its own: placement by data without anything learned, and buying and selling.
+    So a control counts as a start of its own: placement by data without anything learned, and growing and pruning.
     """
     comparisons = _comparisons(rows)
     ahead_of_both, ahead_of_random, sentences = [], [], []

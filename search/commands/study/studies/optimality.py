@@ -2,8 +2,8 @@
 
 The labels of `teacher` come from a sparse network whose every connection matters. Each method is given one limit after
 the other, from the teacher's own size up, until its network agrees with the teacher on 99 % of the validation inputs;
-the first such limit is the size that it needs. `prune` sells from dense, `overshoot` buys at random up to ten times
-the limit and sells, `grow` is the tournament with credits for as many. (With those that so small a network earns by
+the first such limit is the size that it needs. `prune` starts dense, `overshoot` grows at random to ten times the limit
+and is pruned, `grow` is the tournament with credits for as many. (With those that so small a network earns by
 itself it has nothing to overshoot with: it stops at 336 to 447 parameters and 93 to 99 % agreement.)
 """
 

@@ -2,9 +2,9 @@
 
 The main figure of the project: final error against parameter-steps (the parameter count summed over all training
 steps, forks included). Every arm ends at the same number of parameters after the same number of steps of its line.
-`dense` starts with every connection and only sells; `random N` and `gradient N` start with a seed of at most 2,000
-parameters, buy up to N in the first 15 % of the training, at random places or where the gradient is largest, and
-sell on the same schedule; `tournament` is `grow` with its defaults. Its rounds train a small network, which costs few
+`dense` starts with every connection and is only pruned; `random N` and `gradient N` start with a seed of at most 2,000
+parameters, grow to N in the first 15 % of the training, at random places or where the gradient is largest, and are
+pruned on the same schedule; `tournament` is `grow` with its defaults. Its rounds train a small network, which costs few
 parameter-steps and a quarter of the steps, so `tournament longer` has as many steps more, and overshoots to no more
 than the largest N.
 """
@@ -92,7 +92,7 @@ def _tournament(task: Task, data: Dataset, place: Place) -> list[Measurement]:
 
 
 def _scheduled(task: Task, data: Dataset) -> list[Measurement]:
-    """A line that buys and sells by the clock; its parameter-steps are all that it costs, but for diagnoses."""
+    """A line that grows and is pruned by the clock; its parameter-steps are all that it costs, but for diagnoses."""
     options = task.options
     is_dense = options["start"] == "dense"
     density = 1.0 if is_dense else density_for(options["architecture"], options["seed_parameters"])
