@@ -11,6 +11,7 @@ from rich.console import Console
 from search.commands.bench import hunt as bench_hunt
 from search.commands.bench import measuring as benchmark
 from search.commands.bench import trials as bench_trials
+from structnet.data import digits
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.storage.schemas import SCHEMAS
@@ -93,8 +94,8 @@ def test_overhead(
     monkeypatch: pytest.MonkeyPatch,
     ray_session: None,
 ) -> None:
-    monkeypatch.setitem(bench_hunt.ON_DIGITS, "epochs", 1)
-    monkeypatch.setitem(bench_hunt.ON_DIGITS, "densities", "0.1,0.2")
+    monkeypatch.setitem(digits.DEFAULTS["hunt"], "epochs", 1)
+    monkeypatch.setitem(digits.DEFAULTS["hunt"], "densities", "0.1,0.2")
     bench_hunt.run(case="overhead", dataset="digits", minutes=1e-6, results=str(tmp_path))
     (row,) = complete_rows(tmp_path, "bench-hunt-overhead")
     assert 0 < row["ratio"] < 1

@@ -37,7 +37,7 @@ from search.commands.bench.measuring import (
     write_rows,
 )
 from search.commands.bench.trials import WAYS, MaskedTrial, fastest_adam, masked_steps, run_plain
-from search.commands.hunt import ON_DIGITS, OTHERWISE, HuntOptions, members_of
+from search.commands.hunt import OTHERWISE, HuntOptions, members_of
 from search.commands.hunt import run as run_hunt
 from search.grid.blocks import Member, grid
 from search.grid.train_grid import GridOptions, fitted, train_grid
@@ -45,7 +45,7 @@ from search.options import merged
 from search.session.experiment import Experiment
 from search.session.tables import table_of
 from structnet.data.dataset import Dataset
-from structnet.data.datasets import load_dataset
+from structnet.data.datasets import defaults_of, load_dataset
 from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
@@ -305,7 +305,7 @@ def _given(bench: HuntBench) -> dict[str, Any]:
 
 
 def _defaults(bench: HuntBench) -> dict[str, Any]:
-    return ON_DIGITS if bench.data.name == "digits" else OTHERWISE
+    return OTHERWISE | defaults_of(bench.data.name, "hunt")
 
 
 def _rng_seeds_for(bench: HuntBench) -> int:

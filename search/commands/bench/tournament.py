@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 from time import perf_counter
 from typing import Any, ClassVar
@@ -28,11 +27,13 @@ from search.commands.bench.measuring import (
     row_of_pairs,
     write_rows,
 )
+from search.session.run import architecture_of
 from search.session.tables import table_of
 from structnet.data.dataset import Dataset
-from structnet.data.datasets import load_dataset
+from structnet.data.datasets import defaults_of, load_dataset
 from structnet.data.torchvision_sets import TORCHVISION
 from structnet.errors import UserError
+from structnet.experiments.initialisation import random_network
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.training.loop import Recipe, steps_per_epoch
@@ -251,7 +252,7 @@ def _measure_heats(pool: Pool, data: Dataset, repeats: int, console: Console) ->
 
 def _growth_settings(data: Dataset) -> Settings:
     """Those of `grow`, with a line that is about as long as its growth."""
-    images, epochs = len(data.train), 40 if data.name == "digits" else 20
+    images, epochs = len(data.train), defaults_of(data.name, "grow").get("epochs", 20)
     batch_size, round_steps, heat_steps = fitted_lengths(images, epochs)
     steps = (GROWTH_ROUNDS + 1) * (round_steps + heat_steps)
     return fitted_settings(
@@ -267,8 +268,10 @@ def _growth_settings(data: Dataset) -> Settings:
 
 def _grown(pool: Pool, data: Dataset, settings: Settings) -> tuple[Timeline, Rows]:
     """When what happened, and all rows but for times and names of workers."""
-    hidden, density = (32, 0.05) if data.name == "digits" else (HIDDEN, DENSITY)
-    seed = StructNet([data.input_units, hidden, data.classes], density, ensure_paths=True)
+    seed_of: dict[str, Any] = {"architecture": f"input,{HIDDEN},classes", "density": DENSITY} | defaults_of(
+        data.name, "grow"
+    )
+    seed = StructNet(architecture_of(seed_of["architecture"], data), seed_of["density"], ensure_paths=True)
     timeline = Timeline()
     result = Tournament(seed, data, settings=settings, pool=pool, observer=timeline).run()
     rows = result.candidates + result.rounds
@@ -282,9 +285,7 @@ def _grown(pool: Pool, data: Dataset, settings: Settings) -> tuple[Timeline, Row
 
 def _travel_rows(pool: Pool) -> Rows:
     """A large fork sent to a worker and back, as it is and rebuilt at both ends, against a job without one."""
-    dense = sum(before * after for before, after in pairwise(TRAVELLER))
-    density = (TRAVELLING_PARAMETERS - sum(TRAVELLER[1:])) / dense
-    network = StructNet(list(TRAVELLER), density)
+    network = random_network(TRAVELLER, TRAVELLING_PARAMETERS)
     state = TrainState.fresh(network)
 
     def empty() -> None:
