@@ -268,10 +268,9 @@ def _growth_settings(data: Dataset) -> Settings:
 
 def _grown(pool: Pool, data: Dataset, settings: Settings) -> tuple[Timeline, Rows]:
     """When what happened, and all rows but for times and names of workers."""
-    seed_of: dict[str, Any] = {"architecture": f"input,{HIDDEN},classes", "density": DENSITY} | defaults_of(
-        data.name, "grow"
-    )
-    seed = StructNet(architecture_of(seed_of["architecture"], data), seed_of["density"], ensure_paths=True)
+    own = defaults_of(data.name, "grow")
+    shape = architecture_of(own.get("architecture", f"input,{HIDDEN},classes"), data)
+    seed = StructNet(shape, own.get("density", DENSITY), ensure_paths=True)
     timeline = Timeline()
     result = Tournament(seed, data, settings=settings, pool=pool, observer=timeline).run()
     rows = result.candidates + result.rounds

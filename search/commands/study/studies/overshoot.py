@@ -124,8 +124,9 @@ def _scheduled(task: Task, data: Dataset) -> list[Measurement]:
 
 
 def judge(rows: Sequence[Row]) -> Finding:
-    """At most half of the cost of the dense start, and not behind it: at most a tenth of a point, and no proof of more
-    than nothing.
+    """At most half of the cost of the dense start, and not behind it.
+
+    So by a tenth of a point at most, without proof of more than nothing.
     """
     leads, cost = leads_over("dense", rows, "test_accuracy"), means_of(rows, "parameter_steps_all")
     share = {arm: spent / cost["dense"] for arm, spent in cost.items()}
