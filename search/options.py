@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -35,7 +35,7 @@ def option(
     text: what the help says, without the default, which it adds. shown: says the default where it follows from the
     data or is long. changes_result: whether a resume has to keep it. rules: Pydantic's, such as ge=1.
     """
-    extra = {"panel": panel, "shown": shown, "changes_result": changes_result}
+    extra: dict[str, Any] = {"panel": panel, "shown": shown, "changes_result": changes_result}
     return Field(default, description=text, json_schema_extra=extra, **rules)
 
 
@@ -79,9 +79,7 @@ class CommonOptions(Options):
     rng_seed: int = option(0, "Starts every random stream.", EXPERIMENT)
     workers: int = option(2, "Ray workers.", RAY, changes_result=False)
     cpus_per_worker: float = option(1.0, "CPUs of each worker.", RAY, changes_result=False)
-    gpus_per_worker: float = option(
-        0.0, "GPUs of each worker; fractions allowed.", RAY, changes_result=False
-    )
+    gpus_per_worker: float = option(0.0, "GPUs of each worker; fractions allowed.", RAY, changes_result=False)
     address: str | None = option(
         None,
         "A Ray cluster, HOST:PORT.",
@@ -123,8 +121,11 @@ def rng_seeds(default: int, **rules: Any) -> Any:
     return option(default, "So many, from --rng-seed on.", GRID, **rules)
 
 
+Model = TypeVar("Model", bound=Options)
+
+
 @dataclass(frozen=True)
-class Command:
+class Command(Generic[Model]):
     """A command of `structnet`.
 
     options: the model. function: what does it, given the checked options, as `module:name`; it is imported when it runs,
@@ -134,7 +135,7 @@ class Command:
 
     name: str
     help: str
-    options: type[Options]
+    options: type[Model]
     function: str
     defaults: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -156,7 +157,7 @@ class Command:
         module, _, name = self.function.partition(":")
         getattr(import_module(module), name)(options)
 
-    def parse(self, given: Mapping[str, Any]) -> Options:
+    def parse(self, given: Mapping[str, Any]) -> Model:
         """The checked options; raises UserError for an unknown name or a value of the wrong type, naming it."""
         file = given.get("config")
         written = read_config(file) if file else {}
@@ -179,7 +180,7 @@ class Group:
 
     name: str
     help: str
-    commands: tuple[Command, ...]
+    commands: tuple[Command[Any], ...]
 
     def add_to(self, app: typer.Typer) -> None:
         """Puts all of them on the command line."""
@@ -187,9 +188,6 @@ class Group:
         for command in self.commands:
             command.add_to(mine)
         app.add_typer(mine, name=self.name)
-
-
-Model = TypeVar("Model", bound=Options)
 
 
 def checked(model: type[Model], values: Mapping[str, Any], file: Path | None = None) -> Model:
@@ -251,7 +249,7 @@ def fields_on_line(model: type[Options]) -> dict[str, FieldInfo]:
     return {name: fields[name] for name in names if name in fields and fields[name].description}
 
 
-def _parameters(command: Command) -> list[inspect.Parameter]:
+def _parameters(command: Command[Any]) -> list[inspect.Parameter]:
     fields = fields_on_line(command.options)
     made = [_parameter(name, field, help_of(command.name, name, field)) for name, field in fields.items()]
     if issubclass(command.options, CommonOptions):
@@ -276,9 +274,7 @@ def _parameter(name: str, field: FieldInfo, text: str) -> inspect.Parameter:
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def type_on_line(annotation: Any) -> Any:

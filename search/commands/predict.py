@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import typer
+
+from search.options import Command, Options, argument, option
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
@@ -15,6 +19,28 @@ if TYPE_CHECKING:
 
 # Rows evaluated at once: enough to keep the processor busy, while the activations stay in a few megabytes.
 BLOCK = 2_000
+
+
+class PredictOptions(Options):
+    """The options of `predict`."""
+
+    snapshot: str = argument(..., "A snapshot, with or without its ending.")
+    inputs: str = argument(..., "A Parquet or CSV file, an image, or a folder of images.")
+    output: str | None = option(None, "Write a Parquet file instead of a table.")
+
+
+COMMAND = Command(
+    "predict", "What a grown network says about a file of images or rows.", PredictOptions, f"{__name__}:run"
+)
+
+
+def run(options: PredictOptions) -> None:
+    """Runs the command."""
+    table = predict(options.snapshot, options.inputs)
+    if options.output:
+        write_predictions(table, options.output)
+    else:
+        print_predictions(table)
 
 
 def predict(snapshot: str, inputs: str) -> pa.Table:
@@ -66,9 +92,10 @@ def predict(snapshot: str, inputs: str) -> pa.Table:
 
 def print_predictions(table: pa.Table, rows: int = 20) -> None:
     """Prints the first rows, and the accuracy if labels are known."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from search.session.console import Console
 
     shown = Table(*table.column_names)
     for row in table.slice(0, rows).to_pylist():
@@ -97,7 +124,7 @@ def write_predictions(table: pa.Table, output: str) -> None:
         raise UserError(
             f"output is '{output}', but cannot be written ({error}): name another file"
         ) from error
-    print(f"wrote {table.num_rows:,} predictions to {output}")
+    typer.echo(f"wrote {table.num_rows:,} predictions to {output}")
 
 
 def _classify(network: StructNet, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import typer
 
+from search.options import Command, Options, argument, option, results_folder
 from structnet.errors import UserError
 from structnet.storage.atomic import is_local
 from structnet.storage.tables import (
@@ -43,6 +45,29 @@ if TYPE_CHECKING:
 
 _ROWS_ON_TERMINAL = 200
 _FOOTERS_AT_ONCE = 16
+
+
+class QueryOptions(Options):
+    """The options of `query`."""
+
+    sql: str | None = argument(None, "One SELECT over the tables experiments, rounds, candidates, …")
+    compact: bool = option(False, "First merge the many small files of experiments that have ended.")
+    results: str = results_folder()
+
+
+COMMAND = Command(
+    "query", "SQL over the tables of the results folder, read-only.", QueryOptions, f"{__name__}:run"
+)
+
+
+def run(options: QueryOptions) -> None:
+    """Runs the command."""
+    if options.sql is None and not options.compact:
+        raise UserError("there is no statement, but must be one SELECT in quotes, or --compact: give one")
+    if options.compact:
+        print_compaction(options.results)
+    if options.sql is not None:
+        print_query(options.results, options.sql)
 
 
 def run_query(results: str, sql: str) -> pa.Table:
@@ -96,7 +121,7 @@ def print_query(results: str, sql: str) -> None:
         warnings.simplefilter("always", UserWarning)
         rows = run_query(results, sql)
     for warning in caught:
-        print(warning.message, file=sys.stderr)
+        typer.echo(warning.message, err=True)
     print_table(rows)
 
 
@@ -106,24 +131,25 @@ def print_compaction(results: str) -> None:
 
     report = compact(results)
     for done in report.merged:
-        print(
+        typer.echo(
             f"{done.experiment} {done.table}: {done.parts_before:,} parts became {done.parts_after:,}, "
             f"{done.rows:,} rows"
         )
     if not report.merged:
-        print("Nothing to merge.")
+        typer.echo("Nothing to merge.")
     for line in report.left_alone:
-        print(f"left alone: {line}")
+        typer.echo(f"left alone: {line}")
     for line in report.damaged:
-        print(f"skipped: {line}", file=sys.stderr)
+        typer.echo(f"skipped: {line}", file=sys.stderr)
 
 
 def print_table(table: pa.Table) -> None:
     """Prints the rows: on a terminal as wide as it is and at most 200, elsewhere all of them in full."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from search.session.console import Console
 
     console = Console() if sys.stdout.isatty() else Console(width=1_000_000)
     shown = table.slice(0, _ROWS_ON_TERMINAL) if console.is_terminal else table

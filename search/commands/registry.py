@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from search.commands import (
     bench,
     bootstrap,
@@ -20,7 +22,7 @@ from search.commands import (
 )
 from search.options import Command, Group
 
-COMMANDS: dict[str, Command | Group] = {
+COMMANDS: dict[str, Command[Any] | Group] = {
     room.COMMAND.name: room.COMMAND
     for room in (
         grow,
@@ -41,7 +43,7 @@ COMMANDS: dict[str, Command | Group] = {
 }
 
 
-def resumable() -> dict[str, Command]:
+def resumable() -> dict[str, Command[Any]]:
     """Those that write an experiment and go on with it."""
     return {
         name: command

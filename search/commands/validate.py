@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import ON_DIGITS, OTHERWISE, fitted_to, seed_network
-from search.options import CommonOptions, defaults_for, merged
+from search.commands.grow.run import fitted_to, seed_network
+from search.options import GROWTH, TRAINING, Command, CommonOptions, allocation, option
+from search.session.console import Console
 from search.session.experiment import Experiment
 from structnet.errors import UserError, one_line
 
@@ -28,30 +27,43 @@ if TYPE_CHECKING:
     from structnet.experiments.validation import Trained, Validation
     from structnet.network.network import StructNet
 
-EPOCHS_ON_DIGITS, EPOCHS_OTHERWISE = 10, 3
-
 
 class ValidateOptions(CommonOptions):
     """The options of `validate`; density and batch size follow from the data as in `grow`."""
 
-    architecture: str
-    density: float | None = None
-    allocation: str = "proportional"
-    epochs: int = Field(ge=1)
-    learning_rate: float = Field(default=0.012, gt=0)
-    batch_size: int | None = None
-    margin: float = Field(default=0.1, gt=0, lt=1)
+    architecture: str = option("input,100,classes", "The base network's groups, such as 784,100,10.", GROWTH)
+    density: float | None = option(
+        None, "Share of connections that exist in it.", GROWTH, shown="0.01; 0.05 on digits"
+    )
+    allocation: str = allocation(GROWTH)
+    epochs: int = option(3, "Length of each short training.", TRAINING, ge=1)
+    learning_rate: float = option(
+        0.012, "Annealed; the dense version also tries a quarter of it.", TRAINING, gt=0
+    )
+    batch_size: int | None = option(
+        None, "Images per step.", TRAINING, shown="a 32nd of the training images, at most 128"
+    )
+    margin: float = option(
+        0.1, "Part of the way from chance to 100 % that counts as learning.", TRAINING, gt=0, lt=1
+    )
 
 
-def run(given: dict[str, Any]) -> None:
-    """Runs the command with the options given on its line; exits with 1 if a check fails."""
+COMMAND = Command(
+    "validate",
+    "The base network and its data, checked before an experiment; exit code 1 if a check fails. Needs no Ray.",
+    ValidateOptions,
+    f"{__name__}:run",
+)
+
+
+def run(options: ValidateOptions) -> None:
+    """Runs the command; exits with 1 if a check fails."""
     import torch
 
     from structnet.data.datasets import load_dataset
     from structnet.experiments.validation import validate
 
     torch.set_num_threads(1)  # as in every other command, so that the same seed gives the same numbers
-    options = options_from(given)
     data = load_dataset(
         options.dataset,
         data_dir=options.data_dir,
@@ -84,7 +96,7 @@ def run(given: dict[str, Any]) -> None:
             )
     except KeyboardInterrupt:
         experiment.end("", "interrupted")
-        console.print("\ninterrupted: the same command with --resume begins again", highlight=False)
+        console.say("\ninterrupted: the same command with --resume begins again")
         sys.exit(130)
     except Exception as error:
         experiment.end("", "failed", error=one_line(error))
@@ -96,13 +108,6 @@ def run(given: dict[str, Any]) -> None:
     print_checks(found, console)
     console.print(Text(f"Tables: {options.results}/tables (experiments, networks)"))
     sys.exit(1 if failed else 0)
-
-
-def options_from(given: dict[str, Any]) -> ValidateOptions:
-    """The options with the defaults of their dataset, wherever that is named."""
-    on_digits = ON_DIGITS | {"epochs": EPOCHS_ON_DIGITS}
-    otherwise = OTHERWISE | {"epochs": EPOCHS_OTHERWISE}
-    return merged(ValidateOptions, given, defaults_for(given, on_digits, otherwise))
 
 
 def base_network(options: ValidateOptions, data: Dataset) -> tuple[ValidateOptions, StructNet]:
@@ -216,4 +221,4 @@ def print_checks(found: Validation, console: Console) -> None:
     for check in found.failed:
         console.print(Text(f"{check.name}: {check.advice}"), soft_wrap=True)
     passed = len(found.checks) - len(found.failed)
-    console.print(f"{passed} of {len(found.checks)} checks passed", highlight=False)
+    console.say(f"{passed} of {len(found.checks)} checks passed")

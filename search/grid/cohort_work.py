@@ -14,12 +14,21 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from search.grid.blocks import Block, Member
-from search.grid.criteria import CRITERIA, best, efficiency, is_rung, openness, patchability, survivors
+from search.grid.criteria import (
+    CRITERIA,
+    best,
+    efficiency,
+    is_culling_epoch,
+    openness,
+    patchability,
+    survivors,
+)
 from search.tune.trials import Shared
 from structnet.errors import one_line
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
+from structnet.network.topology import parameters_dense
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.cohort import Cohort
@@ -82,12 +91,7 @@ class CohortWork:
         }
 
     def save(self, folder: Path) -> None:
-        state: dict[str, Any] = {
-            "epoch": self.epoch,
-            "seconds": self.seconds,
-            "alive": self.alive,
-            "rows": self.rows,
-        }
+        state: dict[str, Any] = {name: getattr(self, name) for name in ("epoch", "seconds", "alive", "rows")}
         if self.cohort is not None:
             arrays = self.cohort.to_arrays()
             state |= {name: arrays.pop(name) for name in SCALARS}
@@ -133,7 +137,7 @@ class CohortWork:
         schedule = cosine(1.0, 0, self.epochs * self.per_epoch)
         losses = cohort.train(self.data.train, self.recipe, self.per_epoch, schedule)
         self.epoch += 1
-        culling = bool(self.options["cull"]) and is_rung(self.epoch, self.epochs)
+        culling = bool(self.options["cull"]) and is_culling_epoch(self.epoch, self.epochs)
         judged = self._judge(cohort, losses, with_units=culling or self.epoch == self.epochs)
         seconds = (time.perf_counter() - started) / len(self.alive)
         self.seconds += seconds
@@ -144,7 +148,7 @@ class CohortWork:
         self._drop(cohort, judged, culling)
 
     def _drop(self, cohort: Cohort, judged: list[dict[str, Any]], culling: bool) -> None:
-        """Lets go of networks that diverged and, at a rung, of those that will not be among the best."""
+        """Lets go of networks that diverged and, when networks are culled, of those that will not be among the best."""
         whole = [index for index, row in enumerate(judged) if not row["error"]]
         staying = whole
         if culling:
@@ -171,29 +175,29 @@ class CohortWork:
         rows = []
         for index, position in enumerate(self.alive):
             row = self._described(position, topologies[index].density)
-            parameters, hidden = counts[index], row["hidden_units"]
-            row |= {"parameters": parameters, "epochs": self.epoch, "seconds": self.seconds}
+            row |= {"parameters": counts[index], "epochs": self.epoch, "seconds": self.seconds}
             if bad[index]:
                 row["error"] = f"training diverged in epoch {self.epoch}"
             else:
-                accuracy = float(found.accuracy[index])
-                row |= {
-                    "train_loss": means[index],
-                    "loss": float(found.loss[index]),
-                    "accuracy": accuracy,
-                    "information": self.entropy - float(found.loss[index]) / math.log(2),
-                    "efficiency": efficiency(accuracy, self.chance, parameters),
-                }
+                row["train_loss"] = means[index]
                 if units:
-                    health = int(units[0][index]), int(units[1][index]), hidden, accuracy
-                    row |= {
-                        "saturated": health[0],
-                        "dead": health[1],
-                        "openness": openness(*health),
-                        "patchability": patchability(*health, self.chance),
-                    }
+                    row |= {"saturated": int(units[0][index]), "dead": int(units[1][index])}
+                row |= self._quality(row, float(found.accuracy[index]), float(found.loss[index]))
             rows.append(row)
         return rows
+
+    def _quality(self, row: dict[str, Any], accuracy: float, loss: float) -> dict[str, Any]:
+        """What a network is judged by: with `openness` and patchability where its unhealthy units are known."""
+        found: dict[str, Any] = {
+            "accuracy": accuracy,
+            "loss": loss,
+            "information": self.entropy - loss / math.log(2),
+            "efficiency": efficiency(accuracy, self.chance, row["parameters"]),
+        }
+        if "dead" in row:
+            health = row["saturated"], row["dead"], row["hidden_units"], accuracy
+            found |= {"openness": openness(*health), "patchability": patchability(*health, self.chance)}
+        return found
 
     def _unhealthy_units(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
         train = self.data.train
@@ -203,7 +207,6 @@ class CohortWork:
 
     def _described(self, position: int, density_real: float | None) -> dict[str, Any]:
         member = self.block.members[position]
-        dense = sum(a * b + b for a, b in zip(member.architecture, member.architecture[1:]))
         return {
             "trial": self.block.name,
             "network": member.key,
@@ -211,7 +214,7 @@ class CohortWork:
             "density": member.density,
             "density_real": density_real,
             "rng_seed": member.rng_seed,
-            "parameters_dense": dense,
+            "parameters_dense": parameters_dense(member.architecture),
             "hidden_units": sum(member.architecture[1:-1]),
             "error": None,
         }
@@ -249,16 +252,8 @@ class CohortWork:
             class_names=self.data.class_names,
         )
         alone = evaluate(state.network, self.data.validation)
-        row |= {
-            "snapshot": f"{self.options['results']}/{place}",
-            "accuracy": alone.accuracy,
-            "loss": alone.loss,
-            "information": self.entropy - alone.loss / math.log(2),
-            "efficiency": efficiency(alone.accuracy, self.chance, row["parameters"]),
-            "patchability": patchability(
-                row["saturated"], row["dead"], row["hidden_units"], alone.accuracy, self.chance
-            ),
-        }
+        row["snapshot"] = f"{self.options['results']}/{place}"
+        row |= self._quality(row, alone.accuracy, alone.loss)
 
     def _write_off(self, position: int, status: str, error: str) -> None:
         self.rows.append({**self._described(position, None), "status": status, "error": error, "epochs": 0})

@@ -9,7 +9,7 @@ from typing import Any
 MARGIN = 0.1  # above chance, from which on a network counts as having learned
 # On digits, in ten repetitions set aside for it, this kept every champion and saved a seventh of the cost; half of
 # the rows from the first epoch on, as is usual, lost some champion in nine of ten.
-RUNGS = (0.4, 0.6)
+CULLED_AT = (0.4, 0.6)  # shares of the training
 SURVIVING_SHARE, LEAST_SURVIVORS = 0.25, 4
 
 
@@ -66,9 +66,9 @@ def survivors(rows: Sequence[dict[str, Any]]) -> list[int]:
     return sorted(kept)
 
 
-def is_rung(epoch: int, epochs: int) -> bool:
-    """Whether networks are culled after this epoch: at 40 and 60 % of the training."""
-    return epoch < epochs and epoch in {math.ceil(share * epochs) for share in RUNGS}
+def is_culling_epoch(epoch: int, epochs: int) -> bool:
+    """Whether networks are culled after this epoch of so many."""
+    return epoch < epochs and epoch in {math.ceil(share * epochs) for share in CULLED_AT}
 
 
 def _order(row: dict[str, Any], criterion: str) -> tuple[Any, ...]:

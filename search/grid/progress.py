@@ -5,22 +5,58 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from search.grid.blocks import Block
 from search.grid.criteria import CRITERIA, best
+from search.session.console import Console
 from search.session.experiment import Experiment
+from search.session.tables import table_of
 
 LINE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 10.0
 
 
-class GridProgress:
+class LivePage:
+    """A page that is renewed on a terminal; elsewhere there are lines. A subclass says what is on the page."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live = Live(self.page(), console=self.console, refresh_per_second=4)
+            self.live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.__exit__(kind, error, trace)
+
+    def page(self) -> RenderableType:
+        raise NotImplementedError
+
+    def say(self, text: str) -> None:
+        """A line, as it is."""
+        self.console.say(text)
+
+
+def time_left(seconds: float, gained: float, left: float) -> str:
+    """The end of a line on work that went so far in so many seconds; nothing where that cannot be told."""
+    if gained <= 0 or left <= 0:
+        return ""
+    minutes, rest = divmod(round(seconds * left / gained), 60)
+    return f", about {f'{minutes}:{rest:02d} minutes' if minutes else f'{rest} seconds'} left"
+
+
+class GridProgress(LivePage):
     """Networks done, networks per second, best so far by each criterion, time left.
 
     before: rows that an earlier run finished, of which it reads COLUMNS. report: takes the reports of CohortWork.
@@ -35,7 +71,8 @@ class GridProgress:
         experiment: Experiment,
         before: Sequence[dict[str, Any]] = (),
     ) -> None:
-        self.console, self.experiment = console, experiment
+        super().__init__(console)
+        self.experiment = experiment
         self.total = sum(len(block.members) for block in blocks)
         self.total_cost = sum(block.cost for block in blocks)
         done = {row["trial"] for row in before}
@@ -56,20 +93,13 @@ class GridProgress:
             console=console,
         )
         self.task = self.bar.add_task("starting", total=self.total_cost)
-        self.live = Live(self._page(), console=console, refresh_per_second=4) if console.is_terminal else None
-
-    def __enter__(self) -> GridProgress:
-        if self.live:
-            self.live.__enter__()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.live:
-            self.live.__exit__(kind, error, trace)
-        elif error is None:
-            self.console.print(self.line(), highlight=False, soft_wrap=True)
+        super().__exit__(kind, error, trace)
+        if not self.live and error is None:
+            self.say(self.line())
 
     def report(self, told: dict[str, Any]) -> None:
         """Takes in what a block says of itself. A block that is tried again starts over."""
@@ -82,10 +112,10 @@ class GridProgress:
             self._beat_at = now
             self.experiment.update("")
         if self.live:
-            self.live.update(self._page())
+            self.live.update(self.page())
         elif now - self._line_at > LINE_SECONDS:
             self._line_at = now
-            self.console.print(self.line(), highlight=False, soft_wrap=True)
+            self.say(self.line())
 
     def line(self) -> str:
         """One line for logs and pipes."""
@@ -99,21 +129,12 @@ class GridProgress:
         networks, cost = self._done()
         seconds = max(1e-9, time.monotonic() - self.started)
         speed = (networks - self.networks_before) / seconds
-        text = f"{networks:,} of {self.total:,} networks, {speed:.2f} a second"
-        gained = cost - self.cost_before
-        if gained > 0 and cost < self.total_cost:
-            left = seconds * (self.total_cost - cost) / gained
-            text += f", about {_duration(left)} left"
-        return text
+        left = time_left(seconds, cost - self.cost_before, self.total_cost - cost)
+        return f"{networks:,} of {self.total:,} networks, {speed:.2f} a second{left}"
 
-    def _page(self) -> Group:
+    def page(self) -> Group:
         self.bar.update(self.task, description=self._state(), completed=self._done()[1])
-        table = Table("best so far by", "value", "network", box=None, header_style="bold")
+        table = table_of(["best so far by", "value", "network"], [])
         for name, (value, key) in self.best.items():
             table.add_row(name, f"{value:.4g}", key)
         return Group(self.bar, table)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} minutes" if minutes else f"{rest} seconds"

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 
 from search.grid.blocks import Member, blocks_of, check_memory
 from search.grid.cohort_work import CohortWork
@@ -16,6 +15,7 @@ from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
 from search.grid.trials import train_trials, trial_rows, whole_rows
 from search.options import CommonOptions
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import check_shift
 from search.tune.trials import Factory, Shared

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 
 from search.options import CommonOptions
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.tune.trials import Factory, Shared, can_restore, run_trials
 from structnet.errors import WorkFailed
@@ -60,7 +60,7 @@ def train_trials(
         rows, lost = run(configs, options, part)
     if lost:
         text = f"{len(lost)} of {len(names)} trials lack results and are run: {_listed(lost)}"
-        Console().print(text, highlight=False, soft_wrap=True)
+        Console().say(text)
         again = [config for config in configs if config["name"] in lost]
         # Another time others may be lost, so this is never resumed.
         rows, lost = run(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from search.options import WHERE_NOT_WHAT, CommonOptions
+from search.options import CommonOptions, changeable
 from structnet.errors import UserError
 from structnet.storage.tables import TableWriter, check_name, list_parts, read_table
 
@@ -123,7 +123,7 @@ class Experiment:
         changed = sorted(
             key
             for key in before.keys() | mine.keys()
-            if before.get(key) != mine.get(key) and key not in WHERE_NOT_WHAT
+            if before.get(key) != mine.get(key) and key not in changeable(type(self.options))
         )
         if changed:
             shown = ", ".join(f"{key} was {before.get(key)!r}, is {mine.get(key)!r}" for key in changed)

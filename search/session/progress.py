@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from search.session.console import Console
 from tournament.observer import Observer
 from tournament.workers.fork import Survey
 
@@ -61,7 +62,7 @@ class Plain(Observer):
             for (name, _), text in zip(COLUMNS, cells(row))
             if text
         ]
-        self.console.print("  ".join(named), highlight=False, soft_wrap=True)
+        self.console.say("  ".join(named))
 
 
 class Terminal(Observer):

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from search.options import CommonOptions, sizes
+from search.session.console import Console
 from search.session.experiment import Experiment
 from structnet.errors import UserError, WorkFailed, one_line
 from structnet.storage.atomic import StoreFailed, remove_unfinished
@@ -70,7 +69,7 @@ def on_ray(options: CommonOptions) -> Iterator[None]:
     started = start_ray(options.workers, options.cpus_per_worker, options.address)
     try:
         if waiting := check_room(options.workers, options.cpus_per_worker, options.gpus_per_worker):
-            Console().print(waiting, highlight=False, soft_wrap=True)
+            Console().say(waiting)
         yield
     finally:
         if started:
@@ -92,14 +91,14 @@ def recorded(
     except KeyboardInterrupt:
         experiment.end(trial, "interrupted")
         again = f"{program()} {experiment.command} … --name {experiment.name} --resume"
-        console.print(f"\ninterrupted; everything so far is written. Go on with: {again}", highlight=False)
+        console.say(f"\ninterrupted; everything so far is written. Go on with: {again}")
         sys.exit(130)
     except WorkFailed as error:
         # Where nothing can be written, neither can this; a later run tells the silent experiment by its heartbeat.
         with suppress(StoreFailed):
             experiment.end(trial, "failed", error=str(error)[:300])
         hint = "lower --learning-rate" if "Diverged" in str(error) else "go on with --resume"
-        console.print(f"{error}; everything so far is written: {hint}", highlight=False, soft_wrap=True)
+        console.say(f"{error}; everything so far is written: {hint}")
         sys.exit(1)
     except Exception as error:
         experiment.end(trial, "failed", error=one_line(error))
@@ -129,9 +128,9 @@ def _forget_tune(experiment: Experiment) -> None:
 def print_outcome(experiment: Experiment, sql: str, console: Console) -> None:
     """Where the tables are, and a line that queries them."""
     where = experiment.options.results
-    console.print(f"Tables: {where}/tables", highlight=False, soft_wrap=True)
+    console.say(f"Tables: {where}/tables")
     place = "" if where == "results" else f" --results {where}"
-    console.print(f'Look closer: {program()} query "{sql}"{place}', highlight=False, soft_wrap=True)
+    console.say(f'Look closer: {program()} query "{sql}"{place}')
 
 
 def program() -> str:

@@ -39,6 +39,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "parameters": "150,300,600,1200",
         "learning_rate": 0.01,
     },
+    "study": {"max_parameters": 300, "input_dropout": 0.0, "quick_epochs": 4},
+    "study economy": {"prices": (0.02, 0.1, 0.3, 1.0, 3.0)},
 }
 
 

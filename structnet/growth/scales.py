@@ -33,6 +33,8 @@ from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.shrinking import worth
 
+MOST_SCALES, COARSEST = 3, 4  # scales by default, and pixels that the coarsest images have each way at least
+
 
 def pooled_images(images: torch.Tensor, factor: int = 2) -> torch.Tensor:
     """(n, channels, height, width) averaged over squares of factor × factor pixels.
@@ -182,3 +184,15 @@ def _children(channels: int, height: int, width: int, factor: int) -> np.ndarray
     fine = np.arange(channels * height * width * factor**2)
     squares = fine.reshape(channels, height, factor, width, factor).transpose(0, 1, 3, 2, 4)
     return squares.reshape(-1, factor**2)
+
+
+def default_scales(data: Dataset) -> int:
+    """How often images are halved, and once more: 1 for plain columns and for images that cannot be."""
+    shape, scales = data.input_shape[1:], 1
+    while (
+        len(shape) == 2
+        and scales < MOST_SCALES
+        and all(size % 2**scales == 0 and size // 2**scales >= COARSEST for size in shape)
+    ):
+        scales += 1
+    return scales

@@ -9,10 +9,11 @@ from time import sleep
 import pytest
 import torch
 
-from search.commands.bench import command as benchmark
 from search.commands.bench import kernels as bench_kernels
 from search.commands.bench import links as bench_links
+from search.commands.bench import measuring as benchmark
 from search.commands.bench import tournament as bench_tournament
+from search.commands.bench.command import LinksOptions, TournamentOptions
 from structnet import StructNet
 from structnet.errors import UserError
 from structnet.storage.tables import read_table
@@ -43,7 +44,7 @@ def rows_of(results: Path, experiment: str) -> list[dict]:
 
 
 def test_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench_links.run(repeats=1, results=str(tmp_path))
+    bench_links.run(LinksOptions(repeats=1, results=str(tmp_path)))
     rows = rows_of(tmp_path, "bench-links")
     assert {row["case"].split()[0] for row in rows} == {"20-12-4", "20-12-8-4"}
     for row in rows:
@@ -56,7 +57,7 @@ def test_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_second_run_replaces_the_rows_of_the_first(tmp_path: Path) -> None:
     for _ in range(2):
-        bench_links.run(repeats=1, results=str(tmp_path))
+        bench_links.run(LinksOptions(repeats=1, results=str(tmp_path)))
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
 
 
@@ -87,7 +88,7 @@ def test_bytes_are_proportional_to_the_connections() -> None:
 
 
 def test_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench_links.run(repeats=1, results=str(tmp_path), rule=True)
+    bench_links.run(LinksOptions(repeats=1, results=str(tmp_path), rule=True))
     assert len(rows_of(tmp_path, "bench-kernels")) == 2 * len(bench_kernels.DENSITIES)
     printed = capsys.readouterr().out
     assert "20-10" in printed and "crossover" in printed
@@ -122,17 +123,17 @@ def test_timing_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_mistakes_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="repeats is 0"):
-        bench_links.run(repeats=0)
+        bench_links.run(LinksOptions(repeats=0))
     with pytest.raises(UserError, match="device is 'tpu'"):
-        bench_links.run(device="tpu")
+        bench_links.run(LinksOptions(device="tpu"))
     with pytest.raises(UserError, match="--data-dir"):
-        bench_tournament.run(data_dir=str(tmp_path))
+        bench_tournament.run(TournamentOptions(data_dir=str(tmp_path)))
     with pytest.raises(UserError, match="workers is 0"):
-        bench_tournament.run(workers=0, dataset="digits")
+        bench_tournament.run(TournamentOptions(workers=0, dataset="digits"))
     with pytest.raises(UserError, match="case is 'heat'"):
-        bench_tournament.run(case="heat", dataset="digits")
+        bench_tournament.run(TournamentOptions(case="heat", dataset="digits"))
     with pytest.raises(UserError, match="repeats is 0"):
-        bench_tournament.run(case="heats", repeats=0, dataset="digits")
+        bench_tournament.run(TournamentOptions(case="heats", repeats=0, dataset="digits"))
 
 
 def test_the_time_between_heats_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,9 @@ def test_the_time_between_heats_is_serial(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_tournament(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
-    bench_tournament.run(case="overhead", workers=2, dataset="digits", results=str(tmp_path))
+    bench_tournament.run(
+        TournamentOptions(case="overhead", workers=2, dataset="digits", results=str(tmp_path))
+    )
     rows = rows_of(tmp_path, "bench-tournament-overhead")
     assert [row["benchmark"] for row in rows] == ["tournament"] * 4
     share = next(row for row in rows if row["case"].startswith("round"))
@@ -161,7 +164,9 @@ def test_tournament(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_sess
 
 
 def test_heats(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
-    bench_tournament.run(case="heats", workers=2, dataset="digits", repeats=1, results=str(tmp_path))
+    bench_tournament.run(
+        TournamentOptions(case="heats", workers=2, dataset="digits", repeats=1, results=str(tmp_path))
+    )
     rows = rows_of(tmp_path, "bench-tournament-heats")
     assert [row["case"].rpartition(": ")[2] for row in rows] == ["rounds", "their heats"]
     for row in rows:

@@ -11,6 +11,7 @@ import torch
 from helpers.grid_cases import shared_for
 
 from search.commands.bench import control, processes
+from search.commands.bench.command import ControlOptions
 from search.commands.bench.simulated import (
     SimulatedCohort,
     SimulatedContender,
@@ -41,7 +42,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small", "ray_session")
 def test_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    control.run(quick=True, networks=40, workers=2, results=str(tmp_path))
+    control.run(ControlOptions(quick=True, networks=40, workers=2, results=str(tmp_path)))
     hunt = read_table(str(tmp_path), "benchmarks", "bench-control-hunt").to_pylist()
     round_rows = read_table(str(tmp_path), "benchmarks", "bench-control-round").to_pylist()
     assert [row["case"].rpartition(": ")[2] for row in hunt] == ["all", "blocks", "making blocks", "the end"]
@@ -130,7 +131,7 @@ def test_a_hunt_that_fails_is_no_measurement(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(control, "hunt", failed)
     with pytest.raises(WorkFailed, match="the simulated hunt failed"):
-        control.run(case="hunt", quick=True, networks=4)
+        control.run(ControlOptions(case="hunt", quick=True, networks=4))
 
 
 def test_what_this_process_uses_is_read() -> None:
@@ -145,11 +146,11 @@ def test_what_this_process_uses_is_read() -> None:
 
 def test_mistakes_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="case is 'rounds', but must be one of hunt, round"):
-        control.run(case="rounds")
+        control.run(ControlOptions(case="rounds"))
     with pytest.raises(UserError, match="delay is 0, but must be a number above 0"):
-        control.run(delay=0)
+        control.run(ControlOptions(delay=0))
     with pytest.raises(UserError, match="workers is -1"):
-        control.run(workers=-1)
+        control.run(ControlOptions(workers=-1))
     monkeypatch.setattr(processes, "PROC", tmp_path)
     with pytest.raises(UserError, match="run it on Linux"):
-        control.run(quick=True)
+        control.run(ControlOptions(quick=True))

@@ -8,9 +8,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from search.commands.bench import command as benchmark
 from search.commands.bench import hunt as bench_hunt
+from search.commands.bench import measuring as benchmark
 from search.commands.bench import trials as bench_trials
+from search.commands.bench.command import HuntOptions
+from structnet.data import digits
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.storage.schemas import SCHEMAS
@@ -30,8 +32,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def bench() -> bench_hunt.Bench:
-    return bench_hunt.Bench(load_dataset("digits"), None, 1, 1.0, Console())
+def bench() -> bench_hunt.HuntBench:
+    return bench_hunt.HuntBench(load_dataset("digits"), None, 1, 1.0, Console())
 
 
 def complete_rows(results: Path, experiment: str) -> list[dict]:
@@ -45,7 +47,7 @@ def complete_rows(results: Path, experiment: str) -> list[dict]:
 
 
 def test_cohort(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench_hunt.run(case="cohort", dataset="digits", repeats=1, results=str(tmp_path))
+    bench_hunt.run(HuntOptions(case="cohort", dataset="digits", repeats=1, results=str(tmp_path)))
     rows = complete_rows(tmp_path, "bench-hunt-cohort")
     cases = {"step", "step of a cohort of 2", "step of a cohort of 4"}
     assert {row["case"].split(",")[0] for row in rows} == cases
@@ -55,7 +57,7 @@ def test_cohort(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "64-64-10 density 0.02" in printed and "3 rows in" in printed
 
 
-def test_both_sides_train_the_same_networks(bench: bench_hunt.Bench) -> None:
+def test_both_sides_train_the_same_networks(bench: bench_hunt.HuntBench) -> None:
     pairs = bench_hunt.agreement(bench)
     assert len(pairs) == bench_hunt.AGREEMENT_NETWORKS
     assert len({ours for ours, _ in pairs}) == TINY["MAIN_COHORT"], "every network has a loss of its own"
@@ -63,22 +65,22 @@ def test_both_sides_train_the_same_networks(bench: bench_hunt.Bench) -> None:
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_both_sides_see_the_same_batches(bench: bench_hunt.Bench) -> None:
+def test_both_sides_see_the_same_batches(bench: bench_hunt.HuntBench) -> None:
     for step in (0, 11):
         inputs, labels = training_batch(bench.data.train, Recipe(128), step)
         rows, same_labels = bench_trials.batch_of_rows(bench.data.train, 128, step)
         assert torch.equal(rows, inputs.t()) and torch.equal(labels, same_labels)
 
 
-def test_a_plain_trial_trains_for_an_epoch(bench: bench_hunt.Bench) -> None:
-    plain = bench_trials.Plain(bench.architecture, 0.5, 16, "plain")
+def test_a_plain_trial_trains_for_an_epoch(bench: bench_hunt.HuntBench) -> None:
+    plain = bench_trials.MaskedTrial(bench.architecture, 0.5, 16, "plain")
     found = bench_trials.masked_epoch(0, pack(bench.data), plain)
     assert found == bench_trials.masked_epoch(0, pack(bench.data), plain)
     assert 0.2 < found["accuracy"] <= 1 and 0 < found["loss"] < 2.3
 
 
 def test_tune(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
-    bench_hunt.run(case="tune", dataset="digits", repeats=1, results=str(tmp_path))
+    bench_hunt.run(HuntOptions(case="tune", dataset="digits", repeats=1, results=str(tmp_path)))
     rows = complete_rows(tmp_path, "bench-hunt-tune")
     fresh, reused = sorted(row["theirs"] for row in rows)
     assert "fresh" in fresh and "from 1 and 2 trials" in fresh
@@ -93,19 +95,19 @@ def test_overhead(
     monkeypatch: pytest.MonkeyPatch,
     ray_session: None,
 ) -> None:
-    monkeypatch.setitem(bench_hunt.ON_DIGITS, "epochs", 1)
-    monkeypatch.setitem(bench_hunt.ON_DIGITS, "densities", "0.1,0.2")
-    bench_hunt.run(case="overhead", dataset="digits", minutes=1e-6, results=str(tmp_path))
+    monkeypatch.setitem(digits.DEFAULTS["hunt"], "epochs", 1)
+    monkeypatch.setitem(digits.DEFAULTS["hunt"], "densities", "0.1,0.2")
+    bench_hunt.run(HuntOptions(case="overhead", dataset="digits", minutes=1e-6, results=str(tmp_path)))
     (row,) = complete_rows(tmp_path, "bench-hunt-overhead")
     assert 0 < row["ratio"] < 1
     assert row["ratio"] == pytest.approx(row["ours_seconds"] / row["theirs_seconds"])
     assert "all but training and evaluating" in capsys.readouterr().out
 
 
-def test_more_minutes_are_a_larger_hunt(bench: bench_hunt.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_minutes_are_a_larger_hunt(bench: bench_hunt.HuntBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_hunt, "seconds_of", lambda *_: 0.01)
     few, many = (
-        bench_hunt._rng_seeds_for(bench_hunt.Bench(bench.data, None, 1, minutes, bench.console))
+        bench_hunt._rng_seeds_for(bench_hunt.HuntBench(bench.data, None, 1, minutes, bench.console))
         for minutes in (50.0, 150.0)
     )
     assert few > 1 and many == pytest.approx(3 * few, abs=2)
@@ -113,10 +115,10 @@ def test_more_minutes_are_a_larger_hunt(bench: bench_hunt.Bench, monkeypatch: py
 
 def test_mistakes_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="case is 'speed'"):
-        bench_hunt.run(case="speed", dataset="digits")
+        bench_hunt.run(HuntOptions(case="speed", dataset="digits"))
     with pytest.raises(UserError, match="repeats is 0"):
-        bench_hunt.run(repeats=0, dataset="digits")
+        bench_hunt.run(HuntOptions(repeats=0, dataset="digits"))
     with pytest.raises(UserError, match="minutes is 0"):
-        bench_hunt.run(case="overhead", minutes=0, dataset="digits")
+        bench_hunt.run(HuntOptions(case="overhead", minutes=0, dataset="digits"))
     with pytest.raises(UserError, match="data_dir"):
-        bench_hunt.run(data_dir=str(tmp_path))
+        bench_hunt.run(HuntOptions(data_dir=str(tmp_path)))

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from search.cli import main
 from search.commands.bootstrap import command as bootstrap
-from search.commands.bootstrap.results import leads, print_comparison, verdict
+from search.commands.bootstrap.results import in_words, leads, print_comparison
 from search.commands.bootstrap.seed_finder import Candidate, around, candidates, smallest, smallest_by_shape
 from search.commands.bootstrap.start_work import COMPARISONS, StartWork, configs_of
 from search.tune.trials import Shared
@@ -136,9 +136,9 @@ def test_leads_are_paired_with_a_t_interval() -> None:
 
 
 def test_a_verdict_needs_an_interval_without_zero() -> None:
-    assert verdict(Interval(0.02, 0.01, 0.03)) == "better than"
-    assert verdict(Interval(-0.02, -0.03, -0.01)) == "worse than"
-    assert verdict(Interval(0.02, -0.01, 0.05)) == "not told apart from"
+    assert in_words(Interval(0.02, 0.01, 0.03)) == "better than"
+    assert in_words(Interval(-0.02, -0.03, -0.01)) == "worse than"
+    assert in_words(Interval(0.02, -0.01, 0.05)) == "not told apart from"
 
 
 def test_a_comparison_says_how_many_rng_seeds_are_left(capsys: pytest.CaptureFixture[str]) -> None:

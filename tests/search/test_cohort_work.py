@@ -36,7 +36,7 @@ MEMBERS = tuple(
     for rng_seed in (0, 1)
 )
 BLOCK = Block("block-0000", MEMBERS)
-# Enough for culling at both rungs.
+# Enough for culling twice.
 MANY = tuple(grid([(64, 12, 10), (64, 24, 10)], [0.1], range(12), limit=100))
 EPOCHS, BATCH, RATE, SEED = (OPTIONS[name] for name in ("epochs", "batch_size", "learning_rate", "rng_seed"))
 

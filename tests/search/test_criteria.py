@@ -15,7 +15,7 @@ from search.grid.criteria import (
     best,
     champions,
     efficiency,
-    is_rung,
+    is_culling_epoch,
     openness,
     patchability,
     survivors,
@@ -188,7 +188,7 @@ def test_whoever_is_best_survives(values: list[tuple[int, int, int]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "rungs"), [(1, []), (2, [1]), (3, [2]), (4, [2, 3]), (5, [2, 3]), (10, [4, 6]), (20, [8, 12])]
+    ("epochs", "culled"), [(1, []), (2, [1]), (3, [2]), (4, [2, 3]), (5, [2, 3]), (10, [4, 6]), (20, [8, 12])]
 )
-def test_rungs_are_at_40_and_60_percent(epochs: int, rungs: list[int]) -> None:
-    assert [epoch for epoch in range(1, epochs + 1) if is_rung(epoch, epochs)] == rungs
+def test_networks_are_culled_at_40_and_60_percent(epochs: int, culled: list[int]) -> None:
+    assert [epoch for epoch in range(1, epochs + 1) if is_culling_epoch(epoch, epochs)] == culled

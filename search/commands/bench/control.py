@@ -7,24 +7,32 @@ cluster has one of. round: a round of a tournament whose forks are done at once:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import cycle, islice
 from tempfile import TemporaryDirectory
 from time import perf_counter, thread_time
-from typing import Any
+from typing import Any, Self
 
-import torch
-from rich.console import Console
-from rich.table import Table
-
-from search.commands.bench.measuring import benchmark_row, console_for_tables, write_rows
+from search.commands.bench.command import ControlOptions
+from search.commands.bench.measuring import (
+    CPU,
+    Rows,
+    benchmark_row,
+    check_case,
+    console_for_tables,
+    ray_with,
+    write_rows,
+)
 from search.commands.bench.processes import Moment, check_proc, forget_peak, peak_bytes, resident_bytes
 from search.commands.bench.simulated import SimulatedContender, SimulatedWork, noise, stretch_epochs
-from search.commands.hunt.command import HuntOptions
-from search.commands.hunt.run import DENSITIES, GRID, hunt, members_of
+from search.commands.hunt.command import ARCHITECTURES, HuntOptions
+from search.commands.hunt.run import hunt, members_of
 from search.grid.progress import GridProgress
 from search.grid.train_grid import fitted
+from search.session.console import Console
+from search.session.tables import table_of
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 from structnet.network.network import StructNet
@@ -34,7 +42,6 @@ from tournament.rounds import play_round
 from tournament.rules.ledger import Economy
 from tournament.settings import Settings
 from tournament.winning_line import WinningLine
-from tournament.workers.cluster import start_ray
 from tournament.workers.pool import Job, RayPool, StateHandle
 from tournament.workers.work import TellProcess
 
@@ -51,12 +58,9 @@ DEALT = (
     ("one for each fork", False, "cpu"),
 )
 
-Rows = list[dict[str, Any]]
-CPU = torch.device("cpu")
-
 
 @dataclass(frozen=True)
-class Bench:
+class Simulation:
     """delay: seconds that a block sleeps."""
 
     networks: int
@@ -66,45 +70,30 @@ class Bench:
     console: Console
 
 
-def run(
-    *,
-    case: str | None = None,
-    networks: int | None = None,
-    delay: float | None = None,
-    candidates: int | None = None,
-    workers: int = 4,
-    quick: bool = False,
-    results: str | None = None,
-) -> None:
+def run(options: ControlOptions) -> None:
     """Measures, prints a table per case and writes the rows to `results`, if given.
 
     case: one of CASES; None for both. networks, delay, candidates: None for those of the targets, or of QUICK.
     workers: processes; they are asleep most of the time, so there may be more than cores. Raises UserError for
     what is none of these, and where there is no /proc to read.
     """
-    if case is not None and case not in CASES:
-        raise UserError(f"case is '{case}', but must be one of {', '.join(CASES)}")
-    sizes = {"networks": NETWORKS, "delay": DELAY, "candidates": CANDIDATES} | (QUICK if quick else {})
-    given = {"networks": networks, "delay": delay, "candidates": candidates}
+    check_case(options.case, CASES)
+    sizes = {"networks": NETWORKS, "delay": DELAY, "candidates": CANDIDATES} | (
+        QUICK if options.quick else {}
+    )
+    given = {name: getattr(options, name) for name in sizes}
     sizes |= {name: value for name, value in given.items() if value is not None}
-    for name, value in {**sizes, "workers": workers}.items():
+    for name, value in {**sizes, "workers": options.workers}.items():
         if not 0 < value < float("inf"):
             raise UserError(f"{name} is {value:g}, but must be a number above 0")
     check_proc()
     console = console_for_tables()
-    bench = Bench(int(sizes["networks"]), sizes["delay"], int(sizes["candidates"]), workers, console)
-    is_ours = start_ray(workers, 1, None)
-    try:
-        for name in [case] if case else CASES:
-            rows = CASES[name](bench)
-            path = write_rows(results, f"bench-control-{name}", rows)
-            if path:
-                console.print(f"{len(rows)} rows in {path}")
-    finally:
-        if is_ours:
-            import ray
-
-            ray.shutdown()
+    simulated = Simulation(
+        int(sizes["networks"]), sizes["delay"], int(sizes["candidates"]), options.workers, console
+    )
+    with ray_with(options.workers):
+        for name in [options.case] if options.case else CASES:
+            write_rows(options.results, f"bench-control-{name}", CASES[name](simulated), console)
 
 
 # A hunt
@@ -124,7 +113,7 @@ class Watched(GridProgress):
         self.moments, self.ended = moments, 0
         self.blocks = len(given[1])
 
-    def __enter__(self) -> GridProgress:
+    def __enter__(self) -> Self:
         self.moments.append(Moment.now())
         return super().__enter__()
 
@@ -135,10 +124,10 @@ class Watched(GridProgress):
             self.moments.append(Moment.now())
 
 
-def _measure_hunt(bench: Bench) -> Rows:
+def _measure_hunt(simulated: Simulation) -> Rows:
     data = noise(2000, 1000, 1000)
     with TemporaryDirectory(prefix="structnet-bench-") as folder:
-        options = fitted(_options(bench, folder), data)
+        options = fitted(_options(simulated, folder), data)
         # On a terminal the driver also draws a page, so this is the dearer of the two.
         screen = Console(file=StringIO(), force_terminal=True, width=140)
         forget_peak()
@@ -159,35 +148,37 @@ def _measure_hunt(bench: Bench) -> Rows:
         moments.append(Moment.now())
         peak = peak_bytes()
         blocks = len(set(read_table(folder, "networks", "control").column("trial").to_pylist()))
-    return _told_hunt(bench, len(members), blocks, options.epochs, moments, (*before, peak))
+    return _hunt_rows(simulated, len(members), blocks, options.epochs, moments, (*before, peak))
 
 
-def _options(bench: Bench, folder: str) -> SimulatedOptions:
+def _options(simulated: Simulation, folder: str) -> SimulatedOptions:
     """The default grid of MNIST, with as many rng_seeds as make so many networks, at least."""
-    each = len(GRID.split()) * len(DENSITIES.split(","))
+    densities = HuntOptions.model_fields["densities"].default
+    each = len(ARCHITECTURES.split()) * len(densities.split(","))
     return SimulatedOptions(
         dataset="noise",
         results=folder,
         name="control",
-        workers=bench.workers,
-        architectures=GRID,
-        densities=DENSITIES,
-        rng_seeds=-(-bench.networks // each),
+        workers=simulated.workers,
+        rng_seeds=-(-simulated.networks // each),
         limit=10**9,
-        delay=bench.delay,
+        delay=simulated.delay,
     )
 
 
-def _told_hunt(
-    bench: Bench, networks: int, blocks: int, epochs: int, moments: list[Moment], memory: tuple[int, ...]
+def _hunt_rows(
+    simulated: Simulation,
+    networks: int,
+    blocks: int,
+    epochs: int,
+    moments: list[Moment],
+    memory: tuple[int, ...],
 ) -> Rows:
     """Prints the table and returns the rows. memory: resident before, of that without files, and at most; bytes."""
     start, begin, last, end = moments
     wall = end.wall - start.wall
-    table = Table("", box=None, header_style="bold")
-    for name in ("s", "CPU s of the driver", "of a core"):
-        table.add_column(name, justify="right")
-    case = f"hunt of {networks} networks in {blocks} blocks of {bench.delay:g} s, {bench.workers} workers"
+    table = table_of([""], ("s", "CPU s of the driver", "of a core"))
+    case = f"hunt of {networks} networks in {blocks} blocks of {simulated.delay:g} s, {simulated.workers} workers"
     rows = []
     for name, first, then in (
         ("making blocks", start, begin),
@@ -203,12 +194,12 @@ def _told_hunt(
                 "control", f"{case}: {name}", cpu, "wall time", seconds, cpu / seconds, 1, CPU, **measured
             )
         )
-    bench.console.print(table)
+    simulated.console.print(table)
     training, share = last.wall - begin.wall, (end.cpu - start.cpu) / wall
     reports = -(-epochs // stretch_epochs(epochs))
-    bench.console.print(
-        f"{networks:,} networks in {blocks:,} blocks that sleep {bench.delay:g} s each and report {reports} times; "
-        f"{bench.workers} workers: {networks / training:,.0f} networks, {blocks / training:.1f} blocks and "
+    simulated.console.print(
+        f"{networks:,} networks in {blocks:,} blocks that sleep {simulated.delay:g} s each and report {reports} times; "
+        f"{simulated.workers} workers: {networks / training:,.0f} networks, {blocks / training:.1f} blocks and "
         f"{blocks * reports / training:.1f} reports a second.\n"
         f"Driver: {100 * share:.1f} % of a core (aim: below {100 * MOST_CPU:.0f} %), "
         f"{1000 * (last.cpu - begin.cpu) / blocks:.1f} ms of CPU a block; at most {memory[2] / MIB:,.0f} MiB resident "
@@ -261,26 +252,21 @@ class Sent:
     seconds: float
 
 
-def _measure_round(bench: Bench) -> Rows:
+def _measure_round(simulated: Simulation) -> Rows:
     data = noise(2000, VALIDATION_IMAGES, 100)
-    pool = NotingPool(data, bench.workers, kind=SimulatedContender)
-    try:
+    with closing(NotingPool(data, simulated.workers, kind=SimulatedContender)) as pool:
         # Every worker imports and fetches the data, before anything is timed.
-        pool.run([Job(TellProcess())] * 2 * bench.workers)
+        pool.run([Job(TellProcess())] * 2 * simulated.workers)
         played = {}
         for name, pool.together, pool.device in DEALT:
-            played[name] = _play(bench, pool, data)
-    finally:
-        pool.close()
-    return _told_round(bench, played)
+            played[name] = _play(simulated, pool, data)
+    return _round_rows(simulated, played)
 
 
-def _told_round(bench: Bench, played: dict[str, list[Sent]]) -> Rows:
+def _round_rows(simulated: Simulation, played: dict[str, list[Sent]]) -> Rows:
     """Prints the table and returns the rows: of the first heat, in which all candidates run."""
-    table = Table("jobs", "heat", box=None, header_style="bold")
-    for name in ("forks", "sent", "ms until sent", "CPU ms to send", "a job", "ms in all"):
-        table.add_column(name, justify="right")
-    rows = []
+    headings = ("forks", "sent", "ms until sent", "CPU ms to send", "a job", "ms in all")
+    table, rows = table_of(("jobs", "heat"), headings), []
     for name, heats in played.items():
         for number, heat in enumerate(heats, start=1):
             table.add_row(
@@ -294,36 +280,36 @@ def _told_round(bench: Bench, played: dict[str, list[Sent]]) -> Rows:
                 f"{1000 * heat.seconds:,.0f}",
             )
         first = heats[0]
-        case = f"round of {bench.candidates} candidates, {bench.workers} workers, {name}: until all are sent"
+        case = f"round of {simulated.candidates} candidates, {simulated.workers} workers, {name}: until all are sent"
         ratio, more = first.until / first.seconds, {"jobs": first.jobs, "cpu_seconds": first.cpu}
         rows.append(
             benchmark_row(
                 "control", case, first.until, "the whole heat", first.seconds, ratio, 1, CPU, **more
             )
         )
-    bench.console.print(table)
+    simulated.console.print(table)
     longest = max(heats[0].until for heats in played.values())
-    bench.console.print(
-        f"{bench.candidates:,} candidates, two controls and a twin; {bench.workers} workers whose forks are done at "
-        f"once and come back with {VALIDATION_IMAGES:,} numbers and a state each.\nFrom the call to the last job of "
-        f"the first heat: at most {longest:.2f} s (aim: {MOST_DISPATCH:g}), in which the driver also waits until the "
-        f"workers take jobs; sending alone takes it at most {max(heats[0].cpu for heats in played.values()):.2f} s of "
-        "CPU.",
+    sending = max(heats[0].cpu for heats in played.values())
+    simulated.console.print(
+        f"{simulated.candidates:,} candidates, two controls and a twin; {simulated.workers} workers whose forks are "
+        f"done at once and come back with {VALIDATION_IMAGES:,} numbers and a state each.\nFrom the call to the last "
+        f"job of the first heat: at most {longest:.2f} s (aim: {MOST_DISPATCH:g}), in which the driver also waits "
+        f"until the workers take jobs; sending alone takes it at most {sending:.2f} s of CPU.",
         soft_wrap=True,
     )
     return rows
 
 
-def _play(bench: Bench, pool: NotingPool, data: Dataset) -> list[Sent]:
+def _play(simulated: Simulation, pool: NotingPool, data: Dataset) -> list[Sent]:
     """The heats of one round."""
     seed = StructNet(list(SEED), SEED_DENSITY)
-    settings = Settings(candidates=bench.candidates, round_steps=10, economy=Economy(opening_credits=1e9))
+    settings = Settings(candidates=simulated.candidates, round_steps=10, economy=Economy(opening_credits=1e9))
     line = WinningLine(seed, data, settings, pool)
     line.start(seed)
     line.progress.round = 1
     survey = line.survey()
     # In a small network there are some hundred sites.
-    proposals = list(islice(cycle(survey.proposals), bench.candidates))
+    proposals = list(islice(cycle(survey.proposals), simulated.candidates))
     pool.sent.clear()
     heats = Heats(pool)
     started = perf_counter()
@@ -339,4 +325,4 @@ def _play(bench: Bench, pool: NotingPool, data: Dataset) -> list[Sent]:
     return found
 
 
-CASES: dict[str, Callable[[Bench], Rows]] = {"hunt": _measure_hunt, "round": _measure_round}
+CASES: dict[str, Callable[[Simulation], Rows]] = {"hunt": _measure_hunt, "round": _measure_round}

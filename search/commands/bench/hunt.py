@@ -18,30 +18,33 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
-from rich.console import Console
-from rich.table import Table
 
+from search.commands.bench.command import HuntOptions as HuntBenchOptions
 from search.commands.bench.links import ADAMS, LEARNING_RATE
 from search.commands.bench.measuring import (
+    CPU,
     Pairs,
+    Rows,
     benchmark_row,
+    check_case,
     check_repeats,
     console_for_tables,
+    ray_with,
+    row_of_pairs,
     seconds_of,
     time_pairs,
     write_rows,
 )
-from search.commands.bench.trials import WAYS, Plain, fastest_adam, masked_steps, run_plain
-from search.commands.hunt.command import HuntOptions
-from search.commands.hunt.run import ON_DIGITS, OTHERWISE, members_of
+from search.commands.bench.trials import WAYS, MaskedTrial, fastest_adam, masked_steps, run_plain
+from search.commands.hunt.command import COMMAND
+from search.commands.hunt.run import members_of
 from search.commands.hunt.run import run as run_hunt
 from search.grid.blocks import Member, grid
-from search.grid.options import GridOptions
-from search.grid.train_grid import fitted, train_grid
-from search.options import merged
+from search.grid.train_grid import GridOptions, fitted, train_grid
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import one_thread
+from search.session.tables import table_of
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
@@ -50,7 +53,6 @@ from structnet.network.state import TrainState
 from structnet.storage.tables import read_table
 from structnet.training.cohort import Cohort
 from structnet.training.loop import Recipe, constant, steps_per_epoch, train_steps
-from tournament.workers.cluster import start_ray
 from tournament.workers.contender import pack
 
 HIDDEN, DENSITY, BATCH = 64, 0.02, 128
@@ -63,12 +65,9 @@ COHORT_REPEATS, TUNE_REPEATS = 7, 1
 # Hidden units of the networks in the hunt of the case overhead. Small ones cost the most beside their training.
 MOST_HIDDEN = 256
 
-Rows = list[dict[str, Any]]
-CPU = torch.device("cpu")
-
 
 @dataclass(frozen=True)
-class Bench:
+class HuntBench:
     """What is measured on. repeats: None for those of the case."""
 
     data: Dataset
@@ -101,47 +100,39 @@ class Bench:
             return fastest_adam(self.network(0), self.data.train, BATCH)
 
 
-def run(
-    *,
-    case: str | None = None,
-    dataset: str = "mnist",
-    data_dir: str | None = None,
-    repeats: int | None = None,
-    minutes: float = 10.0,
-    results: str | None = None,
-) -> None:
+def run(options: HuntBenchOptions) -> None:
     """Measures, prints a table per case and writes the rows to `results`, if given.
 
     case: one of CASES; None for cohort and tune. repeats: pairs that are timed; None for 7 of steps and 1 of
     hunts. minutes: of the hunt of the case overhead, about. Raises UserError for what is none of these, and for
     a dataset that is not there.
     """
-    if case is not None and case not in CASES:
-        raise UserError(f"case is '{case}', but must be one of {', '.join(CASES)}")
-    if repeats is not None:
-        check_repeats(repeats)
-    if not 0 < minutes < float("inf"):
-        raise UserError(f"minutes is {minutes:g}, but must be a number above 0")
-    bench = Bench(load_dataset(dataset, data_dir=data_dir), data_dir, repeats, minutes, console_for_tables())
-    for name in [case] if case else ["cohort", "tune"]:
-        rows = CASES[name](bench)
-        path = write_rows(results, f"bench-hunt-{name}", rows)
-        if path:
-            bench.console.print(f"{len(rows)} rows in {path}")
+    check_case(options.case, CASES)
+    check_repeats(options.repeats)
+    if not 0 < options.minutes < float("inf"):
+        raise UserError(f"minutes is {options.minutes:g}, but must be a number above 0")
+    bench = HuntBench(
+        load_dataset(options.dataset, data_dir=options.data_dir),
+        options.data_dir,
+        options.repeats,
+        options.minutes,
+        console_for_tables(),
+    )
+    for name in [options.case] if options.case else ["cohort", "tune"]:
+        write_rows(options.results, f"bench-hunt-{name}", CASES[name](bench), bench.console)
 
 
 # A step of a cohort
 
 
-def _measure_cohorts(bench: Bench) -> Rows:
+def _measure_cohorts(bench: HuntBench) -> Rows:
     repeats = bench.repeats or COHORT_REPEATS
     bench.console.print(
         f"A step of {bench.shape}, one thread, its batch taken from the dataset: cohorts against the same "
         f"networks one at a time as dense × mask, {repeats} pairs each"
     )
-    table = Table("trained together", box=None, header_style="bold")
-    for name in ("µs a network, ours", "µs a network, theirs", "times as fast"):
-        table.add_column(name, justify="right")
+    headings = ("µs a network, ours", "µs a network, theirs", "times as fast")
+    table = table_of(["trained together"], headings)
     adam, rows = bench.fastest_adam(), []
     with one_thread():
         # All networks have the same shape, so a step of one takes the time of a step of any.
@@ -150,16 +141,14 @@ def _measure_cohorts(bench: Bench) -> Rows:
             ours = _cohort_steps(bench, members) if members > 1 else _steps_alone(bench)
             turns = time_pairs(ours, theirs, repeats, CPU)
             pairs = Pairs([seconds / members for seconds in turns.ours], turns.theirs)
-            mine, other = median(pairs.ours), median(pairs.theirs)
             table.add_row(
                 f"{members:,}" if members > 1 else "our sparse network alone",
-                f"{1e6 * mine:,.1f}",
-                f"{1e6 * other:,.1f}",
-                f"{pairs.ratio:.1f} ({pairs.ratios[0]:.1f}-{pairs.ratios[-1]:.1f})",
+                f"{1e6 * median(pairs.ours):,.1f}",
+                f"{1e6 * median(pairs.theirs):,.1f}",
+                pairs.shown(digits=1),
             )
             name = f"step of a cohort of {members}, {bench.shape}" if members > 1 else f"step, {bench.shape}"
-            told = f"dense × mask, one at a time, {adam} Adam"
-            rows.append(benchmark_row("hunt", name, mine, told, other, pairs.ratio, repeats, CPU))
+            rows.append(row_of_pairs("hunt", name, pairs, f"dense × mask, one at a time, {adam} Adam"))
         losses = agreement(bench)
     bench.console.print(table)
     bench.console.print(
@@ -171,7 +160,7 @@ def _measure_cohorts(bench: Bench) -> Rows:
     return rows
 
 
-def agreement(bench: Bench) -> list[tuple[float, float]]:
+def agreement(bench: HuntBench) -> list[tuple[float, float]]:
     """(ours, theirs): losses of some networks after the same steps in the main cohort, and one at a time."""
     split = bench.data.train
     ours = bench.cohort(MAIN_COHORT).train(split, Recipe(BATCH), AGREEMENT_STEPS, constant(1.0))
@@ -183,12 +172,12 @@ def agreement(bench: Bench) -> list[tuple[float, float]]:
     return pairs
 
 
-def _cohort_steps(bench: Bench, members: int) -> Callable[[], object]:
+def _cohort_steps(bench: HuntBench, members: int) -> Callable[[], object]:
     cohort, recipe, rate = bench.cohort(members), Recipe(BATCH), constant(1.0)
     return lambda: cohort.train(bench.data.train, recipe, 1, rate)
 
 
-def _steps_alone(bench: Bench) -> Callable[[], object]:
+def _steps_alone(bench: HuntBench) -> Callable[[], object]:
     state, recipe, rate = TrainState.fresh(bench.network(0)), Recipe(BATCH), constant(LEARNING_RATE)
     return lambda: train_steps(state, bench.data.train, recipe, 1, rate)
 
@@ -196,19 +185,18 @@ def _steps_alone(bench: Bench) -> Callable[[], object]:
 # A hunt against a trial per network
 
 
-def _measure_hunts(bench: Bench) -> Rows:
+def _measure_hunts(bench: HuntBench) -> Rows:
     repeats = bench.repeats or TUNE_REPEATS
     bench.console.print(
         f"A hunt of {NETWORKS} networks × 1 epoch, {bench.shape}, {WORKERS} workers, Ray already running, until "
         f"all rows are read back: against one Tune trial per network, {repeats} pairs each"
     )
-    plain = Plain(bench.architecture, DENSITY, BATCH, bench.fastest_adam())
+    plain = MaskedTrial(bench.architecture, DENSITY, BATCH, bench.fastest_adam())
     ours: list[float] = []
     theirs: dict[str, list[float]] = {way: [] for way in WAYS}
     each: dict[str, list[float]] = {way: [] for way in WAYS}
     apart: list[float] = []
-    is_ours = start_ray(WORKERS, 1, None)
-    try:
+    with ray_with(WORKERS):
         packed = pack(bench.data)
         for _ in range(repeats):
             seconds, accuracies = _our_hunt(bench)
@@ -219,23 +207,16 @@ def _measure_hunts(bench: Bench) -> Rows:
                 each[way].append((long - short) / (many - few))
                 theirs[way].append(long + (NETWORKS - many) * each[way][-1])
                 apart += [abs(value - accuracies[rng_seed]) for rng_seed, value in others.items()]
-    finally:
-        if is_ours:
-            import ray
-
-            ray.shutdown()
-    table = Table("theirs", box=None, header_style="bold")
-    for name in ("trials run", "s a further trial", f"s for {NETWORKS}", "s ours", "times as fast"):
-        table.add_column(name, justify="right")
-    rows = []
+    headings = ("trials run", "s a further trial", f"s for {NETWORKS}", "s ours", "times as fast")
+    table, rows = table_of(["theirs"], headings), []
     for way, (few, many) in zip(WAYS, TRIALS):
         pairs = Pairs(ours, theirs[way])
-        mine, other = median(ours), median(pairs.theirs)
-        numbers = f"{median(each[way]):.2f}", f"{other:,.1f}", f"{mine:,.1f}", f"{pairs.ratio:.1f}"
-        table.add_row(way, f"{few}, then {many}", *numbers)
+        numbers = median(pairs.theirs), median(ours), pairs.ratio
+        further = f"{median(each[way]):.2f}"
+        table.add_row(way, f"{few}, then {many}", further, *(f"{number:,.1f}" for number in numbers))
         case = f"hunt of {NETWORKS} networks, 1 epoch, {WORKERS} workers, {bench.shape}"
-        told = f"Tune, {way}, dense × mask, scaled from {few} and {many} trials"
-        rows.append(benchmark_row("hunt", case, mine, told, other, pairs.ratio, repeats, CPU))
+        other_side = f"Tune, {way}, dense × mask, scaled from {few} and {many} trials"
+        rows.append(row_of_pairs("hunt", case, pairs, other_side))
     bench.console.print(table)
     bench.console.print(
         f"Theirs is scaled to {NETWORKS}: the time of the longer run, and for the trials that it lacks what its "
@@ -246,7 +227,7 @@ def _measure_hunts(bench: Bench) -> Rows:
     return rows
 
 
-def _our_hunt(bench: Bench) -> tuple[float, dict[int, float]]:
+def _our_hunt(bench: HuntBench) -> tuple[float, dict[int, float]]:
     """Seconds from the call until the rows are read back, and rng_seed -> accuracy."""
     with TemporaryDirectory(prefix="structnet-bench-") as folder:
         started = perf_counter()
@@ -271,11 +252,12 @@ def _our_hunt(bench: Bench) -> tuple[float, dict[int, float]]:
 # What a hunt costs beside training
 
 
-def _measure_overhead(bench: Bench) -> Rows:
+def _measure_overhead(bench: HuntBench) -> Rows:
     with TemporaryDirectory(prefix="structnet-bench-") as folder:
-        given = _given(bench) | {"results": folder, "name": "overhead", "rng_seeds": _rng_seeds_for(bench)}
+        own = {"results": folder, "name": "overhead", "rng_seeds": _rng_seeds_for(bench)}
+        options = COMMAND.parse(_given(bench) | own)
         began, started = datetime.now(UTC), perf_counter()
-        run_hunt(given)
+        run_hunt(options)
         wall, ended = perf_counter() - started, datetime.now(UTC)
         experiment = read_table(folder, "experiments", "overhead").to_pylist()[0]
         # A row has the network's share of what its block took to train and judge an epoch.
@@ -285,9 +267,7 @@ def _measure_overhead(bench: Bench) -> Rows:
     whole, spent = WORKERS * wall, WORKERS * wall - busy
     before = WORKERS * (experiment["started_at"] - began).total_seconds()
     after = WORKERS * (ended - experiment["finished_at"]).total_seconds()
-    table = Table("", box=None, header_style="bold")
-    for name in ("s of workers", "share"):
-        table.add_column(name, justify="right")
+    table = table_of([""], ("s of workers", "share"))
     for name, seconds in (
         (f"{wall:,.1f} s × {WORKERS} workers", whole),
         ("training and evaluating", busy),
@@ -303,16 +283,16 @@ def _measure_overhead(bench: Bench) -> Rows:
         "Aim: at most 5 %."
     )
     case = f"hunt of {networks} networks, {WORKERS} workers, {bench.data.name}: not training or evaluating"
-    return [benchmark_row("hunt", case, spent, "wall time × workers", whole, spent / whole, 1, CPU)]
+    return [benchmark_row("hunt", case, spent, "wall time × workers", whole, spent / whole)]
 
 
-def _given(bench: Bench) -> dict[str, Any]:
+def _given(bench: HuntBench) -> dict[str, Any]:
     """The line of the command: the small networks of its default grid, however many rng_seeds."""
 
     def hidden(architecture: str) -> int:
         return sum(int(width) for width in architecture.split("-")[1:-1])
 
-    architectures = _defaults(bench)["architectures"].split()
+    architectures = COMMAND.parse({"dataset": bench.data.name}).architectures.split()
     return {
         "dataset": bench.data.name,
         "data_dir": bench.data_dir,
@@ -322,13 +302,9 @@ def _given(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _defaults(bench: Bench) -> dict[str, Any]:
-    return ON_DIGITS if bench.data.name == "digits" else OTHERWISE
-
-
-def _rng_seeds_for(bench: Bench) -> int:
+def _rng_seeds_for(bench: HuntBench) -> int:
     """How many rng_seeds of the grid make a hunt of about the minutes, by the speed of a cohort here."""
-    options = fitted(merged(HuntOptions, _given(bench) | {"rng_seeds": 1}, _defaults(bench)), bench.data)
+    options = fitted(COMMAND.parse(_given(bench) | {"rng_seeds": 1}), bench.data)
     with one_thread():
         step = _cohort_steps(bench, MAIN_COHORT)
         seconds = min(seconds_of(step, 1, CPU) for _ in range(5))
@@ -338,7 +314,7 @@ def _rng_seeds_for(bench: Bench) -> int:
     return max(1, round(60 * bench.minutes * WORKERS / one_seed))
 
 
-CASES: dict[str, Callable[[Bench], Rows]] = {
+CASES: dict[str, Callable[[HuntBench], Rows]] = {
     "cohort": _measure_cohorts,
     "tune": _measure_hunts,
     "overhead": _measure_overhead,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import median
-from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from search.commands.bench.measuring import Pairs, benchmark_row, time_pairs
+from search.commands.bench.measuring import Pairs, Rows, row_of_pairs, time_pairs
+from search.session.console import Console
+from search.session.tables import table_of
 from structnet.network.link import SparseLink, pick_kernel
 from structnet.network.topology import random_topology
 from structnet.seeds import stream
@@ -20,37 +18,22 @@ DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 BATCH = 128
 
 
-def measure_rule(console: Console, repeats: int, device: torch.device) -> list[dict[str, Any]]:
+def measure_rule(console: Console, repeats: int, device: torch.device) -> Rows:
     """Prints, per size and density, how many times as fast sparse rows are as a masked matrix; rows of the table."""
     console.print(
         f"Forward and both gradients of a link, batch {BATCH}, one thread, {device}: masked_dense ÷ sparse_rows, "
         f"median of {repeats} pairs. In brackets: the rule in structnet.network.link picks masked_dense.",
     )
-    table = Table("link", box=None, header_style="bold")
-    for density in DENSITIES:
-        table.add_column(f"{density:g}", justify="right")
-    table.add_column("crossover", justify="right")
-    rows = []
+    table, rows = table_of(["link"], [*(f"{density:g}" for density in DENSITIES), "crossover"]), []
     for n_in, n_out in SIZES:
-        ratios = []
-        cells = []
+        ratios, cells = [], []
         for density in DENSITIES:
             pairs, connections = _measure(n_in, n_out, density, repeats, device)
             ratios.append(pairs.ratio)
             picked = pick_kernel(n_in, n_out, connections, device)
             cells.append(f"{pairs.ratio:.2f}" if picked == "sparse_rows" else f"({pairs.ratio:.2f})")
-            rows.append(
-                benchmark_row(
-                    "kernels",
-                    f"{n_in}-{n_out} density {density:g} batch {BATCH} {device.type}",
-                    median(pairs.ours),
-                    "masked_dense",
-                    median(pairs.theirs),
-                    pairs.ratio,
-                    repeats,
-                    device,
-                )
-            )
+            case = f"{n_in}-{n_out} density {density:g} batch {BATCH} {device.type}"
+            rows.append(row_of_pairs("kernels", case, pairs, "masked_dense", device))
         table.add_row(f"{n_in}-{n_out}", *cells, _crossover(ratios))
     console.print(table)
     return rows

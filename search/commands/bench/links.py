@@ -10,25 +10,27 @@ implementation of torch.optim.Adam that is fastest here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch.nn import functional as F
 
+from search.commands.bench.command import LinksOptions
 from search.commands.bench.measuring import (
-    Pairs,
-    benchmark_row,
+    Rows,
     check_repeats,
     console_for_tables,
     device_named,
-    seconds_of,
+    fastest,
+    row_of_pairs,
     time_pairs,
     write_rows,
 )
+from search.session.console import Console
 from search.session.run import one_thread
+from search.session.tables import table_of
 from structnet.network.network import StructNet, flatten
 from structnet.network.state import TrainState
 from structnet.training.loop import loss_and_gradient
@@ -46,41 +48,46 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 Step = Callable[[Batch], torch.Tensor]
 
 
-def run(*, repeats: int = 7, device: str = "cpu", results: str | None = None, rule: bool = False) -> None:
+def run(options: LinksOptions) -> None:
     """Measures, prints a table and writes the rows to `results`, if given.
 
     rule: measures what the kernel rule rests on instead. Raises UserError for repeats below 1 or a device that
     is not there.
     """
-    check_repeats(repeats)
-    place = device_named(device)
+    check_repeats(options.repeats)
+    place = device_named(options.device)
     console = console_for_tables()
     with one_thread():
-        if rule:
+        if options.rule:
             from search.commands.bench.kernels import measure_rule
 
-            rows = measure_rule(console, repeats, place)
+            rows = measure_rule(console, options.repeats, place)
         else:
-            rows = _measure_steps(console, repeats, place)
-    path = write_rows(results, "bench-kernels" if rule else "bench-links", rows)
-    if path:
-        console.print(f"{len(rows)} rows in {path}")
+            rows = _measure_steps(console, options.repeats, place)
+    write_rows(options.results, "bench-kernels" if options.rule else "bench-links", rows, console)
 
 
-def _measure_steps(console: Console, repeats: int, device: torch.device) -> list[dict]:
+def _measure_steps(console: Console, repeats: int, device: torch.device) -> Rows:
     console.print(
         f"A training step at density {DENSITY}, batch {BATCH}, one thread, {device}: sparse links against "
         f"dense × mask, {repeats} pairs each",
     )
-    table = Table("network", box=None, header_style="bold")
-    for name in ("parameters", "ms ours", "ms theirs", "times as fast", "bytes a connection", "loss ours"):
-        table.add_column(name, justify="right")
-    table.add_column("theirs", justify="right")
-    rows = []
+    headings = (
+        "parameters",
+        "ms ours",
+        "ms theirs",
+        "times as fast",
+        "bytes a connection",
+        "loss ours",
+        "theirs",
+    )
+    table, rows = table_of(["network"], headings), []
     for architecture in NETWORKS:
         network = StructNet(architecture, DENSITY).to(device)
         batches = _batches(network, device)
-        agreement, name = _losses(network, batches), _fastest_adam(network, batches, device)
+        agreement = _losses(network, batches)
+        # The other side has the implementation of Adam that serves it best on this machine.
+        name = fastest({adam: _in_turn(MaskedStep(network, adam), batches) for adam in ADAMS}, device)
         ours, theirs = SparseStep(network), MaskedStep(network, name)
         pairs = time_pairs(_in_turn(ours, batches), _in_turn(theirs, batches), repeats, device)
         table.add_row(
@@ -88,24 +95,14 @@ def _measure_steps(console: Console, repeats: int, device: torch.device) -> list
             f"{network.parameter_count:,}",
             f"{1000 * median(pairs.ours):.3f}",
             f"{1000 * median(pairs.theirs):.3f}",
-            _spread(pairs),
+            pairs.shown(),
             f"{ours.bytes() / network.connection_count:.0f} : "
             f"{theirs.bytes() / network.connection_count:,.0f}",
             f"{agreement[0]:.5f}",
             f"{agreement[1]:.5f}",
         )
-        rows.append(
-            benchmark_row(
-                "links",
-                f"{'-'.join(map(str, architecture))} density {DENSITY} batch {BATCH} {device.type}",
-                median(pairs.ours),
-                f"dense × mask, {name} Adam",
-                median(pairs.theirs),
-                pairs.ratio,
-                repeats,
-                device,
-            )
-        )
+        case = f"{'-'.join(map(str, architecture))} density {DENSITY} batch {BATCH} {device.type}"
+        rows.append(row_of_pairs("links", case, pairs, f"dense × mask, {name} Adam", device))
     console.print(table)
     console.print(
         "Times as fast: median of the pairs (smallest-largest). Bytes: values, gradient, Adam's moments and all "
@@ -189,26 +186,7 @@ def _losses(network: StructNet, batches: list[Batch]) -> tuple[float, float]:
     return losses
 
 
-def _fastest_adam(network: StructNet, batches: list[Batch], device: torch.device) -> str:
-    """The implementation of Adam that serves the other side best on this machine."""
-    steps = {name: _in_turn(MaskedStep(network, name), batches) for name in ADAMS}
-    for step in steps.values():
-        step()
-    times = {name: min(seconds_of(step, 3, device) for _ in range(5)) for name, step in steps.items()}
-    return min(times, key=lambda name: times[name])
-
-
 def _in_turn(step: Step, batches: list[Batch]) -> Callable[[], torch.Tensor]:
     """A function that steps on the next batch at every call."""
-    count = 0
-
-    def next_step() -> torch.Tensor:
-        nonlocal count
-        count += 1
-        return step(batches[count % len(batches)])
-
-    return next_step
-
-
-def _spread(pairs: Pairs) -> str:
-    return f"{pairs.ratio:.2f} ({pairs.ratios[0]:.2f}-{pairs.ratios[-1]:.2f})"
+    turns = cycle(batches)
+    return lambda: step(next(turns))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,12 +14,15 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from rich.console import Console
 
+from search.session.console import Console
 from structnet.errors import UserError
 from structnet.storage.tables import TableWriter
 
 TURN_SECONDS = 0.1
+CPU = torch.device("cpu")
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,13 @@ class Pairs:
     def ratio(self) -> float:
         """The median over the pairs: what disturbs the machine for a while falls on both sides of a pair."""
         return median(self.ratios)
+
+    def shown(self, digits: int = 2) -> str:
+        """The median ratio, and the smallest and largest."""
+        least, middle, most = (
+            f"{value:.{digits}f}" for value in (self.ratios[0], self.ratio, self.ratios[-1])
+        )
+        return f"{middle} ({least}-{most})"
 
 
 def time_pairs(
@@ -71,6 +82,29 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+@contextmanager
+def ray_with(workers: int) -> Iterator[None]:
+    """A Ray with so many workers of one CPU inside, unless one is running already."""
+    import ray
+
+    from tournament.workers.cluster import start_ray
+
+    is_ours = start_ray(workers, 1, None)
+    try:
+        yield
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def fastest(steps: Mapping[str, Callable[[], object]], device: torch.device = CPU) -> str:
+    """The name of the step that takes least time here; each is called once before."""
+    for step in steps.values():
+        step()
+    times = {name: min(seconds_of(step, 3, device) for _ in range(5)) for name, step in steps.items()}
+    return min(times, key=lambda name: times[name])
+
+
 def device_named(name: str) -> torch.device:
     """cpu or cuda, if there is one; raises UserError."""
     if name == "cpu" or (name == "cuda" and torch.cuda.is_available()):
@@ -85,10 +119,26 @@ def console_for_tables() -> Console:
     return console if console.is_terminal else Console(width=110, highlight=False)
 
 
-def check_repeats(repeats: int) -> None:
-    """Raises UserError below 1."""
-    if repeats < 1:
+def check_repeats(repeats: int | None) -> None:
+    """Raises UserError below 1; None is for the number of the case."""
+    if repeats is not None and repeats < 1:
         raise UserError(f"repeats is {repeats}, but must be at least 1")
+
+
+def check_case(case: str | None, cases: Iterable[str]) -> None:
+    """Raises UserError for a case that there is not; None is for several."""
+    if case is not None and case not in cases:
+        raise UserError(f"case is '{case}', but must be one of {', '.join(cases)}")
+
+
+def row_of_pairs(
+    benchmark: str, case: str, pairs: Pairs, theirs: str, device: torch.device = CPU
+) -> dict[str, Any]:
+    """A row of the benchmarks table with the medians of both sides, and of their ratio."""
+    seconds = median(pairs.ours), median(pairs.theirs)
+    return benchmark_row(
+        benchmark, case, seconds[0], theirs, seconds[1], pairs.ratio, len(pairs.ours), device
+    )
 
 
 def benchmark_row(
@@ -98,8 +148,8 @@ def benchmark_row(
     theirs: str,
     theirs_seconds: float,
     ratio: float,
-    repeats: int,
-    device: torch.device,
+    repeats: int = 1,
+    device: torch.device = CPU,
     **measured: Any,
 ) -> dict[str, Any]:
     """A row of the benchmarks table. measured: plain values that it has no column for, kept with the machine."""
@@ -128,9 +178,11 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def write_rows(results: str | None, experiment: str, rows: Sequence[dict[str, Any]]) -> str:
-    """Writes the rows of a run, in the place of those of the run before; the path, or nothing without results."""
-    return TableWriter(results, experiment).write("benchmarks", experiment, rows) if results else ""
+def write_rows(results: str | None, experiment: str, rows: Rows, console: Console) -> None:
+    """Writes the rows of a run, in the place of those of the run before, and says where; nothing without results."""
+    if results:
+        path = TableWriter(results, experiment).write("benchmarks", experiment, rows)
+        console.print(f"{len(rows)} rows in {path}")
 
 
 def _processor() -> str:

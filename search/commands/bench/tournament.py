@@ -8,34 +8,38 @@ the share of a round in which only one worker or none has work; and a network se
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 from time import perf_counter
 from typing import Any, ClassVar
 
-import torch
-from rich.console import Console
-from rich.table import Table
-
+from search.commands.bench.command import TournamentOptions
 from search.commands.bench.measuring import (
     Pairs,
+    Rows,
     benchmark_row,
+    check_case,
     check_repeats,
     console_for_tables,
+    ray_with,
+    row_of_pairs,
     write_rows,
 )
+from search.session.console import Console
+from search.session.run import architecture_of
+from search.session.tables import table_of
 from structnet.data.dataset import Dataset
-from structnet.data.datasets import load_dataset
+from structnet.data.datasets import defaults_of, load_dataset
 from structnet.data.torchvision_sets import TORCHVISION
 from structnet.errors import UserError
+from structnet.experiments.initialisation import random_network
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.training.loop import Recipe, steps_per_epoch
 from tournament.coordinator import Tournament
 from tournament.observer import Observer
 from tournament.settings import Settings, fitted_lengths, fitted_settings
-from tournament.workers.cluster import start_ray
 from tournament.workers.contender import Contender
 from tournament.workers.fork import Arrays, ForkReport
 from tournament.workers.pool import Job, Pool, RayPool, StateHandle
@@ -49,49 +53,24 @@ TRAVELLER, TRAVELLING_PARAMETERS = (784, 1000, 100, 10), 100_000
 
 GROWTH_ROUNDS, GROWTH_LIMIT, GROWTH_REPEATS = 12, 4000, 3
 
-Rows = list[dict[str, Any]]
-CPU = torch.device("cpu")
 
-
-def run(
-    *,
-    case: str | None = None,
-    workers: int = 2,
-    dataset: str = "mnist",
-    data_dir: str | None = None,
-    repeats: int | None = None,
-    results: str | None = None,
-) -> None:
+def run(options: TournamentOptions) -> None:
     """Measures, prints a table per case and writes the rows to `results`, if given.
 
     case: one of CASES; None for all. repeats: pairs of tournaments of the case heats; None for GROWTH_REPEATS.
     Raises UserError for what is none of these, a dataset that is not there, or workers below 1.
     """
-    if case is not None and case not in CASES:
-        raise UserError(f"case is '{case}', but must be one of {', '.join(CASES)}")
-    if workers < 1:
-        raise UserError(f"workers is {workers}, but must be at least 1")
-    if repeats is not None:
-        check_repeats(repeats)
-    data, console = _load(dataset, data_dir), console_for_tables()
-    console.print(f"A tournament on {data.name} with {workers} workers of one CPU each")
-    is_ours = start_ray(workers, 1, None)
-    try:
-        pool = RayPool(data, workers)
-        try:
-            _wake(pool, data)
-            for name in [case] if case else CASES:
-                rows = CASES[name](pool, data, repeats or GROWTH_REPEATS, console)
-                path = write_rows(results, f"bench-tournament-{name}", rows)
-                if path:
-                    console.print(f"{len(rows)} rows in {path}")
-        finally:
-            pool.close()
-    finally:
-        if is_ours:
-            import ray
-
-            ray.shutdown()
+    check_case(options.case, CASES)
+    if options.workers < 1:
+        raise UserError(f"workers is {options.workers}, but must be at least 1")
+    check_repeats(options.repeats)
+    data, console = _load(options.dataset, options.data_dir), console_for_tables()
+    console.print(f"A tournament on {data.name} with {options.workers} options.workers of one CPU each")
+    with ray_with(options.workers), closing(RayPool(data, options.workers)) as pool:
+        _wake(pool, data)
+        for name in [options.case] if options.case else CASES:
+            rows = CASES[name](pool, data, options.repeats or GROWTH_REPEATS, console)
+            write_rows(options.results, f"bench-tournament-{name}", rows, console)
 
 
 def _load(dataset: str, data_dir: str | None) -> Dataset:
@@ -142,14 +121,11 @@ def _wake(pool: Pool, data: Dataset) -> None:
 
 def _measure_overhead(pool: Pool, data: Dataset, repeats: int, console: Console) -> Rows:
     rows = _heat_rows(pool, data) + _round_rows(pool, data) + _travel_rows(pool)
-    table = Table("measured", box=None, header_style="bold")
-    for name in ("ms", "against", "ms", "ratio"):
-        table.add_column(name, justify="left" if name == "against" else "right")
+    table = table_of(["measured"], ("ms", "against", "ms", "ratio"))
+    table.columns[2].justify = "left"
     for row in rows:
-        milliseconds = (f"{1000 * row[name]:,.1f}" for name in ("ours_seconds", "theirs_seconds"))
-        table.add_row(
-            row["case"], next(milliseconds), row["theirs"], next(milliseconds), f"{row['ratio']:.3f}"
-        )
+        ours, theirs = (f"{1000 * row[name]:,.1f}" for name in ("ours_seconds", "theirs_seconds"))
+        table.add_row(row["case"], ours, row["theirs"], theirs, f"{row['ratio']:.3f}")
     console.print(table)
     console.print(
         "Medians. Ratio of a heat: its wall time ÷ its training, spread over the workers without a gap; of a "
@@ -176,9 +152,7 @@ def _heat_rows(pool: Pool, data: Dataset) -> Rows:
     ratio = median(wall / ideal for wall, ideal in zip(walls, ideals))
     case = f"heat of {FORKS} forks × {STEPS} steps, {data.name}, {pool.workers} workers"
     theirs = "seconds of its forks ÷ workers"
-    return [
-        benchmark_row("tournament", case, median(walls), theirs, median(ideals), ratio, HEATS, CPU),
-    ]
+    return [benchmark_row("tournament", case, median(walls), theirs, median(ideals), ratio, HEATS)]
 
 
 def _loss_of(report: ForkReport) -> float:
@@ -234,9 +208,7 @@ def _round_rows(pool: Pool, data: Dataset) -> Rows:
     share = median(outside / wall for outside, wall in zip(serial, timeline.walls))
     case = f"round of {FORKS} forks, {data.name}, {pool.workers} workers: not in heats"
     wall = median(timeline.walls)
-    return [
-        benchmark_row("tournament", case, median(serial), "the whole round", wall, share, len(serial), CPU)
-    ]
+    return [benchmark_row("tournament", case, median(serial), "the whole round", wall, share, len(serial))]
 
 
 # Heats as cohorts
@@ -256,21 +228,12 @@ def _measure_heats(pool: Pool, data: Dataset, repeats: int, console: Console) ->
                 seconds.setdefault((part, together), []).append(sum(spans))
         same = same and found[True] == found[False]
     pool.together = True
-    table = Table("part", box=None, header_style="bold")
-    for name in ("s in cohorts", "s one by one", "times as fast"):
-        table.add_column(name, justify="right")
-    rows = []
+    table, rows = table_of(["part"], ("s in cohorts", "s one by one", "times as fast")), []
     for part in ("rounds", "their heats"):
         pairs = Pairs(seconds[part, True], seconds[part, False])
-        ours, theirs = median(pairs.ours), median(pairs.theirs)
-        spread = f"{pairs.ratio:.2f} ({pairs.ratios[0]:.2f}-{pairs.ratios[-1]:.2f})"
-        table.add_row(part, f"{ours:,.2f}", f"{theirs:,.2f}", spread)
+        table.add_row(part, f"{median(pairs.ours):,.2f}", f"{median(pairs.theirs):,.2f}", pairs.shown())
         case = f"{GROWTH_ROUNDS} rounds of a tournament, {data.name}, {pool.workers} workers: {part}"
-        rows.append(
-            benchmark_row(
-                "tournament", case, ours, "forks one by one", theirs, pairs.ratio, len(pairs.ours), CPU
-            )
-        )
+        rows.append(row_of_pairs("tournament", case, pairs, "forks one by one"))
     console.print(table)
     console.print(
         f"Medians of {repeats} pairs (smallest-largest). All candidates, rounds and decisions are "
@@ -281,7 +244,7 @@ def _measure_heats(pool: Pool, data: Dataset, repeats: int, console: Console) ->
 
 def _growth_settings(data: Dataset) -> Settings:
     """Those of `grow`, with a line that is about as long as its growth."""
-    images, epochs = len(data.train), 40 if data.name == "digits" else 20
+    images, epochs = len(data.train), defaults_of(data.name, "grow").get("epochs", 20)
     batch_size, round_steps, heat_steps = fitted_lengths(images, epochs)
     steps = (GROWTH_ROUNDS + 1) * (round_steps + heat_steps)
     return fitted_settings(
@@ -297,8 +260,9 @@ def _growth_settings(data: Dataset) -> Settings:
 
 def _grown(pool: Pool, data: Dataset, settings: Settings) -> tuple[Timeline, Rows]:
     """When what happened, and all rows but for times and names of workers."""
-    hidden, density = (32, 0.05) if data.name == "digits" else (HIDDEN, DENSITY)
-    seed = StructNet([data.input_units, hidden, data.classes], density, ensure_paths=True)
+    own = defaults_of(data.name, "grow")
+    shape = architecture_of(own.get("architecture", f"input,{HIDDEN},classes"), data)
+    seed = StructNet(shape, own.get("density", DENSITY), ensure_paths=True)
     timeline = Timeline()
     result = Tournament(seed, data, settings=settings, pool=pool, observer=timeline).run()
     rows = result.candidates + result.rounds
@@ -312,9 +276,7 @@ def _grown(pool: Pool, data: Dataset, settings: Settings) -> tuple[Timeline, Row
 
 def _travel_rows(pool: Pool) -> Rows:
     """A large fork sent to a worker and back, as it is and rebuilt at both ends, against a job without one."""
-    dense = sum(before * after for before, after in pairwise(TRAVELLER))
-    density = (TRAVELLING_PARAMETERS - sum(TRAVELLER[1:])) / dense
-    network = StructNet(list(TRAVELLER), density)
+    network = random_network(TRAVELLER, TRAVELLING_PARAMETERS)
     state = TrainState.fresh(network)
 
     def empty() -> None:
@@ -331,7 +293,7 @@ def _travel_rows(pool: Pool) -> Rows:
     case = f"{network.parameter_count:,} parameters there and back"
     return [
         benchmark_row(
-            "tournament", name, ours, "a job without a state", seconds[0], ours / seconds[0], ROUND_TRIPS, CPU
+            "tournament", name, ours, "a job without a state", seconds[0], ours / seconds[0], ROUND_TRIPS
         )
         for name, ours in ((case, seconds[1]), (f"{case}, rebuilt", seconds[2]))
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from search.commands.bench.links import ADAMS, LEARNING_RATE, Batch, MaskedStep
-from search.commands.bench.measuring import seconds_of
+from search.commands.bench.measuring import fastest
 from search.tune.trials import tune
 from structnet.data.dataset import Split
 from structnet.network.network import StructNet
@@ -29,28 +30,17 @@ def batch_of_rows(split: Split, batch_size: int, step: int) -> Batch:
 
 def masked_steps(network: StructNet, split: Split, batch_size: int, adam: str) -> Callable[[], torch.Tensor]:
     """A function that trains a masked copy of the network for one more step, on its batch of the split."""
-    train, step = MaskedStep(network, adam), -1
-
-    def next_step() -> torch.Tensor:
-        nonlocal step
-        step += 1
-        return train(batch_of_rows(split, batch_size, step))
-
-    return next_step
+    train, steps = MaskedStep(network, adam), count()
+    return lambda: train(batch_of_rows(split, batch_size, next(steps)))
 
 
 def fastest_adam(network: StructNet, split: Split, batch_size: int) -> str:
     """The implementation of Adam that serves masked networks of this shape best on this machine."""
-    sides = {name: masked_steps(network, split, batch_size, name) for name in ADAMS}
-    for side in sides.values():
-        side()
-    cpu = torch.device("cpu")
-    times = {name: min(seconds_of(side, 3, cpu) for _ in range(5)) for name, side in sides.items()}
-    return min(times, key=lambda name: times[name])
+    return fastest({adam: masked_steps(network, split, batch_size, adam) for adam in ADAMS})
 
 
 @dataclass(frozen=True)
-class Plain:
+class MaskedTrial:
     """What a trial is told beside its rng_seed and the data."""
 
     architecture: tuple[int, ...]
@@ -59,7 +49,7 @@ class Plain:
     adam: str
 
 
-def masked_epoch(rng_seed: int, packed: dict[str, np.ndarray], plain: Plain) -> dict[str, float]:
+def masked_epoch(rng_seed: int, packed: dict[str, np.ndarray], plain: MaskedTrial) -> dict[str, float]:
     """One masked network trained for one epoch, and judged on validation: loss in nats, accuracy."""
     torch.set_num_threads(1)
     splits = unpack(packed)
@@ -78,7 +68,7 @@ def masked_epoch(rng_seed: int, packed: dict[str, np.ndarray], plain: Plain) -> 
     return {"loss": float(F.cross_entropy(state, validation.labels)), "accuracy": float(accuracy)}
 
 
-def train_one(config: dict[str, Any], packed: dict[str, np.ndarray], plain: Plain) -> None:
+def train_one(config: dict[str, Any], packed: dict[str, np.ndarray], plain: MaskedTrial) -> None:
     """A trial as Tune's documentation teaches it: a function that trains and reports."""
     tune.report(masked_epoch(config["rng_seed"], packed, plain))
 
@@ -105,7 +95,7 @@ WAYS: dict[str, tuple[Any, bool]] = {
 
 
 def run_plain(
-    way: str, trials: int, packed: dict[str, np.ndarray], plain: Plain, workers: int
+    way: str, trials: int, packed: dict[str, np.ndarray], plain: MaskedTrial, workers: int
 ) -> tuple[float, dict[int, float]]:
     """Seconds from the call until all trials are back, and rng_seed -> accuracy. Ray has to be running."""
     import ray

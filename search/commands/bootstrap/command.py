@@ -16,9 +16,7 @@ class BootstrapOptions(HuntOptions):
         shown="6 small ones; 5 on digits",
     )
     densities: str = option("0.0005,0.001,0.002,0.005,0.01,0.02,0.05", "Of each of them.", GRID)
-    rng_seeds: int = option(
-        5, "So many, from --rng-seed on; a seed must learn with all.", GRID, ge=2
-    )
+    rng_seeds: int = option(5, "So many, from --rng-seed on; a seed must learn with all.", GRID, ge=2)
     margin: float = option(0.1, "Accuracy above chance that counts as learning.", GRID, gt=0, lt=1)
     cull: bool = False
     keep_best: bool = False

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from search.commands.bootstrap.seed_finder import Candidate, around, smallest_by_shape
 from search.commands.bootstrap.start_work import COMPARISONS, SMALL
+from search.session.console import Console
+from search.session.tables import table_of
 from structnet.measure.statistics import Interval, mean_and_spread, paired_lead, shown_with_spread
 
 NUMBERS = ("parameters", "learned", "least", "mean", "spread")
@@ -28,7 +29,6 @@ def print_ladder(
 
     start: the one that the larger network is made from.
     """
-    wide = console if console.is_terminal else Console(width=140)
 
     def note(one: Candidate) -> str:
         return ", ".join(
@@ -40,27 +40,23 @@ def print_ladder(
     near = around(found, chosen)
     shown = near if start is None or start in near else sorted([*near, start], key=lambda one: one.order)
     title = "Candidates around the smallest that learns" if chosen else "The most accurate candidates"
-    wide.print(_candidates([(one, note(one)) for one in shown], title))
+    console.show(_candidates([(one, note(one)) for one in shown], title))
     if chosen is None:
-        say(
-            f"No candidate learns: none is {margin:g} above chance, {chance:.4f}, with every rng_seed.",
-            console,
+        console.say(
+            f"No candidate learns: none is {margin:g} above chance, {chance:.4f}, with every rng_seed."
         )
         return
     by_shape = [(one, note(one)) for one in smallest_by_shape(found)]
-    wide.print(_candidates(by_shape, "The smallest that learns, by shape"))
-    say(
+    console.show(_candidates(by_shape, "The smallest that learns, by shape"))
+    console.say(
         f"The fewest parameters that learn, at least {margin:g} above chance, {chance:.4f}, with all of "
         f"{chosen.rng_seeds} rng_seeds: {chosen.parameters:,}, by {chosen.shape} at density {chosen.density:g}, "
-        f"{chosen.mean:.4f} on average.",
-        console,
+        f"{chosen.mean:.4f} on average."
     )
 
 
 def _candidates(shown: Sequence[tuple[Candidate, str]], title: str) -> Table:
-    table = Table("shape", "density", title=title, box=None, header_style="bold", title_justify="left")
-    for name in NUMBERS:
-        table.add_column(name, justify="right")
+    table = table_of(("shape", "density"), NUMBERS, title=title)
     table.add_column("")
     for one, note in shown:
         mean, spread = mean_and_spread(one.accuracies) if one.accuracies else (0.0, 0.0)
@@ -84,7 +80,7 @@ def leads(rows: Sequence[dict[str, Any]], method: str, column: str) -> dict[str,
     return {arm: lead for arm, lead in found.items() if lead is not None}
 
 
-def verdict(lead: Interval) -> str:
+def in_words(lead: Interval) -> str:
     """Whether the 95 % interval of a lead in accuracy leaves a doubt."""
     if lead.is_above_zero:
         return "better than"
@@ -99,15 +95,9 @@ def print_comparison(name: str, rows: Sequence[dict[str, Any]], console: Console
     arms = {SMALL: "what it starts from"} if any(row["network"] == SMALL for row in rows) else {}
     mine = [row for row in rows if row["network"] in comparison.arms]
     by_accuracy, by_loss = (leads(mine, comparison.method, column) for column in ("accuracy", "loss"))
-    table = Table(
-        "arm",
-        title=f"{comparison.title}: ahead is {comparison.method} − the arm, paired by rng_seed, 95 % t interval",
-        box=None,
-        header_style="bold",
-        title_justify="left",
-    )
-    for title in ("parameters", "accuracy", "ahead, points", "loss", "ahead, nats"):
-        table.add_column(title, justify="right")
+    title = f"{comparison.title}: ahead is {comparison.method} − the arm, paired by rng_seed, 95 % t interval"
+    numbers = ("parameters", "accuracy", "ahead, points", "loss", "ahead, nats")
+    table = table_of(["arm"], numbers, title=title)
     table.add_column("what it is")
     for arm, what in {**arms, **comparison.arms}.items():
         finished = [row for row in rows if row["network"] == arm and row["status"] == "finished"]
@@ -123,8 +113,8 @@ def print_comparison(name: str, rows: Sequence[dict[str, Any]], console: Console
             by_loss[arm].shown(digits=4) if arm in by_loss else "",
             what,
         )
-    (console if console.is_terminal else Console(width=190)).print(table)
-    say(_sentence(name, mine, by_accuracy), console)
+    console.show(table, 190)
+    console.say(_sentence(name, mine, by_accuracy))
 
 
 def _sentence(name: str, rows: Sequence[dict[str, Any]], found: dict[str, Interval]) -> str:
@@ -136,16 +126,11 @@ def _sentence(name: str, rows: Sequence[dict[str, Any]], found: dict[str, Interv
     main = found[comparison.control]
     seeds = len({row["rng_seed"] for row in rows} - failed)
     others = ", ".join(
-        f"{verdict(found[arm])} {arm}"
+        f"{in_words(found[arm])} {arm}"
         for arm in comparison.arms
         if arm in found and arm != comparison.control
     )
     return (
-        f"{comparison.title}: {comparison.method} is {verdict(main)} {comparison.control}, as stated beforehand to be "
+        f"{comparison.title}: {comparison.method} is {in_words(main)} {comparison.control}, as stated beforehand to be "
         f"compared: {main.shown(scale=100)} points of accuracy, {seeds} rng_seeds{lost}. It is {others}."
     )
-
-
-def say(text: str, console: Console) -> None:
-    """A line, as it is."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from rich.console import Console
-
 from search.commands.bootstrap.command import BootstrapOptions
-from search.commands.bootstrap.results import print_comparison, print_ladder, say
+from search.commands.bootstrap.results import print_comparison, print_ladder
 from search.commands.bootstrap.seed_finder import Candidate, candidates, smallest
 from search.commands.bootstrap.start_work import COMPARISONS, SMALL, StartWork, configs_of
 from search.commands.hunt.run import members_of
@@ -22,18 +20,18 @@ from search.grid.blocks import Member, blocks_of
 from search.grid.train_grid import fitted, train_grid
 from search.grid.trials import train_trials, trial_rows
 from search.options import sizes
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.hierarchy import LEAST_PER_UNIT
-from structnet.growth.scales import pooled_images
+from structnet.growth.scales import default_scales, pooled_images
 from structnet.network.topology import parameters_dense
 from structnet.training.loop import chance_accuracy
 
 PARAMETERS = 1500
-MOST_SCALES, COARSEST = 3, 4  # scales by default, and pixels that the coarsest images have each way at least
 
 
 def run(options: BootstrapOptions) -> None:
@@ -45,9 +43,9 @@ def run(options: BootstrapOptions) -> None:
     check_start(members, options)
     experiment = Experiment("bootstrap", options, options.model_dump(mode="json"))
     if row := experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
+        console.say(f"{experiment.name} is finished already")
         sys.exit(1 if row["error"] else 0)
-    say(announcement(members, data, options, experiment), console)
+    console.say(announcement(members, data, options, experiment))
     chance = chance_accuracy(data.validation.labels, data.classes)
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train_grid(members, data, options, experiment, console).to_pylist()
@@ -76,16 +74,15 @@ def print_comparisons(
 ) -> None:
     """The verdicts of the second and the third step, and why one of them is left out."""
     if chosen is not None and start is None:
-        say(
-            f"None of those that learn grows into {options.larger} of {options.parameters:,} parameters.",
-            console,
+        console.say(
+            f"None of those that learn grows into {options.larger} of {options.parameters:,} parameters."
         )
     for name in COMPARISONS:
         print_comparison(name, [row for row in started if row["trial"].endswith(name)], console)
     if options.scales == 1:
         why = "there is one scale only" if len(data.input_shape) == 3 else f"{data.name} has no images"
-        say(f"Coarse to fine is left out: {why}.", console)
-    say("All accuracies are on validation; the test set was not read.", console)
+        console.say(f"Coarse to fine is left out: {why}.")
+    console.say("All accuracies are on validation; the test set was not read.")
 
 
 def announcement(
@@ -125,18 +122,6 @@ def fitted_to(options: BootstrapOptions, data: Dataset) -> BootstrapOptions:
         pooled_images(data.train.images[:1], 2 ** (scales - 1))
     found = {"larger": "-".join(map(str, larger)), "parameters": parameters, "scales": scales}
     return options.model_copy(update=found)
-
-
-def default_scales(data: Dataset) -> int:
-    """How often images are halved, and once more: 1 for plain columns and for images that cannot be."""
-    shape, scales = data.input_shape[1:], 1
-    while (
-        len(shape) == 2
-        and scales < MOST_SCALES
-        and all(size % 2**scales == 0 and size // 2**scales >= COARSEST for size in shape)
-    ):
-        scales += 1
-    return scales
 
 
 def check_start(members: Sequence[Member], options: BootstrapOptions) -> None:
@@ -195,7 +180,7 @@ def train_starts(
     def report(told: dict[str, Any]) -> None:
         done.add(told["name"])
         experiment.update("")
-        say(f"{told['name']} is trained: {len(done)} of {len(configs)}", console)
+        console.say(f"{told['name']} is trained: {len(done)} of {len(configs)}")
 
     rows = train_trials(StartWork, configs, shared, options, experiment, report, part="larger")
     return list(rows.to_pylist())

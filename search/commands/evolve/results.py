@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from search.commands.bootstrap.results import say
-from search.options import wide
+from search.session.console import Console
+from search.session.tables import table_of
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread
 
@@ -19,22 +17,19 @@ Rows = Sequence[Mapping[str, Any]]
 
 def print_results(rows: Rows, console: Console) -> None:
     """A line for every size and method, mean and spread over the rng_seeds that did not diverge."""
-    table = Table("at most", "method", box=None, header_style="bold")
     titles = ("test accuracy", "rng_seeds", "parameters (connections)", "million parameter-steps", "seconds")
-    for title in titles:
-        table.add_column(title, justify="right")
+    table = table_of(("at most", "method"), titles)
     sizes = sorted({row["max_parameters"] for row in rows})
     methods = methods_of(rows)
     for size in sizes:
         for method in methods:
             mine = [row for row in finished(rows, method) if row["max_parameters"] == size]
             table.add_row(f"{size:,}" if method == methods[0] else "", method, *_cells(mine))
-    wide(console).print(table)
-    say("Accuracy on test, which was read once for each network, when its training had ended.", console)
+    console.show(table)
+    console.say("Accuracy on test, which was read once for each network, when its training had ended.")
     if failed := [row for row in rows if row["status"] != "finished"]:
-        say(
-            f"training diverged for {len(failed)} of {len(rows)} networks, which are left out: lower --learning-rate",
-            console,
+        console.say(
+            f"training diverged for {len(failed)} of {len(rows)} networks, which are left out: lower --learning-rate"
         )
 
 
@@ -44,12 +39,11 @@ def print_gaps(rows: Rows, console: Console) -> None:
     for method in others:
         gap = gap_between(curves_of(rows, method), curves_of(rows, first))
         if gap is None:
-            say(
-                f"{method} against {first}: no two sizes that both reach, so there is no area to compare",
-                console,
+            console.say(
+                f"{method} against {first}: no two sizes that both reach, so there is no area to compare"
             )
             continue
-        say(described(method, first, gap), console)
+        console.say(described(method, first, gap))
 
 
 def methods_of(rows: Rows) -> list[str]:

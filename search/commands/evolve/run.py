@@ -9,14 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-
-from search.commands.bootstrap.results import say
 from search.commands.evolve.command import EvolveOptions
 from search.commands.evolve.results import print_gaps, print_results
 from search.commands.evolve.work import EvolveWork, Rival, method_of, rivals_of, trials_of
 from search.grid.trials import train_trials, trial_rows
 from search.options import numbers
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, check_shift, load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Shared
@@ -35,13 +33,12 @@ def run(options: EvolveOptions) -> None:
     rivals, steps = planned(options, data)
     experiment = Experiment("evolve", options, options.model_dump(mode="json"))
     if experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
+        console.say(f"{experiment.name} is finished already")
         return
-    say(
+    console.say(
         f"{len(rivals)} networks by {options.methods} from {options.architecture} on {data.name}, "
         f"{options.parameters} parameters, {options.rng_seeds} rng_seeds, {options.epochs} epochs each, "
-        f"{options.workers} workers; experiment {experiment.name}",
-        console,
+        f"{options.workers} workers; experiment {experiment.name}"
     )
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train(rivals, steps, data, options, experiment, console)
@@ -112,7 +109,7 @@ def train(
             seen.add(found["network"])
             left = (time.monotonic() - started) * (len(rivals) - len(seen)) / max(1, len(seen) - len(before))
             said = found["error"] or f"{found['accuracy']:.4f} on validation"
-            say(f"{found['network']}: {said}; {len(seen)} of {len(rivals)}, about {left:.0f} s left", console)
+            console.say(f"{found['network']}: {said}; {len(seen)} of {len(rivals)}, about {left:.0f} s left")
 
     shared = Shared.of(data, options, experiment)
     return list(train_trials(EvolveWork, configs, shared, options, experiment, report).to_pylist())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from search.commands.grow.command import GrowOptions
 from search.options import numbers
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
@@ -43,11 +42,11 @@ def run(options: GrowOptions) -> None:
     check_limit(settings_for(options, options.rng_seed), data.classes)
     seed = seed_network(options, data, options.rng_seed)
     experiment = Experiment("grow", options, options.model_dump(mode="json"))
-    console.print(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}", highlight=False)
+    console.say(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}")
     length = f"up to {options.rounds} rounds, {options.epochs} epochs"
     if options.indefinite:
         length = f"as many rounds as it takes, {options.epochs} epochs after them"
-    console.print(f"{length}, {options.workers} workers; experiment {experiment.name}", highlight=False)
+    console.say(f"{length}, {options.workers} workers; experiment {experiment.name}")
     results = _grow_all(options, data, experiment, list(seeds), console)
     _summarise(results, options, experiment, console)
 
@@ -183,10 +182,10 @@ def _grow_all(
         for seed in seeds:
             trial = f"seed-{seed:04d}" if len(seeds) > 1 else ""
             if experiment.finished(trial):
-                console.print(f"rng_seed {seed} is finished already", highlight=False)
+                console.say(f"rng_seed {seed} is finished already")
                 continue
             if trial:
-                console.print(f"rng_seed {seed}", highlight=False)
+                console.say(f"rng_seed {seed}")
             results.append(grow_one(options, data, experiment, pool, seed, trial, console))
         pool.close()
         return results
@@ -223,7 +222,7 @@ def grow_one(
                 result, baseline = grow(resume)
                 break
             except WorkersLost as lost:
-                console.print(f"{lost}: going on from the last round", highlight=False, soft_wrap=True)
+                console.say(f"{lost}: going on from the last round")
                 resume = True
     dense = {"dense_accuracy": baseline.measured.accuracy, "dense_test_accuracy": baseline.test.accuracy}
     experiment.end(trial, "finished", **final_columns(result), **dense)
@@ -305,20 +304,16 @@ def _print_result(result: Result, baseline: DenseBaseline, price: float, console
     from structnet.network.topology import parameters_dense
 
     dense = baseline.architecture
-    console.print(f"Growth ended because {result.progress.reason}.", highlight=False)
-    console.print(
+    console.say(f"Growth ended because {result.progress.reason}.")
+    console.say(
         f"Grown: {result.network.describe()}; validation {result.measured.accuracy:.2%}, "
-        f"test {result.test.accuracy:.2%}",
-        highlight=False,
-        soft_wrap=True,
+        f"test {result.test.accuracy:.2%}"
     )
     if result.utilisation:
-        console.print(_utilised(result.utilisation, price), highlight=False, soft_wrap=True)
-    console.print(
+        console.say(_utilised(result.utilisation, price))
+    console.say(
         f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
-        f"validation {baseline.measured.accuracy:.2%}, test {baseline.test.accuracy:.2%}",
-        highlight=False,
-        soft_wrap=True,
+        f"validation {baseline.measured.accuracy:.2%}, test {baseline.test.accuracy:.2%}"
     )
 
 
@@ -330,9 +325,9 @@ def _summarise(results: list[Result], options: GrowOptions, experiment: Experime
         for name, shown in (("test_accuracy", ".4f"), ("dense_test_accuracy", ".4f"), ("parameters", ",.0f")):
             mean, spread = mean_and_spread([row[name] for row in rows])
             text = f"{name}: mean {mean:{shown}}, spread {spread:{shown}} over {len(rows)} rng_seeds"
-            console.print(text, highlight=False)
+            console.say(text)
     snapshot = next((row["snapshot"] for row in rows if row.get("snapshot")), None)
-    console.print(f"Snapshot: {snapshot}.safetensors", highlight=False, soft_wrap=True)
+    console.say(f"Snapshot: {snapshot}.safetensors")
     columns = "round, action, site, parameters, accuracy, gain, balance"
     sql = f"select {columns} from rounds where experiment = '{experiment.name}' order by trial, round"
     print_outcome(experiment, sql, console)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 from rich.table import Table
 
 from search.commands.hunt.command import HuntOptions
@@ -18,7 +17,8 @@ from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
 from search.grid.train_grid import fitted, saved, train_grid
 from search.grid.trials import by_trial
-from search.options import numbers, wide
+from search.options import numbers
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, one_thread, print_outcome, recorded
 from search.tune.trials import Factory
@@ -59,14 +59,12 @@ def hunt(
     """
     experiment = Experiment("hunt", options, options.model_dump(mode="json"))
     if experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
+        console.say(f"{experiment.name} is finished already")
         return
-    console.print(
+    console.say(
         f"Hunting among {len(members):,} networks in {len(blocks_of(members))} blocks on {data.name}, "
         f"{options.epochs} epochs each{', culled at 40 and 60 %' if options.cull else ''}, {options.workers} workers; "
-        f"experiment {experiment.name}",
-        highlight=False,
-        soft_wrap=True,
+        f"experiment {experiment.name}"
     )
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train_grid(members, data, options, experiment, console, factory=factory, progress=progress)
@@ -126,7 +124,7 @@ def summary_columns(found: Champions) -> dict[str, Any]:
 def print_status(rows: pa.Table, console: Console) -> None:
     """How many networks ended in which way."""
     counts = {found["values"]: found["counts"] for found in pc.value_counts(rows["status"]).to_pylist()}
-    console.print(", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())), highlight=False)
+    console.say(", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())))
 
 
 def print_champions(found: Champions, chance: float, console: Console) -> None:
@@ -146,5 +144,5 @@ def print_champions(found: Champions, chance: float, console: Console) -> None:
             "" if patchable is None else f"{patchable:.3f}",
             f"{row['test_accuracy']:.4f}",
         )
-    wide(console).print(table)
-    console.print(f"Chance on validation is {chance:.4f}.", highlight=False)
+    console.show(table)
+    console.say(f"Chance on validation is {chance:.4f}.")

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from search.commands.ladder.command import LadderOptions
 from search.grid.blocks import Member, grid
 from search.grid.train_grid import fitted, train_grid
-from search.options import numbers, wide
+from search.options import numbers
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.plots import plot_ladder
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
@@ -34,13 +34,11 @@ def run(options: LadderOptions) -> None:
     members = members_of(options, data, shares)
     experiment = Experiment("ladder", options, options.model_dump(mode="json"))
     if experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
+        console.say(f"{experiment.name} is finished already")
         return
-    console.print(
+    console.say(
         f"A ladder of {len(members)} networks {options.architecture} on {data.name}, {options.epochs} epochs each, "
-        f"{options.workers} workers; experiment {experiment.name}",
-        highlight=False,
-        soft_wrap=True,
+        f"{options.workers} workers; experiment {experiment.name}"
     )
     chance = chance_accuracy(data.validation.labels, data.classes)
     plot = f"{options.results}/reports/{experiment.name}/ladder.png"
@@ -53,7 +51,7 @@ def run(options: LadderOptions) -> None:
         plot_ladder(plot, ladders, cliffs, chance, title=f"{shape} on {data.name}, {options.epochs} epochs")
         experiment.end("", "finished", accuracy=max(cliff.plateau for cliff in cliffs.values()))
     print_ladders(rows, members, ladders, cliffs, console)
-    console.print(f"Chance on validation is {chance:.4f}. Plot: {plot}", highlight=False, soft_wrap=True)
+    console.say(f"Chance on validation is {chance:.4f}. Plot: {plot}")
     columns = (
         "density, network like '%_uniform_%' as uniform, avg(accuracy) accuracy, stddev(accuracy) spread"
     )
@@ -124,6 +122,6 @@ def print_ladders(
             row = found.get(density)
             cells.append(f"{row['mean']:.4f} ± {row['spread']:.4f} ({row['n']})" if row else "")
         table.add_row(f"{density:.5g}", f"{parameters[density]:,}", *cells)
-    wide(console).print(table)
+    console.show(table)
     for share, cliff in cliffs.items():
-        console.print(f"{share}: {cliff.describe()}", highlight=False, soft_wrap=True)
+        console.say(f"{share}: {cliff.describe()}")

@@ -10,19 +10,19 @@ from typing import Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from search.commands.queue.command import AddOptions, EntryOptions, ListOptions, QueueOptions, RunOptions
 from search.commands.queue.runner import Machine, Runner
 from search.commands.queue.store import Entry, folder_of, open_store
-from search.options import CommonOptions, merged, read_config, wide
+from search.commands.registry import resumable
+from search.options import Command, CommonOptions, checked, read_config
+from search.session.console import Console
 from search.session.experiment import default_name
 from structnet.errors import UserError
 from structnet.storage.tables import check_name, list_parts
 
-# What goes on with --resume after it was stopped, or killed.
-RESUMABLE = ("grow", "hunt", "ladder", "rescue", "bootstrap", "sweep", "evolve", "train", "study")
 COLUMNS = (
     "id",
     "priority",
@@ -38,7 +38,38 @@ COLUMNS = (
 )
 
 
-def add(
+def add(options: AddOptions) -> None:
+    """Adds an entry, and says how to start it."""
+    entry = added(list(options.command), options.results, options.priority, options.cpus, options.gpus)
+    print_added(entry, options.results)
+
+
+def list_entries(options: ListOptions) -> None:
+    """Prints all entries."""
+    print_list(options.results)
+
+
+def cancel(options: EntryOptions) -> None:
+    """Takes an entry out."""
+    change(options.results, options.number, "cancel")
+
+
+def retry(options: EntryOptions) -> None:
+    """Lets an entry wait again."""
+    change(options.results, options.number, "retry")
+
+
+def pause(options: QueueOptions) -> None:
+    """Holds an entry or the queue back."""
+    change(options.results, options.number, "pause")
+
+
+def resume(options: QueueOptions) -> None:
+    """Undoes `pause`."""
+    change(options.results, options.number, "resume")
+
+
+def added(
     arguments: list[str],
     results: str,
     priority: int = 0,
@@ -75,9 +106,10 @@ def parse(arguments: list[str]) -> tuple[str, CommonOptions]:
     Raises UserError unless it is a command that can be resumed, with options that it has.
     """
     command, *rest = arguments or [""]
-    if command not in RESUMABLE:
-        raise UserError(f"the command is '{command}', but must be one of {', '.join(RESUMABLE)}")
-    given = _options_on_line(command, rest)
+    commands = resumable()
+    if command not in commands:
+        raise UserError(f"the command is '{command}', but must be one of {', '.join(commands)}")
+    given = _options_on_line(commands[command], rest)
     if given.get("results"):
         raise UserError(
             f"results is '{given['results']}' for the entry, but it writes where its queue lies: give --results "
@@ -88,41 +120,35 @@ def parse(arguments: list[str]) -> tuple[str, CommonOptions]:
 
         study_named(given["study"])
     written = read_config(given["config"]) if given.get("config") else {}
-    common = {
-        name: given.get(name) if given.get(name) is not None else written.get(name)
-        for name in CommonOptions.model_fields
-        if name != "results"
-    }
-    options = merged(CommonOptions, common, {})
+    told = {**written, **{name: value for name, value in given.items() if value is not None}}
+    common = {name: told[name] for name in CommonOptions.model_fields if name in told and name != "results"}
+    options = checked(CommonOptions, common)
     return given.get("study") or options.dataset, options
 
 
-def _options_on_line(command: str, rest: list[str]) -> dict[str, Any]:
+def _options_on_line(command: Command[Any], rest: list[str]) -> dict[str, Any]:
     """The options of a command as its own parser reads them, None where not given; UserError where it refuses."""
-    from search.cli import app
-
-    (refused,) = (
-        typer.BadParameter.__bases__
-    )  # of Typer's own Click or of the real one, as its version has it
-    group: Any = typer.main.get_command(app)
+    app = typer.Typer(add_completion=False)
+    command.add_to(app)
+    # Typer's own Click, or the real one, as its version has it.
+    (refused,) = typer.BadParameter.__bases__
+    parser: Any = typer.main.get_command(app)
     try:
-        return dict(group.commands[command].make_context(f"structnet {command}", list(rest)).params)
+        return dict(parser.make_context(f"structnet {command.name}", list(rest)).params)
     except Exception as error:
         if not isinstance(error, refused):
             raise
         why = " ".join(error.format_message().split())  # type: ignore[attr-defined]
         raise UserError(
-            f"the options of {command} are wrong ({why}): see structnet {command} --help"
+            f"the options of {command.name} are wrong ({why}): see structnet {command.name} --help"
         ) from error
 
 
 def print_added(entry: Entry, results: str) -> None:
     """What was added, and how to start it."""
-    Console().print(
+    Console().say(
         f"Entry {entry.id}: {entry.command} as {entry.name}, priority {entry.priority}, needs {_amount(entry)}. "
-        f"Start it with: {_again(results)}",
-        highlight=False,
-        soft_wrap=True,
+        f"Start it with: {_again(results)}"
     )
 
 
@@ -138,14 +164,14 @@ def print_list(results: str) -> None:
         )
     for entry in entries:
         table.add_row(*(Text(cell) for cell in cells(entry)))
-    console = wide(Console())
-    console.print(table)
+    console = Console()
+    console.show(table)
     for entry in entries:
         if entry.error:
             line = f"{entry.id} {entry.command} {entry.name} failed: {entry.error}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.say(line, markup=False)
     if store.paused:
-        console.print("The queue is paused: `structnet queue resume` lets entries start.", highlight=False)
+        console.say("The queue is paused: `structnet queue resume` lets entries start.")
 
 
 def cells(entry: Entry) -> list[str]:
@@ -179,13 +205,12 @@ def change(results: str, number: int | None, verb: str) -> None:
         said = f"Entry {number} is {entry.status}"
         if entry.wanted:
             said = f"Entry {number} is stopped by what runs the queue, or by the next `structnet queue run`"
-    Console().print(f"{said}.", highlight=False, soft_wrap=True)
+    Console().say(f"{said}.")
 
 
-def run(
-    results: str, parallel: int = 1, cpus: float | None = None, gpus: int | None = None, watch: bool = False
-) -> None:
+def run(options: RunOptions) -> None:
     """Runs the queue; exit code 1 if an entry failed, 130 after Ctrl-C."""
+    results, parallel, cpus, gpus = options.results, options.parallel, options.cpus, options.gpus
     for option, value, least in (("parallel", parallel, 1), ("cpus", cpus, 0), ("gpus", gpus, 0)):
         if value is not None and not least <= value < math.inf:
             raise UserError(f"{option} is {value}, but must be at least {least}")
@@ -193,25 +218,21 @@ def run(
     machine = Machine(cpus_here() if cpus is None else cpus, gpus, parallel)
 
     def say(line: str) -> None:
-        console.print(f"{datetime.now():%H:%M:%S} {line}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"{datetime.now():%H:%M:%S} {line}", markup=False)
 
-    runner = Runner(results, machine, watch=watch, say=say)
-    console.print(
-        f"Running the queue in {results}: at most {parallel} at once, on {machine.cpus:g} CPUs",
-        highlight=False,
-        soft_wrap=True,
-    )
+    runner = Runner(results, machine, watch=options.watch, say=say)
+    console.say(f"Running the queue in {results}: at most {parallel} at once, on {machine.cpus:g} CPUs")
     whole = runner.run()
     if not whole:
         said = f"interrupted; what ran waits to be resumed. Go on with: {_again(results)}"
-        console.print(said, highlight=False, soft_wrap=True)
+        console.say(said)
         sys.exit(130)
     for entry in runner.unfit():
         say(f"{entry.id} {entry.command} {entry.name} waits: it needs {_amount(entry)}, more than there is")
     if runner.store.paused:
         say("the queue is paused: `structnet queue resume` lets entries start")
     counts = ", ".join(f"{count} {status}" for status, count in sorted(runner.ends.items()))
-    console.print(f"Nothing is left to run: {counts or 'nothing was started'}", highlight=False)
+    console.say(f"Nothing is left to run: {counts or 'nothing was started'}")
     if runner.ends["failed"]:
         sys.exit(1)
 

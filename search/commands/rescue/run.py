@@ -12,18 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from search.commands.bootstrap.results import say
 from search.commands.rescue.command import RescueOptions
 from search.commands.rescue.work import RescueWork, finds_a_site, plan_of
 from search.grid.blocks import Member, grid
 from search.grid.train_grid import fitted, train_grid
 from search.grid.trials import train_trials, trial_rows
-from search.options import sizes, wide
+from search.options import sizes
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
+from search.session.tables import table_of
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
@@ -50,11 +49,11 @@ def run(options: RescueOptions) -> None:
     options = fitted_to(options, data)
     experiment = Experiment("rescue", options, options.model_dump(mode="json"))
     if row := experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
+        console.say(f"{experiment.name} is finished already")
         sys.exit(1 if row["error"] else 0)
     chance = chance_accuracy(data.validation.labels, data.classes)
     for line in announcement(options, data, chance, experiment):
-        say(line, console)
+        console.say(line)
     rows: list[dict[str, Any]] = []
     verdict = None
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
@@ -63,14 +62,14 @@ def run(options: RescueOptions) -> None:
         if error is None:
             plateau = float(np.mean(plateaus))
             shown = shown_with_spread(plateaus) if options.plateau is None else f"{plateau:g}"
-            say(f"plateau: {shown}; half as far above chance: {halfway(plateau, chance):.4f}", console)
+            console.say(f"plateau: {shown}; half as far above chance: {halfway(plateau, chance):.4f}")
             rows = train_arms(data, options, experiment, console)
             verdict = verdict_of(rows, plateau, chance)
             error = None if verdict else "no verdict: training diverged with every rng_seed"
         experiment.end("", "finished", error=error, **summary_columns(rows))
     if verdict is not None:
         print_arms(rows, verdict, options, console)
-    say(error or "All accuracies are on validation; the test set was not read.", console)
+    console.say(error or "All accuracies are on validation; the test set was not read.")
     columns = "trial, network, parameters, density_real, accuracy, loss, information, snapshot"
     where = f"experiment = '{experiment.name}' and trial like 'seed-%'"
     print_outcome(experiment, f"select {columns} from networks where {where} order by all", console)
@@ -192,11 +191,11 @@ def train_arms(
         for arm, accuracy in told["arms"].items():
             if (told["name"], arm) not in seen:
                 seen.add((told["name"], arm))
-                say(f"{told['name']} {arm}: {accuracy:.4f}", console)
+                console.say(f"{told['name']} {arm}: {accuracy:.4f}")
         if told["done"]:
             done.add(told["name"])
             error = f" ({told['error']})" if told["error"] else ""
-            say(f"{told['name']} is done{error}: {len(done)} of {len(configs)}", console)
+            console.say(f"{told['name']} is done{error}: {len(done)} of {len(configs)}")
 
     # Networks of a few hundred parameters, one at a time: on the CPU, whatever the plateau was trained on.
     shared = replace(Shared.of(data, options, experiment), device="cpu")
@@ -231,9 +230,7 @@ def print_arms(
 ) -> None:
     """Mean and spread of every arm, how far growth is ahead of it, and the verdicts."""
     arms = finished_arms(rows)
-    table = Table("arm", box=None, header_style="bold")
-    for title in ("parameters", "density", "accuracy", "growth is ahead, points", "loss"):
-        table.add_column(title, justify="right")
+    table = table_of(["arm"], ("parameters", "density", "accuracy", "growth is ahead, points", "loss"))
     table.add_column("what it is")
     for arm, found in arms.items():
         table.add_row(
@@ -245,12 +242,12 @@ def print_arms(
             shown_with_spread([row["loss"] for row in found]),
             WHAT_ARMS_ARE[arm],
         )
-    wide(console).print(table)
+    console.show(table)
     added = [
         grown["parameters"] - still["parameters"] for grown, still in zip(arms["growth"], arms["static"])
     ]
-    say(f"growth added {np.mean(added):,.0f} of {options.budget:,} parameters on average", console)
+    console.say(f"growth added {np.mean(added):,.0f} of {options.budget:,} parameters on average")
     if lost := options.rng_seeds - len(added):
-        say(f"training diverged with {lost} of {options.rng_seeds} rng_seeds, which are left out", console)
+        console.say(f"training diverged with {lost} of {options.rng_seeds} rng_seeds, which are left out")
     for sentence in verdict.sentences:
-        say(sentence, console)
+        console.say(sentence)

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from search.commands.study.command import StudyOptions
 from search.commands.study.registry import STUDIES
 from search.commands.study.study import Finding, Row, Scale, Study, Task
 from search.commands.study.work import StudyWork, measured_rows
-from search.options import wide
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded
+from search.session.tables import table_of
 from search.tune.trials import Shared, run_trials
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
@@ -36,13 +34,11 @@ def run(options: StudyOptions) -> None:
     tasks = study.tasks(data, Scale(seeds, options.quick))
     experiment = Experiment("study", options, options.model_dump(mode="json"))
     if experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
+        console.say(f"{experiment.name} is finished already")
         return
-    console.print(f"{study.question}\nThe claim: {study.claim}", highlight=False)
-    console.print(
-        f"Study {study.name} on {data.name}: {len(tasks)} tasks, {count} rng_seeds; experiment {experiment.name}",
-        highlight=False,
-        soft_wrap=True,
+    console.say(f"{study.question}\nThe claim: {study.claim}")
+    console.say(
+        f"Study {study.name} on {data.name}: {len(tasks)} tasks, {count} rng_seeds; experiment {experiment.name}"
     )
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         _measure(study, tasks, data, options, experiment, console)
@@ -52,7 +48,7 @@ def run(options: StudyOptions) -> None:
         draw(study, rows, plot)
         print_finding(finding, options.quick, console)
         experiment.end("", "finished")
-    console.print(f"Plot: {plot}", highlight=False, soft_wrap=True)
+    console.say(f"Plot: {plot}")
     columns = "arm, quantity, avg(value) as mean, count(*) as n"
     sql = (
         f"select {columns} from measurements where experiment = '{experiment.name}' group by all order by all"
@@ -62,9 +58,7 @@ def run(options: StudyOptions) -> None:
 
 def print_studies() -> None:
     """The studies there are, and what each asks."""
-    table = Table(box=None)
-    for heading in ("study", "dataset", "question"):
-        table.add_column(heading)
+    table = table_of(("study", "dataset", "question"), ())
     for study in STUDIES.values():
         table.add_row(study.name, study.dataset, study.question)
     Console().print(table)
@@ -92,7 +86,7 @@ def _measure(
         nonlocal done
         done += 1
         text = f"{told['name']} is done in {told['seconds']:.0f} s: {done} of {len(tasks)}"
-        console.print(text, highlight=False)
+        console.say(text)
         experiment.update("")
 
     configs = [
@@ -121,13 +115,11 @@ def print_finding(finding: Finding, quick: bool, console: Console) -> None:
     """The table of a verdict, its sentences, and what they are worth."""
     if finding.table:
         header, *body = finding.table
-        table = Table(box=None)
-        for number, name in enumerate(header):
-            table.add_column(name, justify="left" if number == 0 else "right")
+        table = table_of(header[:1], header[1:])
         for cells in body:
             table.add_row(*cells)
-        wide(console).print(table)
+        console.show(table)
     for sentence in finding.sentences:
-        console.print(sentence, highlight=False, soft_wrap=True)
+        console.say(sentence)
     worth = " (quick: an anecdote)" if quick else ""
-    console.print(f"Does the claim hold? {finding.holds}{worth}", highlight=False)
+    console.say(f"Does the claim hold? {finding.holds}{worth}")

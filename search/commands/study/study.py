@@ -68,8 +68,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of a study. holds: whether the claim does, one of VERDICTS. sentences: what was found, with its
-    numbers.
+    """What came of a study.
+
+    holds: whether the claim does, one of VERDICTS. sentences: what was found, with its numbers.
     """
 
     holds: str

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from search.grid.progress import LivePage, time_left
+from search.session.console import Console
 from search.session.experiment import Experiment
 
 
-class SweepProgress:
+class SweepProgress(LivePage):
     """A live page on a terminal, a line per trial elsewhere.
 
     costs: trial -> what it is expected to cost, in seconds of one core. before: the rows of trials that an
@@ -29,7 +29,8 @@ class SweepProgress:
         experiment: Experiment,
         before: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        self.console, self.costs, self.experiment = console, costs, experiment
+        super().__init__(console)
+        self.costs, self.experiment = costs, experiment
         self.done = dict(before)
         self.cost_before = self._cost()
         self.started = time.monotonic()
@@ -37,18 +38,6 @@ class SweepProgress:
             TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
         self.task = self.bar.add_task("", total=len(costs), completed=len(self.done))
-        self.live = Live(self._page(), console=console, refresh_per_second=4) if console.is_terminal else None
-
-    def __enter__(self) -> SweepProgress:
-        if self.live:
-            self.live.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.live:
-            self.live.__exit__(kind, error, trace)
 
     def report(self, told: dict[str, Any]) -> None:
         """Takes in a trial that has ended."""
@@ -56,10 +45,9 @@ class SweepProgress:
         self.experiment.update("")
         if self.live:
             self.bar.update(self.task, completed=len(self.done))
-            self.live.update(self._page())
+            self.live.update(self.page())
         else:
-            ended = f"{told['name']}: {_accuracy(told)}"
-            self.console.print(f"{ended}; {self.line()}", highlight=False, soft_wrap=True)
+            self.say(f"{told['name']}: {_accuracy(told)}; {self.line()}")
 
     def line(self) -> str:
         """Where the sweep stands, in one line."""
@@ -68,16 +56,13 @@ class SweepProgress:
         if right:
             best = max(right, key=lambda name: right[name])
             text += f", best so far {right[best]:.4f} ({best})"
-        gained = self._cost() - self.cost_before
-        left = sum(self.costs.values()) - self._cost()
-        if gained > 0 and left > 0:
-            text += f", about {(time.monotonic() - self.started) * left / gained / 60:.1f} minutes left"
-        return text
+        seconds, cost = time.monotonic() - self.started, self._cost()
+        return text + time_left(seconds, cost - self.cost_before, sum(self.costs.values()) - cost)
 
     def _cost(self) -> float:
         return sum(self.costs[name] for name in self.done)
 
-    def _page(self) -> Group:
+    def page(self) -> Group:
         return Group(self.bar, Text(self.line()))
 
 

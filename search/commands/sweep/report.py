@@ -10,13 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from search.commands.sweep.cost import SPEED, Cost
 from search.commands.sweep.plans import describe
 from search.commands.sweep.settings import Plan
-from search.options import wide
+from search.session.console import Console
+from search.session.tables import table_of
 from structnet.measure.statistics import LEVEL, Interval, mean_and_spread, paired_lead
 from structnet.storage.tables import read_table
 from structnet.training.loop import steps_per_epoch
@@ -131,44 +130,31 @@ def compared(outcomes: Sequence[SettingOutcome], base: str) -> list[Compared]:
 
 def print_plan(plan: Plan, cores: int, console: Console) -> None:
     """Every setting and what all of it will cost."""
-    table = Table("setting", "changes", box=None, header_style="bold")
-    for name in ("trials", "steps", "parameter-steps", "core minutes"):
-        table.add_column(name, justify="right")
+    table = table_of(("setting", "changes"), ("trials", "steps", "parameter-steps", "core minutes"))
     for setting in plan.settings:
         cost = setting.cost
         numbers = f"{cost.steps:,.0f}", f"{cost.parameter_steps:.2g}", f"{cost.seconds / 60:.1f}"
         changes = describe(setting.changes) + (" (base)" if setting is plan.base else "")
         table.add_row(setting.name, changes, str(len(setting.trials)), *numbers)
-    wide(console).print(table)
+    console.show(table)
     if plan.fixed:
-        console.print(f"All with {describe(plan.fixed)}.", highlight=False, soft_wrap=True)
+        console.say(f"All with {describe(plan.fixed)}.")
     trials = plan.trials
     total = sum((trial.cost for trial in trials), Cost())
     networks = sum(len(trial.block.members) for trial in trials if trial.block)
     what = f"{networks:,} networks" if networks else f"{len(trials):,} tournaments"
-    console.print(
+    console.say(
         f"{len(plan.settings)} settings, {len(trials)} trials, {what}: about {total.steps:,.0f} steps, "
         f"{total.parameter_steps:.2g} parameter-steps, {total.seconds / 60 / cores:.1f} minutes on {cores} cores "
-        f"(very roughly: {SPEED}). Nothing was run.",
-        highlight=False,
-        soft_wrap=True,
+        f"(very roughly: {SPEED}). Nothing was run."
     )
 
 
 def print_comparison(rows: Sequence[Compared], plan: Plan, console: Console) -> None:
     """The settings, best first, and the test accuracy of the first alone."""
     changes = {setting.name: setting.changes for setting in plan.settings}
-    table = Table("setting", "changes", box=None, header_style="bold")
-    for name in (
-        "rng_seeds",
-        "accuracy",
-        "± spread",
-        "less base",
-        "95 % interval",
-        "parameters",
-        "param.-steps",
-    ):
-        table.add_column(name, justify="right")
+    what = "rng_seeds", "accuracy", "± spread", "less base", "95 % interval", "parameters", "param.-steps"
+    table = table_of(("setting", "changes"), what)
     for row in rows:
         table.add_row(
             row.setting,
@@ -181,24 +167,20 @@ def print_comparison(rows: Sequence[Compared], plan: Plan, console: Console) -> 
             f"{row.parameters:,.0f}",
             f"{row.parameter_steps:.3g}",
         )
-    wide(console).print(table)
+    console.show(table)
     lost = [name for name in changes if name not in {row.setting for row in rows}]
     if lost:
-        console.print(f"No rng_seed ended well with {', '.join(lost)}.", highlight=False, soft_wrap=True)
+        console.say(f"No rng_seed ended well with {', '.join(lost)}.")
     told = sum(row.has_interval for row in rows)
     if told:
-        console.print(
-            f"Accuracy is on validation. Of {told} intervals about {(1 - LEVEL) * told:.1f} miss 0 by chance alone.",
-            highlight=False,
-            soft_wrap=True,
+        console.say(
+            f"Accuracy is on validation. Of {told} intervals about {(1 - LEVEL) * told:.1f} miss 0 by chance alone."
         )
     if rows[0].test:
         mean, spread = rows[0].test
-        console.print(
+        console.say(
             f"Chosen on validation: {rows[0].setting}, {describe(changes[rows[0].setting])}. Its accuracy on test: "
-            f"{mean:.4f} ± {spread:.4f} over {rows[0].rng_seeds} rng_seeds.",
-            highlight=False,
-            soft_wrap=True,
+            f"{mean:.4f} ± {spread:.4f} over {rows[0].rng_seeds} rng_seeds."
         )
 
 
@@ -247,12 +229,10 @@ def print_mechanisms(
     """How far every mechanism got, from the tables. options: trial -> those of its tournament."""
     counts = mechanism_counts(read_table(results, "candidates", experiment).to_pylist())
     stages = ("proposed", "affordable", "last heat", "ahead", "eligible", "won")
-    table = Table("mechanism", box=None, header_style="bold")
-    for stage in stages:
-        table.add_column(stage, justify="right")
+    table = table_of(["mechanism"], stages)
     for action, count in sorted(counts.items()):
         table.add_row(action, *(f"{count[stage]:,}" for stage in stages))
-    wide(console).print(table)
+    console.show(table)
     by_trial: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in read_table(results, "rounds", experiment).to_pylist():
         by_trial[row["trial"]].append(row)
@@ -276,4 +256,4 @@ def print_mechanisms(
     met = {"economy": decisions["unaffordable"], "plateau": fired}
     times = met[mechanism] if mechanism in met else counts.get(mechanism, Counter())["won"]
     lines.append(f"Made lenient, {mechanism} " + (f"fires: {times} times." if times else "does not fire."))
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    console.say("\n".join(lines))

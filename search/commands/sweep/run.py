@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-
 from search.commands.sweep.command import SweepOptions
 from search.commands.sweep.plans import describe
 from search.commands.sweep.progress import SweepProgress
@@ -26,6 +24,7 @@ from search.grid.blocks import check_memory
 from search.grid.cohort_work import CohortWork
 from search.grid.progress import GridProgress
 from search.grid.trials import trial_rows
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Failed, Shared, run_trials
@@ -50,16 +49,14 @@ def run(options: SweepOptions) -> None:
         )
     experiment = Experiment("sweep", options, options.model_dump(mode="json"))
     if experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
+        console.say(f"{experiment.name} is finished already")
         return
     _check_no_snapshots(options, experiment)
     trials = plan.trials
     fixed = f", {describe(plan.fixed)}" if plan.fixed else ""
-    console.print(
+    console.say(
         f"Sweeping {len(plan.settings)} settings of {options.of} on {data.name}{fixed}, over {options.rng_seeds} "
-        f"rng_seeds: {len(trials)} trials, {at_once} at once; experiment {experiment.name}",
-        highlight=False,
-        soft_wrap=True,
+        f"rng_seeds: {len(trials)} trials, {at_once} at once; experiment {experiment.name}"
     )
     with (
         _settled(experiment),

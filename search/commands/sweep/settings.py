@@ -5,46 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel
 
-from search.commands import grow, hunt
+from search.commands.grow.command import GrowOptions
+from search.commands.grow.run import fitted_to, seed_network, settings_for
+from search.commands.hunt.command import HuntOptions
+from search.commands.hunt.run import members_of
+from search.commands.sweep.command import SweepOptions
 from search.commands.sweep.cost import Cost, block_cost, tournament_cost
 from search.commands.sweep.plans import describe, factorial, fixed_of, lenient, lists_of, plan_of, star
 from search.grid.blocks import Block, blocks_of
 from search.grid.train_grid import fitted
-from search.options import CommonOptions
+from search.options import CommonOptions, checked
 from search.session.run import check_shift
 from structnet.data.dataset import Dataset
+from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
 from tournament.settings import check_limit
 
-Varied = grow.GrowOptions | hunt.HuntOptions
-MODELS: dict[str, type[Varied]] = {"grow": grow.GrowOptions, "hunt": hunt.HuntOptions}
-DEFAULTS = {"grow": (grow.ON_DIGITS, grow.OTHERWISE), "hunt": (hunt.ON_DIGITS, hunt.OTHERWISE)}
+Varied = GrowOptions | HuntOptions
+MODELS: dict[str, type[Varied]] = {"grow": GrowOptions, "hunt": HuntOptions}
 # Options that are the same for all trials: those of the sweep itself, and those it takes the place of.
 OF_THE_SWEEP = frozenset({*CommonOptions.model_fields, "repeats", "rng_seeds", "keep_best", "limit"})
 HUNT_LIMIT = 1_000_000  # networks of one setting; the trials of all together have a limit of their own
-
-
-class SweepOptions(CommonOptions):
-    """The options of `sweep`."""
-
-    of: Literal["grow", "hunt"] = "grow"
-    vary: tuple[str, ...] = ()
-    set: tuple[str, ...] = ()
-    focus: str | None = None
-    lenient: str | None = None
-    rng_seeds: int = Field(default=3, ge=1)
-    preview: bool = False
-    limit: int = Field(default=200, ge=1)
-    workers_each: int = Field(default=1, ge=0)
-
-    @property
-    def workers_of_a_trial(self) -> int:
-        """How many of the workers a trial takes."""
-        return max(1, self.workers_each) if self.of == "grow" else 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +86,7 @@ def plan_for(options: SweepOptions, data: Dataset) -> Plan:
         raise UserError(f"{both[0]} is both varied and set: choose one")
     if options.lenient:
         plain = _fitted(options, {}, data)
-        assert isinstance(plain, grow.GrowOptions)
+        assert isinstance(plain, GrowOptions)
         fixed = lenient(options.lenient, plain) | fixed
         fixed = {name: value for name, value in fixed.items() if name not in varied}
     defaults = _fitted(options, fixed, data)
@@ -169,25 +154,20 @@ def _changes(
 
 def _fitted(options: SweepOptions, changes: dict[str, Any], data: Dataset) -> Varied:
     """The options of the command with these changes, fitted to the data; raises UserError naming a bad one."""
-    on_digits, otherwise = DEFAULTS[options.of]
     common = {name: getattr(options, name) for name in CommonOptions.model_fields}
     mine = (
         {}
         if options.of == "grow"
         else {"rng_seeds": options.rng_seeds, "keep_best": False, "limit": HUNT_LIMIT}
     )
-    defaults = on_digits if options.dataset == "digits" else otherwise
+    defaults = defaults_of(options.dataset, options.of)
     texts = {name: _plain(value) for name, value in changes.items()}
-    try:
-        whole = MODELS[options.of](**{**defaults, **common, **mine, **texts})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{first['loc'][0]} is {first['input']!r}: {first['msg'].lower()}") from error
+    whole = checked(MODELS[options.of], {**defaults, **common, **mine, **texts})
     _check_finite(whole)
-    if isinstance(whole, hunt.HuntOptions):
+    if isinstance(whole, HuntOptions):
         return fitted(whole, data)
     check_shift(whole.shift, data)
-    return grow.fitted_to(whole, data)
+    return fitted_to(whole, data)
 
 
 def _plain(value: Any) -> Any:
@@ -204,15 +184,15 @@ def _check_finite(options: BaseModel) -> None:
 def _trials(name: str, setting: Varied, options: SweepOptions, data: Dataset) -> Iterator[Trial]:
     """The trials of a setting: a tournament per rng_seed, or the blocks of its grid."""
     images = len(data.train)
-    if isinstance(setting, hunt.HuntOptions):
+    if isinstance(setting, HuntOptions):
         plain = setting.model_dump(mode="json")
-        for block in blocks_of(hunt.members_of(setting, data)):
+        for block in blocks_of(members_of(setting, data)):
             mine = replace(block, name=f"{name}-{block.name}")
             config = {**mine.to_config(), "options": plain}
             yield Trial(mine.name, config, block_cost(setting, mine, images), mine)
         return
-    check_limit(grow.settings_for(setting, setting.rng_seed), data.classes)
-    cost = tournament_cost(setting, grow.seed_network(setting, data, setting.rng_seed), images)
+    check_limit(settings_for(setting, setting.rng_seed), data.classes)
+    cost = tournament_cost(setting, seed_network(setting, data, setting.rng_seed), images)
     for rng_seed in range(options.rng_seed, options.rng_seed + options.rng_seeds):
         trial = f"{name}-seed-{rng_seed:04d}"
         own = setting.model_copy(update={"rng_seed": rng_seed}).model_dump(mode="json")

@@ -11,9 +11,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from search.commands.train.command import TrainOptions
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
@@ -52,13 +51,12 @@ def run(options: TrainOptions) -> None:
     network = start_network(options, data)
     experiment = Experiment("train", options, options.model_dump(mode="json"))
     if experiment.finished(""):
-        console.print(f"{experiment.name} is finished already", highlight=False)
+        console.say(f"{experiment.name} is finished already")
         return
-    console.print(f"Training {network.describe()} on {data.name}: {shape_of(data)}", highlight=False)
-    console.print(
+    console.say(f"Training {network.describe()} on {data.name}: {shape_of(data)}")
+    console.say(
         f"{options.epochs} epochs, {batch_size} images a step over {options.workers} workers; experiment "
-        f"{experiment.name}",
-        highlight=False,
+        f"{experiment.name}"
     )
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         plan = plan_of(options, experiment)
@@ -194,10 +192,9 @@ def _show(experiment: Experiment, shown: int, epochs: int, console: Console) -> 
     """Prints the epochs after the first `shown`, with a heartbeat; how many there are now."""
     rows = _rows(experiment)
     for row in rows[shown:]:
-        console.print(
+        console.say(
             f"epoch {row['epoch']} of {epochs}  training loss {row['train_loss']:.4f}  "
-            f"validation {row['accuracy']:.2%}  {row['seconds']:.1f} s",
-            highlight=False,
+            f"validation {row['accuracy']:.2%}  {row['seconds']:.1f} s"
         )
     if len(rows) > shown:
         experiment.update("", accuracy=rows[-1]["accuracy"], parameters=rows[-1]["parameters"])
@@ -230,9 +227,7 @@ def _finish(plan: Plan, data: Dataset, experiment: Experiment, console: Console)
         test_loss=test.loss,
         snapshot=snapshot,
     )
-    console.print(
-        f"Trained: {state.network.describe()}; validation {found.accuracy:.2%}, test {test.accuracy:.2%}",
-        highlight=False,
-        soft_wrap=True,
+    console.say(
+        f"Trained: {state.network.describe()}; validation {found.accuracy:.2%}, test {test.accuracy:.2%}"
     )
-    console.print(f"Snapshot: {snapshot}.safetensors", highlight=False, soft_wrap=True)
+    console.say(f"Snapshot: {snapshot}.safetensors")

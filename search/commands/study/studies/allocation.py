@@ -14,18 +14,16 @@ from search.commands.study.comparison import arm_table, draw_arms, in_points, le
 from search.commands.study.studies.growth_arms import measured_arms, run_arms
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from structnet.data.dataset import Dataset
+from structnet.network.topology import parameters_dense
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 DENSITY, BUDGET_SHARE = 0.02, 0.3
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    from structnet.network.topology import parameters_dense
-
     hidden = 32 if has_few_inputs(data) else 128
     shape = [data.input_units, hidden, data.classes]
     possible = parameters_dense(shape) - hidden - data.classes

@@ -10,15 +10,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from search.commands.study.comparison import arm_table, arms_within, draw_arms, in_points, lead_of, values_of
 from search.commands.study.studies.tournaments import run_tournament, tournament_tasks
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from structnet.data.dataset import Dataset
+from structnet.experiments.similarity import (
+    fan_in_matrix,
+    input_likeness,
+    likeness,
+    with_swapped_connections,
+)
 from structnet.measure.statistics import mean_and_spread, shown_with_spread
+from structnet.seeds import stream
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 OTHER_SEED = 1000  # what is added to the rng_seed of the one for that of the other
 NULLS = 20
@@ -29,16 +37,6 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
 
 
 def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
-    import numpy as np
-
-    from structnet.experiments.similarity import (
-        fan_in_matrix,
-        input_likeness,
-        likeness,
-        with_swapped_connections,
-    )
-    from structnet.seeds import stream
-
     seeds = task.rng_seed, task.rng_seed + OTHER_SEED
     places = [replace(place, trial=f"{place.trial}-{number}") for number in range(2)]
     grown = [

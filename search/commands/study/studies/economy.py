@@ -16,20 +16,19 @@ from search.commands.study.comparison import PARAMETERS, TEST, VALIDATION, arm_t
 from search.commands.study.studies.tournaments import measured_of, run_tournament, tournament_tasks
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.session.plots import finish
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import defaults_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from structnet.data.dataset import Dataset
-
 PRICES = (0.0005, 0.002, 0.008, 0.03, 0.12)  # bits per thousand parameters
-ON_DIGITS = (0.02, 0.1, 0.3, 1.0, 3.0)
-PLAIN = {"policy": "surplus", "max_parameters": None, "rounds": 20}
+MARKET = {"policy": "surplus", "max_parameters": None, "rounds": 20}
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    prices = ON_DIGITS if data.name == "digits" else PRICES
-    return tournament_tasks({f"{price:g}": {**PLAIN, "price": price} for price in prices}, data, scale)
+    prices = defaults_of(data.name, "study economy").get("prices", PRICES)
+    return tournament_tasks({f"{price:g}": {**MARKET, "price": price} for price in prices}, data, scale)
 
 
 def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:

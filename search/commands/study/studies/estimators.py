@@ -14,22 +14,30 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from search.commands.study.comparison import leads_over, means_of, values_of
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
+from structnet.actions import ACTIONS, action_of, offered
+from structnet.actions.base import Context, Proposal
+from structnet.data.dataset import Dataset
+from structnet.measure.diagnosis import diagnose
 from structnet.measure.statistics import rank_correlation, shown_with_spread
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.seeds import stream
+from structnet.training.loop import Recipe, batch_indices
+from tournament.audits import Audit, Maturity, learn
+from tournament.rules.score import gain_over, score
+from tournament.rules.screening import by_turns
+from tournament.settings import GROWTH_L1
+from tournament.workers.fork import SURVEY_IMAGES, Arrays, train_line
+from tournament.workers.fork_cohorts import ForkResult, run_forks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.actions.base import Proposal
-    from structnet.data.dataset import Dataset
-    from structnet.training.loop import Recipe
-    from tournament.audits import Maturity
-    from tournament.workers.fork import Arrays
-    from tournament.workers.fork_cohorts import ForkResult
 
 HEATS = (50, 200, 800)
 ESTIMATORS = ("decoder", "probe")
@@ -59,12 +67,6 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
 
 def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """Of every fork, by its number: its action, its parameters, and its gains after every heat and at the end."""
-    from structnet.network.network import StructNet
-    from structnet.network.state import TrainState
-    from structnet.training.loop import Recipe
-    from tournament.settings import GROWTH_L1
-    from tournament.workers.fork import train_line
-
     options = task.options
     recipe = Recipe(options["batch_size"], l1=GROWTH_L1, rng_seed=task.rng_seed)
     seed = StructNet(options["architecture"], options["density"], rng_seed=task.rng_seed, ensure_paths=True)
@@ -90,17 +92,6 @@ def proposals_of(
     line: Arrays, data: Dataset, recipe: Recipe, rate: float
 ) -> tuple[list[Proposal | None], list[Proposal]]:
     """The controls; and the forks: by turns the best of every action and size, then random twins of the best."""
-    import torch
-
-    from structnet.actions import ACTIONS, action_of, offered
-    from structnet.actions.base import Context
-    from structnet.measure.diagnosis import diagnose
-    from structnet.network.state import TrainState
-    from structnet.seeds import stream
-    from structnet.training.loop import batch_indices
-    from tournament.rules.screening import by_turns
-    from tournament.workers.fork import SURVEY_IMAGES
-
     state, train = TrainState.from_arrays(line), data.train
     images = min(SURVEY_IMAGES, len(train))
     where = torch.from_numpy(batch_indices(len(train), images, recipe.rng_seed, state.step))
@@ -124,8 +115,6 @@ def _trained(
     steps: int,
 ) -> list[tuple[str, list[np.ndarray | None]]]:
     """Bits of every fork: (validation images,), by estimator and heat, and at the end; None where it failed."""
-    from tournament.workers.fork_cohorts import run_forks
-
     found: list[tuple[str, list[np.ndarray | None]]] = []
     forks: list[tuple[Arrays, Proposal | None] | None] = [(line, proposal) for proposal in proposals]
 
@@ -167,8 +156,6 @@ def _bits(result: ForkResult | None, probe: bool = False) -> np.ndarray | None:
 
 def _gains(name: str, bits: list[np.ndarray | None], controls: int) -> list[Measurement]:
     """Gains over the better control and their errors, on each half of the validation images."""
-    from tournament.rules.score import gain_over
-
     level = [one for one in bits[:controls] if one is not None]
     found = []
     for number, one in enumerate(bits[controls:]):
@@ -194,8 +181,6 @@ class Fork:
         return self.scored(self.gains[END, half])
 
     def scored(self, gain: float) -> float:
-        from tournament.rules.score import score
-
         return score(gain, self.parameters_added, SCORE_FLOOR)
 
 
@@ -258,8 +243,6 @@ def _matured(fork: Fork, heat: str, half: int, maturity: Maturity | None) -> flo
 
 def learned_from(networks: Sequence[Sequence[Fork]], heat: str) -> Maturity:
     """Rises as if all forks of these networks that add parameters had been audited."""
-    from tournament.audits import Audit, learn
-
     steps = int(heat.split()[1])
     return learn(
         Audit(fork.action, fork.parameters_added, steps, fork.gains[heat, half], fork.gains[END, 1 - half])

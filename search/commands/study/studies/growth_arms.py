@@ -28,7 +28,7 @@ def measured_arms(results: list[ArmResult]) -> list[Measurement]:
 
 
 def as_arms(rows: Sequence[Row], task_arm: str) -> list[Row]:
-    """The rows of one arm of the tasks, with the four arms of the rescue in its place: `accuracy` of `growth` …"""
+    """The rows of one arm of the tasks, with the four arms of the rescue in its place: such as `growth`."""
     return sorted(arms_within(rows, task_arm), key=lambda row: (ARMS.index(row.arm), row.rng_seed))
 
 

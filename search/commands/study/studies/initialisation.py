@@ -2,12 +2,13 @@
 
 The comparisons of structnet.experiments.initialisation: all arms end at one number of parameters after as many steps
 on the same batches. A start has to beat its control as well, which has all of it but what the start is named for: the
-same placement rule on a small network that was never trained, and the same buying and selling on the finest images
+same placement rule on a small network that was never trained, and the same growing and pruning on the finest images
 only.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,12 +23,16 @@ from search.commands.study.comparison import (
 )
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from structnet.data.dataset import Dataset
+from structnet.experiments.initialisation import compare_coarse_to_fine, compare_hierarchical, random_network
+from structnet.growth.scales import default_scales
+from structnet.measure.information import label_entropy
+from structnet.network.state import TrainState
+from structnet.network.topology import parameters_dense
+from structnet.training.loop import Recipe, cosine, steps_per_epoch, train_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
-    from structnet.network.state import TrainState
 
 BASE = "random"
 RENAMED = {"fixed": BASE}  # a random start that sees the finest images and has its final size all the time
@@ -53,9 +58,6 @@ COLUMNS = (
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    from search.commands.bootstrap.run import default_scales
-    from structnet.network.topology import parameters_dense
-
     small, scales = has_few_inputs(data), default_scales(data)
     start, larger = ([data.input_units, hidden, data.classes] for hidden in ((8, 32) if small else (16, 64)))
     epochs = (12 if small else 6) // (3 if scale.quick else 1)
@@ -75,12 +77,6 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
 
 def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """accuracy:ARM, information:ARM, parameters:ARM and parameter_steps:ARM of each arm of a comparison."""
-    import math
-
-    from structnet.experiments.initialisation import compare_coarse_to_fine, compare_hierarchical
-    from structnet.measure.information import label_entropy
-    from structnet.training.loop import Recipe
-
     options = task.options
     plan = options["architecture"], options["parameters"]
     how: dict[str, Any] = {
@@ -108,10 +104,6 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
 
 def _small(task: Task, data: Dataset) -> TrainState:
     """The small network, connected at random and trained for as many epochs as the larger ones."""
-    from structnet.experiments.initialisation import random_network
-    from structnet.network.state import TrainState
-    from structnet.training.loop import Recipe, cosine, steps_per_epoch, train_steps
-
     options = task.options
     recipe = Recipe(options["batch_size"], rng_seed=task.rng_seed)
     steps = options["epochs"] * steps_per_epoch(len(data.train), recipe.batch_size)
@@ -124,7 +116,7 @@ def _small(task: Task, data: Dataset) -> TrainState:
 def judge(rows: Sequence[Row]) -> Finding:
     """Yes if every start is surely ahead of random and of its control, in part if a start or a control is of random.
 
-    So a control counts as a start of its own: placement by data without anything learned, and buying and selling.
+    So a control counts as a start of its own: placement by data without anything learned, and growing and pruning.
     """
     comparisons = _comparisons(rows)
     ahead_of_both, ahead_of_random, sentences = [], [], []

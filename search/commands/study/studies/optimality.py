@@ -2,8 +2,8 @@
 
 The labels of `teacher` come from a sparse network whose every connection matters. Each method is given one limit after
 the other, from the teacher's own size up, until its network agrees with the teacher on 99 % of the validation inputs;
-the first such limit is the size that it needs. `prune` sells from dense, `overshoot` buys at random up to ten times
-the limit and sells, `grow` is the tournament with credits for as many. (With those that so small a network earns by
+the first such limit is the size that it needs. `prune` starts dense, `overshoot` grows at random to ten times the limit
+and is pruned, `grow` is the tournament with credits for as many. (With those that so small a network earns by
 itself it has nothing to overshoot with: it stops at 336 to 447 parameters and 93 to 99 % agreement.)
 """
 
@@ -18,11 +18,15 @@ from search.commands.study.comparison import arm_table, draw_arms, values_of
 from search.commands.study.studies.tournaments import grow_options, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import tasks_of
+from structnet.data.dataset import Dataset
+from structnet.data.teacher import teacher_network
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
+from structnet.training.shrinking import Shrinking, shrink_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 AGREEMENT = 0.99
 FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
@@ -31,8 +35,6 @@ LEARNING_RATE = 0.01
 
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
-    from structnet.data.teacher import teacher_network
-
     teacher = teacher_network()  # of any seed: they have one size
     return tasks_of(
         {"grow": {}, "prune": {}, "overshoot": {}},
@@ -58,11 +60,6 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
 
 
 def _agreement(task: Task, data: Dataset, place: Place, limit: int) -> float:
-    from structnet.network.network import StructNet
-    from structnet.network.state import TrainState
-    from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
-    from structnet.training.shrinking import Shrinking, shrink_steps
-
     options = task.options
     shape = options["architecture"]
     if task.arm == "grow":

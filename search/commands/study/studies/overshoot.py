@@ -2,9 +2,9 @@
 
 The main figure of the project: final error against parameter-steps (the parameter count summed over all training
 steps, forks included). Every arm ends at the same number of parameters after the same number of steps of its line.
-`dense` starts with every connection and only sells; `random N` and `gradient N` start with a seed of at most 2,000
-parameters, buy up to N in the first 15 % of the training, at random places or where the gradient is largest, and
-sell on the same schedule; `tournament` is `grow` with its defaults. Its rounds train a small network, which costs few
+`dense` starts with every connection and is only pruned; `random N` and `gradient N` start with a seed of at most 2,000
+parameters, grow to N in the first 15 % of the training, at random places or where the gradient is largest, and are
+pruned on the same schedule; `tournament` is `grow` with its defaults. Its rounds train a small network, which costs few
 parameter-steps and a quarter of the steps, so `tournament longer` has as many steps more, and overshoots to no more
 than the largest N.
 """
@@ -28,11 +28,14 @@ from search.commands.study.studies.tournaments import density_for, grow_options,
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
+from structnet.data.dataset import Dataset
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
+from structnet.training.shrinking import Shrinking, shrink_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 SEED_PARAMETERS = 2000
 L1, INPUT_DROPOUT = 5e-5, 0.2
@@ -89,12 +92,7 @@ def _tournament(task: Task, data: Dataset, place: Place) -> list[Measurement]:
 
 
 def _scheduled(task: Task, data: Dataset) -> list[Measurement]:
-    """A line that buys and sells by the clock; its parameter-steps are all that it costs, but for diagnoses."""
-    from structnet.network.network import StructNet
-    from structnet.network.state import TrainState
-    from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
-    from structnet.training.shrinking import Shrinking, shrink_steps
-
+    """A line that grows and is pruned by the clock; its parameter-steps are all that it costs, but for diagnoses."""
     options = task.options
     is_dense = options["start"] == "dense"
     density = 1.0 if is_dense else density_for(options["architecture"], options["seed_parameters"])
@@ -126,8 +124,9 @@ def _scheduled(task: Task, data: Dataset) -> list[Measurement]:
 
 
 def judge(rows: Sequence[Row]) -> Finding:
-    """At most half of the cost of the dense start, and not behind it: at most a tenth of a point, and no proof of more
-    than nothing.
+    """At most half of the cost of the dense start, and not behind it.
+
+    So by a tenth of a point at most, without proof of more than nothing.
     """
     leads, cost = leads_over("dense", rows, "test_accuracy"), means_of(rows, "parameter_steps_all")
     share = {arm: spent / cost["dense"] for arm, spent in cost.items()}

@@ -22,12 +22,11 @@ from search.commands.study.comparison import draw_panels, stacked, values_of
 from search.commands.study.studies.patched_grid import measure
 from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from structnet.data.dataset import Dataset
 from structnet.measure.statistics import Interval, mean_interval, paired_lead, rank_correlation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 HIDDEN = "16 32 64 128 256 64-32 128-64 256-128 64-64-64 128-64-32"
 SMALL_HIDDEN = "8 16 32 64 128 32-16 64-32 64-64 16-16-16 32-32-32"

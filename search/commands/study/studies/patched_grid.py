@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from search.commands.study.study import Measurement, Place, Task
 from search.grid.criteria import patchability
-
-if TYPE_CHECKING:
-    from structnet.actions.base import Context
-    from structnet.data.dataset import Dataset
-    from structnet.network.state import TrainState
-    from structnet.training.cohort import Cohort
+from structnet.actions import ACTIONS
+from structnet.actions.base import Context
+from structnet.data.dataset import Dataset
+from structnet.experiments.rescue import best_site
+from structnet.experiments.rescue_controls import moved, random_places, values_like_an_action
+from structnet.measure.diagnosis import diagnose
+from structnet.measure.information import label_entropy
+from structnet.network.edit import connect
+from structnet.network.network import StructNet
+from structnet.network.state import TrainState
+from structnet.seeds import stream
+from structnet.training.cohort import Cohort
+from structnet.training.loop import Recipe, batch_indices, chance_accuracy, cosine, steps_per_epoch
 
 LEAST_PATCH = 20  # parameters
 DIAGNOSED_IMAGES = 2048
@@ -64,9 +71,6 @@ def _rows_of(number: int, about: dict[str, float], information: dict[str, float]
 
 def _starts(task: Task, data: Dataset) -> list[list[TrainState]]:
     """The untrained networks of the grid, those of one depth together."""
-    from structnet.network.network import StructNet
-    from structnet.network.state import TrainState
-
     shapes = [[data.input_units, *hidden, data.classes] for hidden in task.options["hidden"]]
     return [
         [
@@ -80,9 +84,6 @@ def _starts(task: Task, data: Dataset) -> list[list[TrainState]]:
 
 def _trained(states: Sequence[TrainState], task: Task, data: Dataset, epochs: int) -> Cohort:
     """All of them after so many more epochs, along a cosine of their own."""
-    from structnet.training.cohort import Cohort
-    from structnet.training.loop import Recipe, cosine, steps_per_epoch
-
     recipe = Recipe(task.options["batch_size"], rng_seed=task.rng_seed)
     steps = epochs * steps_per_epoch(len(data.train), recipe.batch_size)
     cohort = Cohort(states, [task.options["learning_rate"]] * len(states))
@@ -92,13 +93,6 @@ def _trained(states: Sequence[TrainState], task: Task, data: Dataset, epochs: in
 
 def _context(state: TrainState, task: Task, data: Dataset, number: int) -> Context:
     """A trained network as an action sees it, with the size that its patch should have."""
-    import torch
-
-    from structnet.actions.base import Context
-    from structnet.measure.diagnosis import diagnose
-    from structnet.seeds import stream
-    from structnet.training.loop import batch_indices
-
     train = data.train
     where = torch.from_numpy(
         batch_indices(len(train), min(DIAGNOSED_IMAGES, len(train)), task.rng_seed, state.step)
@@ -114,11 +108,6 @@ def _arms(context: Context) -> tuple[list[TrainState], dict[str, float]]:
 
     Where a network has no room for the whole patch, all arms make do with what there is.
     """
-    from structnet.actions import ACTIONS
-    from structnet.experiments.rescue import best_site
-    from structnet.experiments.rescue_controls import moved, random_places, values_like_an_action
-    from structnet.network.edit import connect
-
     state, (size,) = context.state, context.sizes
     patch = best_site(ACTIONS["patch"].propose(context), size, size)
     if patch is None:
@@ -142,8 +131,6 @@ def _arms(context: Context) -> tuple[list[TrainState], dict[str, float]]:
 
 def _predictors(context: Context, accuracy: float, data: Dataset) -> dict[str, float]:
     """What is known of a network before it is patched; patchability only where it has one."""
-    from structnet.training.loop import chance_accuracy
-
     diagnosis, topology = context.diagnosis, context.topology
     hidden = sum(topology.architecture[1:-1])
     saturated, dead = len(diagnosis.saturated), len(diagnosis.dead)
@@ -164,8 +151,6 @@ def _predictors(context: Context, accuracy: float, data: Dataset) -> dict[str, f
 
 def _information(cohort: Cohort, data: Dataset) -> np.ndarray:
     """(members,) bits on validation; not finite where a network diverged."""
-    from structnet.measure.information import label_entropy
-
     bits = label_entropy(data.validation.labels) + cohort.evaluate(data.validation).log2_likelihood.mean(
         axis=1
     )

@@ -24,12 +24,12 @@ from search.commands.study.study import (
     verdict,
 )
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from structnet.data.dataset import Dataset
 from structnet.measure.statistics import Interval
+from structnet.network.topology import parameters_dense
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 # Of the source: a scaffold of density 0.02 and patches of 3 % of the dense parameters. Its cliff lies below 0.005;
 # ours, with connections in proportion, at 0.0035, so 0.001 is far below.
@@ -37,8 +37,6 @@ LEARNS, BELOW_CLIFF, BUDGET_SHARE = 0.02, 0.001, 0.03
 
 
 def tasks(data: Dataset, scale: Scale, *, density: float, mechanisms: Sequence[str]) -> list[Task]:
-    from structnet.network.topology import parameters_dense
-
     small = has_few_inputs(data)
     shape = [data.input_units, 32 if small else 128, data.classes]
     return tasks_of(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search.commands.grow.run import seed_shape
 from search.commands.study.comparison import (
     TEST,
     VALIDATION,
@@ -26,14 +27,14 @@ from search.commands.study.studies.tournaments import (
     base_options,
     density_for,
     measure_tournament,
+    options_of_grow,
     tournament_tasks,
 )
 from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
+from structnet.data.dataset import Dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
 
 POLICIES = ("score", "surplus", "gain", "random")
 ALONE = ("patch", "widen", "insert_layer", "clone")
@@ -57,8 +58,7 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
 
 def _full_density(data: Dataset, parameters: int) -> float:
     """That of a seed of the default architecture that has so many parameters from the start."""
-    hidden = 32 if data.name == "digits" else 100
-    return density_for((data.input_units, hidden, data.classes), parameters)
+    return density_for(seed_shape(options_of_grow(data), data), parameters)
 
 
 def at_equal_cost(rows: Sequence[Row], base: str = "score") -> list[Row]:

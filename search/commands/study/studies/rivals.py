@@ -28,14 +28,16 @@ from search.commands.study.study import (
 )
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
+from structnet.data.dataset import Dataset
+from structnet.experiments.baselines import METHODS, evolve_steps
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread
+from structnet.network.state import TrainState
+from structnet.training.loop import Recipe, cosine, evaluate
+from tournament.coordinator import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from structnet.data.dataset import Dataset
-    from tournament.coordinator import Result
 
 GROWN = "grown"
 L1, INPUT_DROPOUT = 5e-5, 0.2
@@ -103,10 +105,6 @@ def _grown(task: Task, data: Dataset, place: Place) -> Result:
 
 
 def _rival(rival: str, task: Task, data: Dataset, cost: int, line_steps: int) -> list[Measurement]:
-    from structnet.experiments.baselines import METHODS, evolve_steps
-    from structnet.network.state import TrainState
-    from structnet.training.loop import Recipe, cosine, evaluate
-
     options = task.options
     kind = METHODS[rival.removesuffix(" long")]
     about = tuple(options["architecture"]), options["limit"]

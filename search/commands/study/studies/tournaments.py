@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.commands import grow
+from search.commands.grow.command import COMMAND, GrowOptions
+from search.commands.grow.run import fitted_to, seed_network, settings_for
 from search.commands.study.study import Measurement, Place, Scale, Task
 from search.commands.study.tasks import tasks_of
-from search.options import merged
 from structnet.data.dataset import Dataset
+from structnet.data.datasets import defaults_of
 from structnet.network.topology import parameters_dense
 from structnet.storage.tables import TableWriter
 from tournament.coordinator import Result, Tournament
 from tournament.observer import TournamentMetrics
 from tournament.workers.pool import InlinePool
+
+# Of the tournaments of all studies, unless the dataset has values of its own.
+IN_COMMON = {"max_parameters": 4000, "input_dropout": 0.2, "quick_epochs": 2}
 
 
 def tournament_tasks(arms: Mapping[str, dict[str, Any]], data: Dataset, scale: Scale) -> list[Task]:
@@ -35,10 +39,9 @@ def density_for(architecture: Sequence[int], parameters: int) -> float:
 
 def base_options(data: Dataset, scale: Scale) -> dict[str, Any]:
     """What the tournaments of all studies have in common: the final size, and how long the line is."""
-    options: dict[str, Any] = {"dataset": data.name, "max_parameters": 300}
-    if data.name != "digits":
-        options |= {"max_parameters": 4000, "input_dropout": 0.2}
-    return options | {"epochs": (4 if data.name == "digits" else 2) if scale.quick else 20}
+    options = {**IN_COMMON, **defaults_of(data.name, "study")}
+    quick_epochs = options.pop("quick_epochs")
+    return {"dataset": data.name, **options, "epochs": quick_epochs if scale.quick else 20}
 
 
 def measure_tournament(task: Task, data: Dataset, place: Place) -> list[Measurement]:
@@ -46,16 +49,20 @@ def measure_tournament(task: Task, data: Dataset, place: Place) -> list[Measurem
     return measured_of(run_tournament(data, place, task.rng_seed, task.options))
 
 
+def options_of_grow(data: Dataset, options: Mapping[str, Any] | None = None) -> GrowOptions:
+    """The options of `grow` as it would take them on this dataset, with some of them given."""
+    return fitted_to(COMMAND.parse({"dataset": data.name, **(options or {})}), data)
+
+
 def run_tournament(data: Dataset, place: Place, rng_seed: int, options: dict[str, Any]) -> Result:
     """The tournament that `grow` would run with these options; its candidates and rounds stand under the trial."""
-    defaults = grow.ON_DIGITS if data.name == "digits" else grow.OTHERWISE
-    given = grow.fitted_to(merged(grow.GrowOptions, options, defaults), data)
+    given = options_of_grow(data, options)
     pool = InlinePool(data)
     try:
         return Tournament(
-            grow.seed_network(given, data, rng_seed),
+            seed_network(given, data, rng_seed),
             data,
-            settings=grow.settings_for(given, rng_seed),
+            settings=settings_for(given, rng_seed),
             pool=pool,
             writer=TableWriter(place.results, place.experiment),
             observer=TournamentMetrics(place.experiment),
