@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.commands.hunt.command import HuntOptions
-from search.commands.hunt.run import OTHERWISE, members_of
+from search.commands.hunt.run import members_of
 from search.grid.blocks import BLOCK_COST, UNIT_COST, Block, Member, blocks_of, grid
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
@@ -27,7 +27,7 @@ def mnist_grid() -> list[Member]:
     images = digits.train.images[:1].new_zeros(1, 1, 28, 28)
     split = Split(images, digits.train.labels[:1])
     data = Dataset("mnist", split, split, split, 10, digits.class_names, {})
-    return members_of(HuntOptions(**OTHERWISE), data)
+    return members_of(HuntOptions(), data)
 
 
 # Costs and names, by hand

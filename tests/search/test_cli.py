@@ -95,25 +95,6 @@ def test_a_finished_experiment_is_not_grown_again(grown: tuple[Path, str]) -> No
     assert "finished already" in done.stdout
 
 
-def test_the_help_tells_the_defaults_that_hold() -> None:
-    from typer.testing import CliRunner
-
-    from search.cli import app
-    from search.commands.grow.command import GrowOptions
-    from search.commands.grow.run import ON_DIGITS
-
-    page = " ".join(CliRunner().invoke(app, ["grow", "--help"], env={"COLUMNS": "400"}).output.split())
-    hidden = {"name", "address", "data_dir", "opening_credits", "actions"}
-    for name, field in GrowOptions.model_fields.items():
-        default = ON_DIGITS.get(name, field.default)
-        option = "--" + name.replace("_", "-")
-        assert option in page
-        is_flag = isinstance(default, bool)  # off, unless it is given
-        if name not in hidden and default is not None and not is_flag:
-            said = page.split(f"{option} ")[1].split("│ │")[0]
-            assert f"Default: {default:g}" in said if isinstance(default, float) else f"{default}" in said
-
-
 BAD = [
     (["--dataset", "nonsense"], "nonsense"),
     (["--density", "0"], "density is 0"),

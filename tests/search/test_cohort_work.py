@@ -10,8 +10,8 @@ import pytest
 import torch
 from helpers.grid_cases import OPTIONS, shared_for, timeless, train_block
 
-from search.commands.hunt.command import HuntOptions
-from search.commands.hunt.run import ON_DIGITS, members_of
+from search.commands.hunt.command import COMMAND
+from search.commands.hunt.run import members_of
 from search.grid import cohort_work
 from search.grid.blocks import Block, Member, blocks_of, grid
 from search.grid.cohort_work import CohortWork
@@ -348,8 +348,8 @@ REPETITIONS, KEPT_AT_LEAST = range(0, 500, 50), 9
 
 def hunted(data: Dataset, results: Path, rng_seed: int, *, cull: bool) -> tuple[dict[Any, str], float]:
     """The champions of the default hunt on digits by place, and what training its networks cost."""
-    given = {**ON_DIGITS, "results": str(results), "rng_seed": rng_seed, "cull": cull}
-    options = fitted(HuntOptions(**given), data)
+    given = {"results": str(results), "rng_seed": rng_seed, "cull": cull}
+    options = fitted(COMMAND.parse(given), data)
     members = members_of(options, data)
     shared = shared_for(data, **{**options.model_dump(mode="json"), "results": results})
     for block in blocks_of(members):

@@ -14,7 +14,8 @@ import torch
 from helpers.grid_cases import shared_for, timeless
 
 from search.cli import main
-from search.commands.evolve import command, results, work
+from search.commands.evolve import results, work
+from search.commands.evolve.command import COMMAND
 from search.commands.evolve.work import EvolveWork, rivals_of, trials_of
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
@@ -55,7 +56,7 @@ def run(folder: Path, **given: Any) -> str:
     said = StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
         patch.setattr(work, "LEAST_STEPS", 6 * STEPS)
-        command.run({**SMALL, "results": str(folder), "name": "first", **given})
+        COMMAND.run({**SMALL, "results": str(folder), "name": "first", **given})
     return said.getvalue()
 
 

@@ -17,10 +17,10 @@ from helpers.grid_cases import shared_for, timeless, train_block
 from helpers.process_cases import process
 
 from search.cli import main
-from search.commands import hunt
-from search.commands.hunt.command import HuntOptions
+from search.commands.hunt import run as hunt
+from search.commands.hunt.command import COMMAND, HuntOptions
 from search.commands.hunt.run import judge_champions, members_of
-from search.commands.query import print_query
+from search.commands.query.run import print_query
 from search.grid.blocks import blocks_of
 from search.grid.criteria import champions
 from search.grid.train_grid import fitted
@@ -55,7 +55,7 @@ def run(results: Path, **given: Any) -> str:
     """Runs the command in this process, on the Ray of the session; what it printed."""
     said = StringIO()
     with redirect_stdout(said):
-        hunt.run({**SMALL, "results": str(results), "name": "first", **given})
+        COMMAND.run({**SMALL, "results": str(results), "name": "first", **given})
     return said.getvalue()
 
 

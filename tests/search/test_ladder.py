@@ -13,7 +13,8 @@ import torch
 from helpers.grid_cases import timeless
 
 from search.cli import main
-from search.commands import ladder
+from search.commands.ladder import run as ladder
+from search.commands.ladder.command import COMMAND
 from search.grid.blocks import grid
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
@@ -45,7 +46,7 @@ def run(results: Path, **given: Any) -> str:
     """Runs the command in this process, on the Ray of the session; what it printed."""
     said = StringIO()
     with redirect_stdout(said):
-        ladder.run({**SMALL, "results": str(results), "name": "first", **given})
+        COMMAND.run({**SMALL, "results": str(results), "name": "first", **given})
     return said.getvalue()
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from search.cli import app
-from search.commands import query
-from search.commands.query import print_table, run_query
+from search.commands.query import run as query
+from search.commands.query.run import print_table, run_query
 from structnet.errors import UserError
 from structnet.storage.schemas import SCHEMAS
 from structnet.storage.tables import TableWriter, list_parts, read_table

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from search.cli import app
 from search.commands.queue.processes import identity, is_locked, take_lock
-from search.commands.queue.run import add, cells, parse, print_list
+from search.commands.queue.run import added, cells, parse, print_list
 from search.commands.queue.schedule import Demand, fits_at_all, to_start
 from search.commands.queue.store import Entry, Store, open_store
 from structnet.errors import UserError
@@ -120,7 +120,7 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path), create=True)
 
 
-def added(store: Store, name: str = "first", priority: int = 0) -> Entry:
+def put(store: Store, name: str = "first", priority: int = 0) -> Entry:
     return store.add(["grow", "--epochs", "4"], lambda number: name, priority, 2.0, 0.0)
 
 
@@ -139,12 +139,12 @@ def test_an_entry_is_kept_as_it_was_given(store: Store) -> None:
 
 def test_the_most_important_entries_are_listed_first(store: Store) -> None:
     for name, priority in (("a", 0), ("b", 5), ("c", 5), ("d", -1)):
-        added(store, name, priority)
+        put(store, name, priority)
     assert [entry.name for entry in store.entries()] == ["b", "c", "a", "d"]
 
 
 def test_an_entry_runs_and_ends(store: Store) -> None:
-    added(store)
+    put(store)
     begun = store.start(1, (0, 2))
     assert begun is not None
     assert (begun.status, begun.attempts, begun.devices) == ("running", 1, (0, 2))
@@ -172,7 +172,7 @@ def test_an_entry_runs_and_ends(store: Store) -> None:
 def test_what_is_asked_of_a_running_entry_comes_true_when_it_has_ended(
     store: Store, verb: str, code: int, status: str
 ) -> None:
-    added(store)
+    put(store)
     store.start(1, ())
     asked = store.ask(1, verb)
     assert asked.status == "running"
@@ -182,7 +182,7 @@ def test_what_is_asked_of_a_running_entry_comes_true_when_it_has_ended(
 
 
 def test_a_wish_may_be_taken_back_before_it_has_come_true(store: Store) -> None:
-    added(store)
+    put(store)
     store.start(1, ())
     store.ask(1, "pause")
     assert store.ask(1, "resume").wanted == "waiting"
@@ -200,7 +200,7 @@ STATES = ("waiting", "running", "paused", "cancelled", "finished", "failed")
 
 @pytest.mark.parametrize(("verb", "state"), list(itertools.product(ALLOWED, STATES)))
 def test_what_a_state_allows(store: Store, verb: str, state: str) -> None:
-    added(store)
+    put(store)
     with closing(sqlite3.connect(store.file)) as db, db:
         db.execute("UPDATE entries SET status = ?", (state,))
     if state in ALLOWED[verb]:
@@ -213,7 +213,7 @@ def test_what_a_state_allows(store: Store, verb: str, state: str) -> None:
 
 
 def test_nothing_starts_in_a_paused_queue(store: Store) -> None:
-    added(store)
+    put(store)
     store.pause_all(True)
     assert store.paused
     assert store.start(1, ()) is None
@@ -222,11 +222,11 @@ def test_nothing_starts_in_a_paused_queue(store: Store) -> None:
 
 
 def test_two_entries_are_not_for_one_experiment(store: Store) -> None:
-    added(store)
+    put(store)
     with pytest.raises(UserError, match="entry 1 of the queue has that name"):
-        added(store)
+        put(store)
     store.ask(1, "cancel")
-    assert added(store).id == 2
+    assert put(store).id == 2
     with pytest.raises(UserError, match="entry 2 of the queue has that name"):
         store.ask(1, "retry")
 
@@ -241,7 +241,7 @@ def test_entries_added_at_once_are_all_there_and_have_numbers_of_their_own(store
 
 
 def test_of_many_that_start_an_entry_one_does(store: Store) -> None:
-    added(store)
+    put(store)
     with ThreadPoolExecutor(8) as pool:
         begun = list(pool.map(lambda _: store.start(1, ()), range(16)))
     assert sum(entry is not None for entry in begun) == 1
@@ -249,14 +249,14 @@ def test_of_many_that_start_an_entry_one_does(store: Store) -> None:
 
 
 def test_a_change_that_fails_changes_nothing(store: Store) -> None:
-    added(store)
+    put(store)
 
     def bad_name(number: int) -> str:
         raise UserError("no")
 
     with pytest.raises(UserError):
         store.add(["grow"], bad_name, 0, 1, 0)
-    assert added(store, "second").id == 2
+    assert put(store, "second").id == 2
 
 
 @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 500])
@@ -300,17 +300,18 @@ def test_a_command_needs_the_cpus_and_gpus_of_its_workers(tmp_path: Path) -> Non
         (["grow", *config, "--workers", "1", "--name", "other"], 2, 0),
     ]
     for arguments, cpus, gpus in needs:
-        entry = add(arguments, results)
+        entry = added(arguments, results)
         assert (entry.cpus, entry.gpus) == (cpus, gpus), arguments
         assert list(entry.arguments) == arguments
     assert [entry.name for entry in open_store(results).entries()][3:] == ["from-file", "other"]
-    entry = add(["grow", "--workers", "4"], results, priority=-3, cpus=0, gpus=0.5)
+    entry = added(["grow", "--workers", "4"], results, priority=-3, cpus=0, gpus=0.5)
     assert (entry.cpus, entry.gpus, entry.priority) == (0, 0.5, -3)
 
 
 def test_names_are_made_where_none_is_given(tmp_path: Path) -> None:
     names = [
-        add([*words], str(tmp_path)).name for words in (["grow"], ["grow"], ["hunt", "--dataset", "a/b.csv"])
+        added([*words], str(tmp_path)).name
+        for words in (["grow"], ["grow"], ["hunt", "--dataset", "a/b.csv"])
     ]
     assert len(set(names)) == 3
     assert names[0].startswith("grow-digits-")
@@ -343,7 +344,7 @@ def test_what_cannot_run_is_refused_in_one_line_before_it_is_stored(
     results = str(tmp_path / "results")
     TableWriter(results, "there").write("experiments", "run", [{"trial": "", "status": "finished"}])
     with pytest.raises(UserError) as refusal:
-        add(arguments, results)
+        added(arguments, results)
     assert message in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
     assert not (tmp_path / "results" / "queue.sqlite").exists()
@@ -351,13 +352,13 @@ def test_what_cannot_run_is_refused_in_one_line_before_it_is_stored(
 
 def test_an_experiment_that_exists_may_be_resumed(tmp_path: Path) -> None:
     TableWriter(str(tmp_path), "there").write("experiments", "run", [{"trial": "", "status": "interrupted"}])
-    assert add(["grow", "--name", "there", "--resume"], str(tmp_path)).name == "there"
+    assert added(["grow", "--name", "there", "--resume"], str(tmp_path)).name == "there"
 
 
 @pytest.mark.parametrize("cpus", [-1.0, float("nan"), float("inf")])
 def test_needs_are_numbers(tmp_path: Path, cpus: float) -> None:
     with pytest.raises(UserError, match="cpus is"):
-        add(["grow"], str(tmp_path), cpus=cpus)
+        added(["grow"], str(tmp_path), cpus=cpus)
 
 
 def test_parsing_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,14 +407,14 @@ def test_entries_change_by_command(tmp_path: Path) -> None:
 
 
 def test_the_list_tells_all_of_an_entry(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    added(store, "first-of-all", 7)
+    put(store, "first-of-all", 7)
     assert cells(store.entries()[0])[:7] == ["1", "7", "waiting", "grow", "first-of-all", "2", "0"]
     store.start(1, ())
     store.ask(1, "cancel")
     assert cells(store.entries()[0])[2] == "to be cancelled"
     store.ask(1, "retry")
     assert cells(store.entries()[0])[2] == "stopping"
-    added(store, "second", 3)
+    put(store, "second", 3)
     store.start(2, ())
     reason = "it went wrong in a line that is longer than a column of the table has room for [bold]"
     store.ended(2, 1, reason)

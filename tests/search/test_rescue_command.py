@@ -16,10 +16,10 @@ from helpers.training_cases import Untouchable
 from rich.console import Console
 
 from search.cli import main
-from search.commands.rescue import command
+from search.commands.rescue import run as command
+from search.commands.rescue.command import COMMAND, RescueOptions
 from search.commands.rescue.work import RescueWork, finds_a_site, plan_of
 from search.tune.trials import Shared
-from structnet.actions import growing
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.experiments.rescue import ARMS, Rescue
@@ -44,11 +44,11 @@ TINY: dict[str, Any] = {
 CHANCE = 44 / 359
 
 
-def options_of(**more: Any) -> command.RescueOptions:
-    return command.RescueOptions(**{**TINY, **more})
+def options_of(**more: Any) -> RescueOptions:
+    return RescueOptions(**{**TINY, **more})
 
 
-def fitted_options(**more: Any) -> command.RescueOptions:
+def fitted_options(**more: Any) -> RescueOptions:
     return command.fitted_to(options_of(**more), load_dataset("digits"))
 
 
@@ -70,8 +70,7 @@ def test_the_defaults_are_those_of_the_dataset(tmp_path: Path) -> None:
         ({"dataset": "mnist"}, ("input-256-classes", 0.001, 5)),
         ({"config": config}, ("input-256-classes", 0.001, 5)),
     ):
-        defaults = command.defaults_for(given, command.ON_DIGITS, command.OTHERWISE)
-        options = command.merged(command.RescueOptions, given, defaults)
+        options = COMMAND.parse(given)
         assert (options.architecture, options.density, options.epochs) == expected
         assert (options.mechanism, options.rng_seeds, options.budget) == ("patch", 5, None)
 
@@ -118,18 +117,6 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert len(said.err.strip().splitlines()) == 1
     assert message in said.err
     assert not Path("results/tables").exists()
-
-
-def test_every_option_has_a_place_on_the_line() -> None:
-    from typer.testing import CliRunner
-
-    from search.cli import app
-
-    page = CliRunner().invoke(app, ["rescue", "--help"], env={"COLUMNS": "300"}).output
-    for name in command.RescueOptions.model_fields.keys() - {"cull", "keep_best"}:
-        assert "--" + name.replace("_", "-") in page
-    for mechanism in growing():
-        assert mechanism in page
 
 
 def test_one_rng_seed_with_a_place_to_grow_is_enough() -> None:
@@ -271,7 +258,7 @@ def test_the_rows_are_those_of_the_function(tmp_path: Path) -> None:
 
 
 def call(folder: Path, **more: Any) -> None:
-    command.run({**TINY, "name": "tiny", "results": str(folder), **more})
+    COMMAND.run({**TINY, "name": "tiny", "results": str(folder), **more})
 
 
 def networks(folder: Path) -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
-from search.commands.standing import Standing, span
 from typer.testing import CliRunner
 
 from search.cli import app
-from search.commands import status
-from search.commands.status import look, tables_of
+from search.commands.status import run as status
+from search.commands.status.run import look, tables_of
+from search.commands.status.standing import Standing, span
 from search.options import CommonOptions
 from search.session import experiment as experiments
 from search.session.experiment import Experiment

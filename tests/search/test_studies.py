@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from search.commands.study import command
+from search.commands.study.command import COMMAND
 from search.commands.study.comparison import (
     arm_table,
     arms_within,
@@ -241,7 +241,7 @@ def test_a_study_that_does_not_exist_is_refused_and_list_names_them() -> None:
     from search.cli import app
 
     with pytest.raises(UserError, match=r"study is 'luck', but must be one of .*allocation"):
-        command.run({"study": "luck"})
+        COMMAND.run({"study": "luck"})
     said = CliRunner().invoke(app, ["study", "list"], env={"COLUMNS": "200"}).output
     assert all(name in said for name in STUDIES)
 

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from search.commands import grow
-from search.commands.sweep import command as sweep
-from search.commands.sweep.command import SweepOptions
+from search.commands.grow import run as grow
+from search.commands.grow.command import GrowOptions
+from search.commands.sweep.command import COMMAND, SweepOptions
 from search.commands.sweep.settings import Plan, plan_for
 from search.commands.sweep.tournament_work import TournamentWork
-from search.options import merged
 from search.session.experiment import Experiment
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
@@ -35,13 +34,13 @@ def digits() -> Dataset:
 
 
 def planned(data: Dataset, **given: Any) -> Plan:
-    return plan_for(merged(SweepOptions, given, {}), data)
+    return plan_for(COMMAND.parse(given), data)
 
 
 def trial_of(data: Dataset, folder: Path, **options: Any) -> tuple[dict[str, Any], Shared]:
     """A trial in this process, without Ray, of a sweep that has begun."""
     given = {"set": TINY, "workers_each": 0, "results": str(folder), "name": "s", **options}
-    asked = merged(SweepOptions, given, {})
+    asked = COMMAND.parse(given)
     Experiment("sweep", asked, asked.model_dump(mode="json")).start("", 0)
     about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
     shared = Shared(pack(data), about, str(folder), "s", asked.model_dump(mode="json"))
@@ -131,7 +130,7 @@ def test_tournaments_with_actors_of_their_own_fit_in_two_cpus(
     """A group of two actors holds both CPUs that are left, so an actor outside of it would never start."""
     given = {"vary": ["l1=5e-5,1e-3"], "set": TINY, "workers": 2, "workers_each": workers_each}
     given |= {"rng_seeds": len(seeds), "rng_seed": seeds[0]}
-    sweep.run({**given, "results": str(tmp_path), "name": "s"})
+    COMMAND.run({**given, "results": str(tmp_path), "name": "s"})
     rows = {row["trial"]: row for row in read_table(str(tmp_path), "experiments", "s").to_pylist()}
     trials = [f"set-{setting:03d}-seed-{seed:04d}" for setting in (0, 1) for seed in seeds]
     assert sorted(rows) == ["", *trials]
@@ -139,7 +138,7 @@ def test_tournaments_with_actors_of_their_own_fit_in_two_cpus(
     assert json.loads(rows["set-001-seed-0001"]["config"])["l1"] == 1e-3
 
     options = planned(digits, set=[*TINY, "l1=1e-3"]).base.options
-    assert isinstance(options, grow.GrowOptions)
+    assert isinstance(options, GrowOptions)
     seed = grow.seed_network(options, digits, 1)
     alone = Tournament(seed, digits, settings=grow.settings_for(options, 1)).run()
     assert rows["set-001-seed-0001"]["accuracy"] == alone.measured.accuracy
@@ -156,23 +155,23 @@ def test_a_sweep_that_was_cut_goes_on_where_it_was(
     two_cpus_left: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = {"set": TINY, "lenient": "patch", "rng_seeds": 1, "workers_each": 0, "results": str(tmp_path)}
-    sweep.run({**given, "name": "s"})
+    COMMAND.run({**given, "name": "s"})
     said = capsys.readouterr().out
     assert re.search(r"patch +\d+ +\d+ ", said)
     assert "Made lenient, patch" in said
     first = read_table(str(tmp_path), "experiments", "s").to_pylist()
     with pytest.raises(UserError, match="already exists"):
-        sweep.run({**given, "name": "s"})
+        COMMAND.run({**given, "name": "s"})
 
     # As if the driver had died after the last trial: its own row says that it runs.
     row = {name: value for name, value in first[0].items() if name != "experiment"}
     TableWriter(str(tmp_path), "s").write("experiments", "run", [{**row, "status": "running"}])
-    sweep.run({**given, "name": "s", "resume": True})
+    COMMAND.run({**given, "name": "s", "resume": True})
     again = read_table(str(tmp_path), "experiments", "s").to_pylist()
     assert again[1] == first[1]
     assert again[0]["status"] == "finished"
     assert again[0]["accuracy"] == again[1]["accuracy"]
-    sweep.run({**given, "name": "s", "resume": True})
+    COMMAND.run({**given, "name": "s", "resume": True})
     assert "finished already" in capsys.readouterr().out
 
 
@@ -181,7 +180,7 @@ def test_each_block_of_a_hunt_has_the_options_of_its_setting(
 ) -> None:
     grid = ["architectures=input-8-classes", "densities=0.2"]
     given = {"of": "hunt", "vary": ["epochs=1,3"], "set": grid, "rng_seeds": 2}
-    sweep.run({**given, "results": str(tmp_path), "name": "s"})
+    COMMAND.run({**given, "results": str(tmp_path), "name": "s"})
     rows = read_table(str(tmp_path), "networks", "s").to_pylist()
     assert {(row["trial"], row["epochs"]) for row in rows} == {
         ("set-000-block-0000", 1),
@@ -198,12 +197,12 @@ def test_each_block_of_a_hunt_has_the_options_of_its_setting(
 def test_snapshots_of_another_sweep_are_not_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / "snapshots" / "s" / "set-000-seed-0000").mkdir(parents=True)
     with pytest.raises(UserError, match="snapshots of another 's'"):
-        sweep.run({"set": TINY, "vary": ["l1=0"], "results": str(tmp_path), "name": "s"})
+        COMMAND.run({"set": TINY, "vary": ["l1=0"], "results": str(tmp_path), "name": "s"})
 
 
 def test_more_workers_each_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match="workers_each is 3, but there are 2 workers"):
-        sweep.run({"vary": ["l1=0"], "workers_each": 3})
+        COMMAND.run({"vary": ["l1=0"], "workers_each": 3})
 
 
 # On the command line.

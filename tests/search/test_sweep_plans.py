@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from search.commands import grow, hunt
-from search.commands.sweep.command import SweepOptions
+from search.commands.grow import run as grow
+from search.commands.grow.command import GrowOptions
+from search.commands.hunt.command import HuntOptions
+from search.commands.sweep.command import COMMAND
 from search.commands.sweep.cost import block_cost, tournament_cost
 from search.commands.sweep.plans import PLANS, Axis, factorial, fixed_of, lenient, lists_of, scaled, star
 from search.commands.sweep.settings import Plan, plan_for
 from search.grid.blocks import Block, Member
-from search.options import merged
 from structnet.actions import ACTIONS, offered
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
@@ -27,7 +28,7 @@ def digits() -> Dataset:
 
 
 def planned(data: Dataset, **given: Any) -> Plan:
-    return plan_for(merged(SweepOptions, given, {}), data)
+    return plan_for(COMMAND.parse(given), data)
 
 
 def test_multiples_of_a_default_keep_its_kind() -> None:
@@ -171,7 +172,7 @@ def test_every_mechanism_can_be_made_lenient(digits: Dataset, mechanism: str) ->
     assert len(plan.settings) == 1
     assert plan.fixed["rounds"] == 7
     options = plan.base.options
-    assert isinstance(options, grow.GrowOptions)
+    assert isinstance(options, GrowOptions)
     if mechanism in ACTIONS:
         assert options.actions == mechanism
         assert options.opening_credits == 1e6
@@ -185,7 +186,7 @@ def test_leniency_gives_way_to_what_is_varied(digits: Dataset) -> None:
 
 def test_prune_is_offered_at_a_price_that_any_sale_meets(digits: Dataset) -> None:
     defaults = planned(digits).base.options
-    assert isinstance(defaults, grow.GrowOptions)
+    assert isinstance(defaults, GrowOptions)
     assert lenient("prune", defaults)["price"] > 100
     assert lenient("patch", defaults)["price"] < 1e-3
 
@@ -195,7 +196,7 @@ def test_prune_is_offered_at_a_price_that_any_sale_meets(digits: Dataset) -> Non
 
 def test_a_block_costs_its_networks_times_its_steps(digits: Dataset) -> None:
     options = planned(digits, of="hunt", set=["epochs=2", "batch_size=100"]).base.options
-    assert isinstance(options, hunt.HuntOptions)
+    assert isinstance(options, HuntOptions)
     block = Block("b", (Member((64, 10), 0.1, 0), Member((64, 20, 10), 0.1, 0)))
     cost = block_cost(options, block, images=1000)
     assert cost.steps == 2 * 2 * 10
@@ -206,7 +207,7 @@ def test_a_block_costs_its_networks_times_its_steps(digits: Dataset) -> None:
 def test_a_tournament_costs_its_line_and_its_forks(digits: Dataset) -> None:
     fixed = ["epochs=10", "batch_size=100", "round_steps=10", "heat_steps=10", "candidates=1"]
     options = planned(digits, set=[*fixed, "policy=control"]).base.options
-    assert isinstance(options, grow.GrowOptions)
+    assert isinstance(options, GrowOptions)
     seed = grow.seed_network(options, digits, 0)
     # 100 steps of the line; in the 40 of them in which it may grow two rounds fit, each with a survey of 10 steps.
     assert tournament_cost(options, seed, images=1000).steps == 100 + 2 * 10
@@ -217,7 +218,7 @@ def test_a_tournament_costs_its_line_and_its_forks(digits: Dataset) -> None:
 
 def test_the_estimate_is_near_what_a_tournament_takes(digits: Dataset) -> None:
     options = planned(digits, set=["epochs=6", "candidates=6"]).base.options
-    assert isinstance(options, grow.GrowOptions)
+    assert isinstance(options, GrowOptions)
     seed = grow.seed_network(options, digits, 0)
     result = Tournament(seed, digits, settings=grow.settings_for(options, 0)).run()
     expected = tournament_cost(options, seed, len(digits.train))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from search.commands.train import command, worker
+from search.commands.train.command import COMMAND, TrainOptions
 from structnet import StructNet
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
@@ -24,7 +25,7 @@ EPOCHS = 4
 
 
 def train(folder: Path, **options: Any) -> None:
-    command.run({"results": str(folder), "name": "first", "epochs": EPOCHS, "density": 0.2, **options})
+    COMMAND.run({"results": str(folder), "name": "first", "epochs": EPOCHS, "density": 0.2, **options})
 
 
 def rows(folder: Path, table: str) -> list[dict[str, Any]]:
@@ -122,7 +123,7 @@ def test_a_grown_network_is_trained_on(tmp_path: Path) -> None:
     data, grown = load_dataset("digits"), StructNet([64, 7, 10], 0.3, rng_seed=8)
     path = f"{tmp_path}/grown"
     grown.save(path, preprocessing=data.preprocessing)
-    options = command.TrainOptions(architecture="", density=0.1, epochs=1, snapshot=path)
+    options = TrainOptions(architecture="", density=0.1, epochs=1, snapshot=path)
     assert torch.equal(command.start_network(options, data).values, grown.values)
     with pytest.raises(UserError, match="preprocessing"):
         command.start_network(options, load_dataset("digits", standardise=True))

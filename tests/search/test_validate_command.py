@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
-from search.commands.validate import ValidateOptions, options_from
+from search.commands.validate.command import COMMAND
 from structnet.storage.tables import read_table
 
 QUICK = ["--epochs", "3", "--density", "0.2", "--batch-size", "64"]
@@ -140,18 +140,8 @@ def test_bad_input_gets_one_line_and_exit_code_2(call: Call, arguments: list[str
 def test_the_defaults_are_those_of_the_dataset_wherever_it_is_named(tmp_path: Path) -> None:
     config = tmp_path / "options.yaml"
     config.write_text("dataset: mnist\nmargin: 0.2\n")
-    options = options_from({"config": config, "dataset": None})
+    options = COMMAND.parse({"config": config, "dataset": None})
     assert (options.architecture, options.density, options.epochs) == ("input,100,classes", None, 3)
     assert options.margin == 0.2
-    options = options_from({"config": None})
+    options = COMMAND.parse({"config": None})
     assert (options.architecture, options.density, options.epochs) == ("input,32,classes", 0.05, 10)
-
-
-def test_every_option_has_a_place_on_the_line() -> None:
-    from typer.testing import CliRunner
-
-    from search.cli import app
-
-    page = CliRunner().invoke(app, ["validate", "--help"], env={"COLUMNS": "300"}).output
-    for name in ValidateOptions.model_fields:
-        assert "--" + name.replace("_", "-") in page

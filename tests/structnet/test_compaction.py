@@ -14,7 +14,7 @@ from helpers.table_cases import damage, epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.commands.query import run_query
+from search.commands.query.run import run_query
 from structnet.errors import UserError
 from structnet.storage import compaction
 from structnet.storage.compaction import Merged, compact

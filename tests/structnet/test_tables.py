@@ -14,7 +14,7 @@ from helpers.table_cases import DAMAGES, damage, epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.commands.query import run_query
+from search.commands.query.run import run_query
 from structnet.errors import UserError
 from structnet.storage import atomic as storage
 from structnet.storage import tables

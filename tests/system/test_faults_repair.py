@@ -15,10 +15,9 @@ from fsspec.implementations.local import LocalFileSystem
 from helpers.fault_cases import flip, rows_of, truncate
 from rich.console import Console
 
-from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import ON_DIGITS, fitted_to, grow_one
+from search.commands.grow.command import COMMAND
+from search.commands.grow.run import fitted_to, grow_one
 from search.grid.train_grid import without_champions
-from search.options import merged
 from search.session.experiment import Experiment
 from search.tune.checkpoints import is_whole, seal, tune_state_is_whole
 from structnet import StructNet
@@ -164,7 +163,7 @@ class Losing(InlinePool):
 def grown_with(data: Dataset, folder: Path, at: int) -> tuple[dict[str, Any], str, int]:
     """The tables of a small `grow`, what it said, and how many calls its pool had."""
     given = {"epochs": 6, "rounds": 2, "candidates": 3, "name": "first", "results": str(folder / "results")}
-    options = fitted_to(merged(GrowOptions, given, ON_DIGITS), data)
+    options = fitted_to(COMMAND.parse(given), data)
     experiment, said, pool = Experiment("grow", options, {}), StringIO(), Losing(data, at)
     grow_one(options, data, experiment, pool, 0, "", Console(file=said, width=200))
     return tables(folder), said.getvalue(), pool.calls

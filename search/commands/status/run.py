@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.commands.query import check_folder, run_query
+from search.commands.query.run import check_folder, run_query
 from search.commands.status.command import StatusOptions
 from search.commands.status.standing import Standing, progress, span
 from search.grid.criteria import CRITERIA, best

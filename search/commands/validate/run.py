@@ -17,7 +17,7 @@ from rich.text import Text
 
 from search.commands.grow.command import GrowOptions
 from search.commands.grow.run import fitted_to, seed_network
-from search.options import GROWTH, TRAINING, Command, CommonOptions, allocation, option
+from search.commands.validate.command import ValidateOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
 from structnet.errors import UserError, one_line
@@ -26,34 +26,6 @@ if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
     from structnet.experiments.validation import Trained, Validation
     from structnet.network.network import StructNet
-
-
-class ValidateOptions(CommonOptions):
-    """The options of `validate`; density and batch size follow from the data as in `grow`."""
-
-    architecture: str = option("input,100,classes", "The base network's groups, such as 784,100,10.", GROWTH)
-    density: float | None = option(
-        None, "Share of connections that exist in it.", GROWTH, shown="0.01; 0.05 on digits"
-    )
-    allocation: str = allocation(GROWTH)
-    epochs: int = option(3, "Length of each short training.", TRAINING, ge=1)
-    learning_rate: float = option(
-        0.012, "Annealed; the dense version also tries a quarter of it.", TRAINING, gt=0
-    )
-    batch_size: int | None = option(
-        None, "Images per step.", TRAINING, shown="a 32nd of the training images, at most 128"
-    )
-    margin: float = option(
-        0.1, "Part of the way from chance to 100 % that counts as learning.", TRAINING, gt=0, lt=1
-    )
-
-
-COMMAND = Command(
-    "validate",
-    "The base network and its data, checked before an experiment; exit code 1 if a check fails. Needs no Ray.",
-    ValidateOptions,
-    f"{__name__}:run",
-)
 
 
 def run(options: ValidateOptions) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import typer
 
-from search.options import Command, Options, argument, option, results_folder
+from search.commands.query.command import QueryOptions
 from structnet.errors import UserError
 from structnet.storage.atomic import is_local
 from structnet.storage.tables import (
@@ -45,19 +45,6 @@ if TYPE_CHECKING:
 
 _ROWS_ON_TERMINAL = 200
 _FOOTERS_AT_ONCE = 16
-
-
-class QueryOptions(Options):
-    """The options of `query`."""
-
-    sql: str | None = argument(None, "One SELECT over the tables experiments, rounds, candidates, …")
-    compact: bool = option(False, "First merge the many small files of experiments that have ended.")
-    results: str = results_folder()
-
-
-COMMAND = Command(
-    "query", "SQL over the tables of the results folder, read-only.", QueryOptions, f"{__name__}:run"
-)
 
 
 def run(options: QueryOptions) -> None:

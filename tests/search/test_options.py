@@ -1,0 +1,135 @@
+"""An option is said once, in a model; the command line, the file and the help come from there."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from search.cli import QUEUE, command_line
+from search.commands import registry
+from search.commands.grow.command import GrowOptions
+from search.options import Command, CommonOptions, Group, Options, changeable, fields_on_line, help_of, option
+from structnet.data import datasets
+from structnet.data.datasets import DatasetEntry
+from structnet.errors import UserError
+
+COMMANDS = [
+    (group.name if isinstance(group, Group) else "", command)
+    for group in (*registry.COMMANDS.values(), QUEUE)
+    for command in (group.commands if isinstance(group, Group) else [group])
+]
+every_command = pytest.mark.parametrize(
+    ("group", "command"), COMMANDS, ids=[f"{group} {command.name}".strip() for group, command in COMMANDS]
+)
+
+
+def parser_of(group: str, command: Command[Any]) -> Any:
+    parser: Any = typer.main.get_command(command_line())
+    return (parser.commands[group] if group else parser).commands[command.name]
+
+
+@every_command
+def test_the_line_has_the_options_of_the_model(group: str, command: Command[Any]) -> None:
+    fields = fields_on_line(command.options)
+    found = {parameter.name: parameter for parameter in parser_of(group, command).params}
+    config = {"config"} if issubclass(command.options, CommonOptions) else set()
+    assert found.keys() == fields.keys() | config
+    for name, field in fields.items():
+        parameter = found[name]
+        assert parameter.help == help_of(command.name, name, field)
+        assert parameter.default is None  # what is not given is known as such
+        if parameter.param_type_name == "option":
+            assert parameter.opts == [f"--{name.replace('_', '-')}"]
+            assert parameter.is_flag == (field.annotation is bool)
+
+
+@every_command
+def test_the_function_of_a_command_takes_its_model(group: str, command: Command[Any]) -> None:
+    module, _, name = command.function.partition(":")
+    __import__(module)
+    (parameter,) = inspect.signature(getattr(sys.modules[module], name)).parameters.values()
+    assert parameter.annotation == command.options.__name__ or parameter.annotation.endswith("Options")
+
+
+@every_command
+def test_the_help_says_a_default_once_and_as_it_is(group: str, command: Command[Any]) -> None:
+    for name, field in fields_on_line(command.options).items():
+        text = help_of(command.name, name, field)
+        assert text.count("Default") <= 1
+        if isinstance(field.default, float) and not (field.json_schema_extra or {})["shown"]:  # type: ignore[index]
+            assert f"Default: {field.default:g}" in text
+
+
+def test_the_help_has_the_defaults_of_datasets_too() -> None:
+    page = CliRunner().invoke(command_line(), ["grow", "--help"], env={"COLUMNS": "300"}).output
+    assert "Length of the winning line. Default: 20; 40 on digits." in page
+    assert "Images per step. Default: a 32nd of the training images, at most 128." in page
+
+
+def test_the_line_goes_before_the_file_and_the_file_before_the_dataset(tmp_path: Path) -> None:
+    grow = registry.COMMANDS["grow"]
+    assert isinstance(grow, Command)
+    file = tmp_path / "options.yaml"
+    file.write_text("epochs: 7\nround-steps: 5\n")
+    assert grow.parse({}).epochs == 40  # of digits
+    assert grow.parse({"dataset": "mnist"}).epochs == 20
+    assert grow.parse({"config": file}).epochs == 7
+    found = grow.parse({"config": file, "epochs": 3, "round_steps": None})
+    assert (found.epochs, found.round_steps) == (3, 5)
+
+
+def test_a_resume_may_change_what_changes_no_result() -> None:
+    assert {"workers", "minutes", "results", "resume"} <= changeable(GrowOptions)
+    assert not {"epochs", "dataset", "rng_seed"} & changeable(GrowOptions)
+
+
+class ToyOptions(Options):
+    """The options of a command that only the tests have."""
+
+    times: int = option(2, "How often.", ge=1)
+
+
+TOLD: list[int] = []
+
+
+def run(options: ToyOptions) -> None:
+    """What the toy command does."""
+    TOLD.append(options.times)
+
+
+def test_a_command_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = Command("toy", "Only a test.", ToyOptions, f"{__name__}:run")
+    monkeypatch.setitem(registry.COMMANDS, "toy", toy)
+    page = CliRunner().invoke(command_line(), ["toy", "--help"], env={"COLUMNS": "200"}).output
+    assert "How often. Default: 2." in page
+    for line, times in (([], 2), (["--times", "5"], 5)):
+        assert CliRunner().invoke(command_line(), ["toy", *line]).exit_code == 0
+        assert TOLD.pop() == times
+    refused = CliRunner().invoke(command_line(), ["toy", "--times", "0"])
+    assert isinstance(refused.exception, UserError) and "times is 0" in str(refused.exception)
+
+
+def load(name: str, **given: Any) -> Any:
+    """A dataset that only the tests have: the digits under another name."""
+    from dataclasses import replace
+
+    return replace(datasets.load_dataset("digits"), name=name)
+
+
+def test_a_dataset_is_one_entry_with_defaults_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = {"validate": {"epochs": 1, "architecture": "input,9,classes", "density": 0.5}}
+    monkeypatch.setitem(datasets.DATASETS, "toy", DatasetEntry(__name__, defaults))
+    page = CliRunner().invoke(command_line(), ["validate", "--help"], env={"COLUMNS": "300"}).output
+    assert "Default: 3; 10 on digits; 1 on toy." in page
+    line = ["validate", "--dataset", "toy", "--name", "toy", "--results", str(tmp_path)]
+    done = CliRunner().invoke(command_line(), line)
+    assert done.exit_code in (0, 1), done.output
+    assert "64-9-10" in done.output and "on toy" in done.output
