@@ -28,7 +28,7 @@ class Settings:
     beside the controls and the twin. trigger: after `interval` round_steps end the training between two rounds;
     the others of structnet.growth.triggers are asked after every round_steps. growth_share: the share of the line
     within which growth happens; the rest belongs to the final phase. overshoot: most parameters on the way; None for
-    what the credits buy. price: bits per thousand parameters. minutes: a limit on the wall time. audits: losers of
+    what the credits allow. price: bits per thousand parameters. minutes: a limit on the wall time. audits: losers of
     every round that are left running for audit_factor × heat_steps more, to learn what heats undervalue. screening:
     by which rule of tournament.rules.screening proposals enter. scales: sides of square images in pixels, rising to
     that of the data: the seed sees pooled images, and its input is refined to the next scale at equal shares of

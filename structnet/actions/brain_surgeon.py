@@ -76,7 +76,7 @@ def surgeon(network: StructNet, diagnosis: Diagnosis, *, images: int = 256) -> S
     if parameters > MOST_PARAMETERS:
         raise UserError(
             f"the network has {parameters:,} parameters, but the exact optimal brain surgeon is for at most "
-            f"{MOST_PARAMETERS:,}: sell by w²·√v or magnitude"
+            f"{MOST_PARAMETERS:,}: prune by w²·√v or magnitude"
         )
     gradients = per_image_gradients(network, diagnosis, images)
     typical = float(gradients.square().mean())

@@ -166,4 +166,4 @@ def price_at(price: float, step: int, growth_stop: int) -> float:
     there is time to sell at it.
     """
     risen = min(1.0, step / max(1.0, 0.75 * growth_stop))
-    return price * OPENING_SHARE ** (1.0 - risen)
+    return price * float(OPENING_SHARE ** (1.0 - risen))
