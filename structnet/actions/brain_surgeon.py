@@ -23,7 +23,9 @@ DAMPING = 1e-2  # λ, as a share of the mean diagonal of the Fisher without it
 
 @dataclass(frozen=True)
 class Surgeon:
-    """values: (parameters,), connections first. root: W, (parameters, n). damping: λ, above 0. All float64, on torch:
+    """What it takes to say what a connection is worth.
+
+    values: (parameters,), connections first. root: W, (parameters, n). damping: λ, above 0. All float64, on torch:
     numpy would compute with as many threads as there are, and give other bits with every number of them.
     """
 

@@ -58,9 +58,11 @@ class Gain:
     standard_error: float
 
     def lower(self, z: float) -> float:
+        """What it is at least, but for z standard errors."""
         return self.bits - z * self.standard_error
 
     def upper(self, z: float) -> float:
+        """What it is at most, but for z standard errors."""
         return self.bits + z * self.standard_error
 
     def matured(self, rise: float, parameters_added: int) -> Gain:
