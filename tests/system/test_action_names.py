@@ -10,9 +10,9 @@ from structnet.actions import ACTIONS
 
 ROOT = Path(__file__).parents[2]
 # Words that are no actions here: an allocation of connections, and an arm of a rescue that moves them.
-OTHER_MEANINGS = {"proportional": "", "rewire": "structnet/experiments/"}
+OTHER_MEANINGS = {"proportional": "", "rewire": ("structnet/experiments/", "search/commands/rescue/")}
 # What a rescue tests by default is an action by its name. Studies are about some.
-DEFAULTS = {"search/commands/rescue/command.py": {"patch", "rewire"}}
+DEFAULTS = {"search/commands/rescue/command.py": {"patch"}}
 STUDIES = "search/commands/study/studies/"
 
 
