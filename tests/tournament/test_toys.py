@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -74,3 +76,13 @@ def test_a_tournament_decides_by_a_policy_of_ones_own(monkeypatch: pytest.Monkey
     won = [row for row in grown(policy="smallest").candidates if row["won"]]
     assert won
     assert all(0 < row["parameters_added"] < 60 for row in won)
+
+
+def test_the_names_of_both_cost_no_torch() -> None:
+    """A command line offers them, and shows its help at once."""
+    code = (
+        "import sys; from structnet.actions import ACTIONS; from tournament.rules.score import POLICIES; "
+        "from tournament.rules.screening import SCREENINGS; "
+        "assert ACTIONS and POLICIES and SCREENINGS and not {'torch', 'ray', 'scipy'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from structnet.errors import UserError
-from structnet.measure.information import paired_gain
-from structnet.measure.statistics import mean_and_error
+from structnet.measure.statistics import mean_and_error, paired_gain
 
 HALVES_FROM = 5_000
 SIGNIFICANCE = 0.05
