@@ -6,7 +6,7 @@ after every round, so that a run that dies goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -175,37 +175,40 @@ class Tournament:
         self._end_round("adopted", spent=spent, refunded=refunded, refined=site)
 
     def _stop_growing_if_done(self) -> None:
-        reason = self._reason_to_stop()
-        if reason:
+        if reason := next(self.reasons_to_stop(), ""):
             start_final_phase(self.line, reason, self.clock.seconds())
 
-    def _reason_to_stop(self) -> str:
-        """Why growth ends here, or nothing if it goes on."""
+    def reasons_to_stop(self) -> Iterator[str]:
+        """Why growth ends here, the first reason first; none if it goes on."""
         line, settings = self.line, self.settings
         limit, target = settings.max_parameters, settings.target_accuracy
         within = limit is None or line.parameters <= limit
         if target is not None and within and line.measured.accuracy >= target:
-            return f"the target accuracy of {target:.4g} is reached"
+            yield f"the target accuracy of {target:.4g} is reached"
         if limit is not None and line.parameters >= limit:
-            return f"the limit of {limit:,} parameters is reached"
+            yield f"the limit of {limit:,} parameters is reached"
+        yield from self._spent_or_flat()
+        if settings.minutes and self.clock.seconds() >= 60 * settings.minutes * settings.growth_share:
+            yield "the share of the minutes that is for growth is used up"
+
+    def _spent_or_flat(self) -> Iterator[str]:
+        """Whether the rounds or the steps are used up, or nothing came of the last rounds."""
+        line, settings = self.line, self.settings
         flat = line.progress.round - line.progress.best_round
         if settings.indefinite:
             if flat >= PLATEAU_ROUNDS:
-                return f"the accuracy has not risen in {PLATEAU_ROUNDS} rounds"
+                yield f"the accuracy has not risen in {PLATEAU_ROUNDS} rounds"
         # While it grows, every scale that it has gone through was a round of its own.
         elif line.progress.round - line.progress.scale >= settings.rounds:
-            return f"all {settings.rounds} rounds are done"
+            yield f"all {settings.rounds} rounds are done"
         elif line.progress.step >= settings.growth_share * line.total_steps:
-            return "the share of the training that is for growth is used up"
+            yield "the share of the training that is for growth is used up"
         # While the images are coarse, finer ones are still to come that more may be learned from.
         at_price = line.price >= settings.price and not line.is_coarse
         # Growth that is indefinite lets training go on for as long as that alone helps.
         spent = at_price and (flat >= QUIET_ROUNDS or not settings.indefinite)
         if line.policy.grows and spent and line.progress.quiet_rounds >= QUIET_ROUNDS:
-            return f"nothing significant was left in {QUIET_ROUNDS} rounds"
-        if settings.minutes and self.clock.seconds() >= 60 * settings.minutes * settings.growth_share:
-            return "the share of the minutes that is for growth is used up"
-        return ""
+            yield f"nothing significant was left in {QUIET_ROUNDS} rounds"
 
     def _final_stretch(self) -> None:
         line, progress = self.line, self.line.progress

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from structnet.errors import WorkFailed
-from structnet.network.topology import dense_opponent
+from structnet.network.topology import dense_architecture
 from tournament.coordinator import Result
 from tournament.settings import Settings
 from tournament.workers.fork import Measured
@@ -30,7 +30,7 @@ def train_dense_baseline(result: Result, settings: Settings, workers: Pool) -> D
 
     settings: those of the tournament, fitted. Raises structnet.errors.WorkFailed if neither training ends.
     """
-    architecture = dense_opponent(result.network.architecture, result.network.parameter_count)
+    architecture = dense_architecture(result.network.architecture, result.network.parameter_count)
     # Rates by age are for what grows: a dense network has nothing new.
     recipe = replace(settings.recipe, rates=None)
     rates = [share * settings.learning_rate for share in RATES]

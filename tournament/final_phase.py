@@ -62,7 +62,7 @@ def settle(line: WinningLine) -> tuple[float, float]:
 
 
 def _shrinking(line: WinningLine) -> Shrinking:
-    """The schedule: up to what the credits buy, then down to the limit or, without one, back to the size."""
+    """The schedule: up to what the credits allow, then down to the limit or, without one, back to the size."""
     progress, settings = line.progress, line.settings
     shrinking = Shrinking(
         start=progress.final_start,

@@ -67,6 +67,7 @@ class Entrant:
 
     @property
     def parameters_added(self) -> int:
+        """Of its proposal; 0 for a control."""
         return self.proposal.parameters_added if self.proposal else 0
 
     def bits(self, estimator: str) -> np.ndarray:

@@ -24,7 +24,9 @@ from tournament.workers.fork import Arrays
 
 @dataclass
 class Progress:
-    """round: the last one that ended. step: along the winning line. earned_until: the step up to which credits
+    """How far a tournament has come.
+
+    round: the last one that ended. step: along the winning line. earned_until: the step up to which credits
     are in the balance. quiet_rounds: rounds in a row in which nothing was significant. phase: growing, final
     or done. reason: why growth ended. final_size and final_largest: parameters when the final phase began, and at
     most. final_earned: credits earned in it so far. audits: the fields of every Audit so far; scores:
@@ -78,6 +80,7 @@ class Checkpoint:
     data: Dataset
 
     def path(self, name: str) -> str:
+        """Where a snapshot of this name lies, without its ending."""
         return f"{self.folder}/{name}"
 
     def save_round(self, arrays: Arrays, progress: Progress) -> str:
@@ -152,4 +155,5 @@ class Clock:
         self._started = time.monotonic() - before
 
     def seconds(self) -> float:
+        """Of work until now, with those before the resume."""
         return time.monotonic() - self._started

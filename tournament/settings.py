@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,7 @@ class Settings:
     beside the controls and the twin. trigger: after `interval` round_steps end the training between two rounds;
     the others of structnet.growth.triggers are asked after every round_steps. growth_share: the share of the line
     within which growth happens; the rest belongs to the final phase. overshoot: most parameters on the way; None for
-    what the credits buy. price: bits per thousand parameters. minutes: a limit on the wall time. audits: losers of
+    what the credits allow. price: bits per thousand parameters. minutes: a limit on the wall time. audits: losers of
     every round that are left running for audit_factor × heat_steps more, to learn what heats undervalue. screening:
     by which rule of tournament.rules.screening proposals enter. scales: sides of square images in pixels, rising to
     that of the data: the seed sees pooled images, and its input is refined to the next scale at equal shares of
@@ -63,6 +64,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         policy_named(self.policy)
+        self._check_numbers()
+        _check_choice("screening", self.screening, SCREENINGS)
+        unknown = [name for name in self.actions if name not in ACTIONS]
+        if unknown or not self.actions:
+            raise UserError(f"actions are '{','.join(self.actions)}', but must be among {', '.join(ACTIONS)}")
+        _check_choice("information", self.information, ESTIMATORS)
+        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
+            raise UserError(f"target_accuracy is {self.target_accuracy}, but must be in (0, 1]: 0.97 is 97 %")
+        if self.indefinite and self.target_accuracy is None:
+            raise UserError("indefinite is on, but needs an end: give target_accuracy as well, such as 0.97")
+        _check_choice("trigger", self.trigger, TRIGGERS)
+
+    def _check_numbers(self) -> None:
         for name in ("epochs", "round_steps", "heat_steps", "candidates", "score_floor"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1")
@@ -73,21 +87,6 @@ class Settings:
             raise UserError(
                 f"audit_factor is {self.audit_factor}, but must be above 0: an audit is so many times heat_steps"
             )
-        if self.screening not in SCREENINGS:
-            raise UserError(f"screening is '{self.screening}', but must be one of {', '.join(SCREENINGS)}")
-        unknown = [name for name in self.actions if name not in ACTIONS]
-        if unknown or not self.actions:
-            raise UserError(f"actions are '{','.join(self.actions)}', but must be among {', '.join(ACTIONS)}")
-        if self.information not in ESTIMATORS:
-            raise UserError(
-                f"information is '{self.information}', but must be one of {', '.join(ESTIMATORS)}"
-            )
-        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
-            raise UserError(f"target_accuracy is {self.target_accuracy}, but must be in (0, 1]: 0.97 is 97 %")
-        if self.indefinite and self.target_accuracy is None:
-            raise UserError("indefinite is on, but needs an end: give target_accuracy as well, such as 0.97")
-        if self.trigger not in TRIGGERS:
-            raise UserError(f"trigger is '{self.trigger}', but must be one of {', '.join(TRIGGERS)}")
         if self.overshoot is not None and self.overshoot < 1:
             raise UserError(
                 f"overshoot is {self.overshoot}, but must be at least 1: it is a number of parameters"
@@ -96,6 +95,11 @@ class Settings:
             raise UserError(f"learning_rate is {self.learning_rate}, but must be above 0")
         if not 0 < self.growth_share <= 1:
             raise UserError(f"growth_share is {self.growth_share}, but must be in (0, 1]")
+
+
+def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise UserError(f"{name} is '{value}', but must be one of {', '.join(choices)}")
 
 
 def check_limit(settings: Settings, classes: int) -> None:

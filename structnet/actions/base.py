@@ -54,6 +54,7 @@ class Context:
 
     @property
     def topology(self) -> Topology:
+        """Of the network that was diagnosed."""
         return self.state.network.topology
 
     def gain(self, *gradients: np.ndarray) -> float:

@@ -23,7 +23,9 @@ DAMPING = 1e-2  # λ, as a share of the mean diagonal of the Fisher without it
 
 @dataclass(frozen=True)
 class Surgeon:
-    """values: (parameters,), connections first. root: W, (parameters, n). damping: λ, above 0. All float64, on torch:
+    """What it takes to say what a connection is worth.
+
+    values: (parameters,), connections first. root: W, (parameters, n). damping: λ, above 0. All float64, on torch:
     numpy would compute with as many threads as there are, and give other bits with every number of them.
     """
 
@@ -76,7 +78,7 @@ def surgeon(network: StructNet, diagnosis: Diagnosis, *, images: int = 256) -> S
     if parameters > MOST_PARAMETERS:
         raise UserError(
             f"the network has {parameters:,} parameters, but the exact optimal brain surgeon is for at most "
-            f"{MOST_PARAMETERS:,}: sell by w²·√v or magnitude"
+            f"{MOST_PARAMETERS:,}: prune by w²·√v or magnitude"
         )
     gradients = per_image_gradients(network, diagnosis, images)
     typical = float(gradients.square().mean())

@@ -46,9 +46,11 @@ class UnitPlan:
 
     @property
     def parameters(self) -> int:
+        """Those of the new units and of their connections."""
         return len(self.biases) + len(self.source) + len(self.target)
 
     def plan(self) -> dict[str, Any]:
+        """What a proposal needs of it to be applied."""
         names = ("biases", "source", "source_unit", "value", "target", "target_unit")
         return {name: getattr(self, name) for name in names}
 

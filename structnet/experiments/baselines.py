@@ -30,7 +30,7 @@ from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.network.edit import fold
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import check_architecture, dense_opponent, least_density, parameters_dense
+from structnet.network.topology import check_architecture, dense_architecture, least_density, parameters_dense
 from structnet.seeds import stream
 from structnet.training.loop import Recipe, batch_indices, train_steps
 from structnet.training.shrinking import Shrinking
@@ -107,10 +107,10 @@ class Dense(Method):
 
     @property
     def mean_parameters(self) -> float:
-        return parameters_dense(dense_opponent(self.architecture, self.parameters))
+        return parameters_dense(dense_architecture(self.architecture, self.parameters))
 
     def start(self) -> StructNet:
-        return StructNet(dense_opponent(self.architecture, self.parameters), 1.0, rng_seed=self.rng_seed)
+        return StructNet(dense_architecture(self.architecture, self.parameters), 1.0, rng_seed=self.rng_seed)
 
     def change(self, state: TrainState, split: Split) -> TrainState:
         return state

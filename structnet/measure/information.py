@@ -130,24 +130,6 @@ def probe_information(
     return _information(log2_likelihood, labels)
 
 
-def paired_gain(fork: np.ndarray, control: np.ndarray) -> tuple[float, float]:
-    """What the fork knows more than the control: mean difference in bits and its standard error.
-
-    Both (n,): `log2_likelihood` over the same images in the same order. H(Y) cancels, and so does what makes
-    an image hard for both, so the error is far below that of either. For one image the error is infinite.
-    Raises ValueError when the shapes differ, there are no images, or a difference is not finite.
-    """
-    fork, control = np.asarray(fork, dtype=np.float64), np.asarray(control, dtype=np.float64)
-    if fork.shape != control.shape or fork.ndim != 1 or fork.size == 0:
-        raise ValueError(
-            f"fork has shape {fork.shape} and control {control.shape}, but both must be (n,), "
-            "n ≥ 1: they are compared image by image"
-        )
-    if not (np.isfinite(fork).all() and np.isfinite(control).all()):
-        raise ValueError("log-likelihoods must be finite, but some are NaN or infinite")
-    return mean_and_error(fork - control)
-
-
 def _information(log2_likelihood: torch.Tensor, labels: torch.Tensor) -> Information:
     values = log2_likelihood.cpu().numpy()
     if not np.isfinite(values).all():

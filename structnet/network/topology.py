@@ -133,7 +133,7 @@ def parameters_dense(architecture: Sequence[int]) -> int:
     return sum(a * b + b for a, b in pairwise(architecture))
 
 
-def dense_opponent(architecture: Sequence[int], parameters: int) -> tuple[int, ...]:
+def dense_architecture(architecture: Sequence[int], parameters: int) -> tuple[int, ...]:
     """The dense network with one hidden layer whose size is nearest to so many parameters."""
     inputs, classes = architecture[0], architecture[-1]
     units = max(1, round((parameters - classes) / (inputs + classes + 1)))

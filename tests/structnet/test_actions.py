@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.action_cases import PRESERVING, SIZES, Case, cases, change_of_output, eventful, make, reopened
+from helpers.toy_action import TOY
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -50,13 +51,18 @@ def test_a_tournament_is_offered_all_but_its_controls() -> None:
 
 def test_a_twin_is_applied_by_its_action_and_adds_as_many() -> None:
     case = eventful()
+    assert sum(check_twins(case, action) for action in ACTIONS.values())
+
+
+def check_twins(case: Case, action: Action) -> int:
+    """How many of its first proposals have a twin."""
     context = case.context()
-    for action in ACTIONS.values():
-        for proposal in action.propose(context)[:4]:
-            twin = action.twin(context, proposal)
-            if twin is not None:
-                assert action_of(twin.action) is action
-                assert twin.parameters_added == proposal.parameters_added > 0
+    pairs = [(proposal, action.twin(context, proposal)) for proposal in action.propose(context)[:4]]
+    twins = [(proposal, twin) for proposal, twin in pairs if twin is not None]
+    for proposal, twin in twins:
+        assert action_of(twin.action) is action
+        assert twin.parameters_added == proposal.parameters_added > 0
+    return len(twins)
 
 
 @given(case=cases(), name=EVERY)
@@ -168,6 +174,14 @@ def check_plan(case: Case, edit: Edit, proposal: Proposal) -> None:
     assert np.array_equal(again.origin, edit.origin)
     assert np.isfinite(proposal.predicted_gain)
     assert len(proposal.site) < 80
+
+
+def test_an_action_of_ones_own_conforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ACTIONS, "toy", TOY)
+    case = eventful()
+    check_conformance(case, "toy")
+    check_role(case, TOY)
+    check_twins(case, TOY)
 
 
 @given(case=cases(), name=EVERY)

@@ -16,9 +16,9 @@ from structnet.measure.information import (
     decoder_information,
     label_entropy,
     log2_likelihoods,
-    paired_gain,
     probe_information,
 )
+from structnet.measure.statistics import paired_gain
 
 torch.set_num_threads(1)
 

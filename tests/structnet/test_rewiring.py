@@ -20,7 +20,7 @@ from structnet.experiments.baselines import METHODS, Method, Moving, evolve_step
 from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_random, with_strongest
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology, dense_opponent, parameters_dense
+from structnet.network.topology import Topology, dense_architecture, parameters_dense
 from structnet.training.loop import Recipe, cosine, train_steps
 
 torch.set_num_threads(1)
@@ -301,7 +301,7 @@ def test_every_method_ends_within_its_size(name: str, parameters: int) -> None:
     assert spent >= STEPS * exists if name == "pruning" else spent == STEPS * exists
     assert STEPS * way.mean_parameters == pytest.approx(spent, rel=0.1 if name == "pruning" else 1e-9)
     if name == "dense":
-        assert tuple(network.architecture) == dense_opponent(SHAPE, parameters)
+        assert tuple(network.architecture) == dense_architecture(SHAPE, parameters)
         return
     assert exists <= parameters
     assert exists == parameters or name == "pruning"

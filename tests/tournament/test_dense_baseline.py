@@ -12,7 +12,7 @@ from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import WorkFailed
-from structnet.network.topology import dense_opponent, parameters_dense
+from structnet.network.topology import dense_architecture, parameters_dense
 from structnet.training.loop import Recipe
 from tournament import Result, Settings, Tournament
 from tournament.dense_baseline import train_dense_baseline
@@ -43,10 +43,10 @@ def grown(digits: Dataset, pool: InlinePool) -> Result:
 
 def test_it_is_the_dense_network_that_is_nearest_in_size(grown: Result, pool: InlinePool) -> None:
     found = train_dense_baseline(grown, SETTINGS, pool)
-    assert found.architecture == dense_opponent([64, 16, 10], grown.network.parameter_count)
+    assert found.architecture == dense_architecture([64, 16, 10], grown.network.parameter_count)
     assert abs(parameters_dense(found.architecture) - grown.network.parameter_count) <= 75 / 2
-    assert dense_opponent([784, 100, 10], 4000) == (784, 5, 10)
-    assert dense_opponent([64, 16, 10], 300) == (64, 4, 10)
+    assert dense_architecture([784, 100, 10], 4000) == (784, 5, 10)
+    assert dense_architecture([64, 16, 10], 300) == (64, 4, 10)
 
 
 class Watched(InlinePool):

@@ -77,9 +77,9 @@ def test_the_market_does_not_rest_before_its_price_is_whole(
     line = tournament.line
     line.progress.phase, line.progress.quiet_rounds, line.progress.round = "growing", 3, 0
     line.progress.step = line.growth_stop // 10
-    assert tournament._reason_to_stop() == ""
+    assert next(tournament.reasons_to_stop(), "") == ""
     monkeypatch.setattr("tournament.rules.score.OPENING_SHARE", 1.0)
-    assert tournament._reason_to_stop() == "nothing significant was left in 3 rounds"
+    assert next(tournament.reasons_to_stop()) == "nothing significant was left in 3 rounds"
 
 
 @pytest.mark.parametrize("overshoot", [None, 300])

@@ -20,6 +20,7 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.training.loop import Recipe
 from tournament import Economy, Settings, Tournament
+from tournament import observer as observing
 from tournament.observer import Observer, Observers, TournamentMetrics
 from tournament.workers import metrics as tournament_metrics
 from tournament.workers.metrics import HISTOGRAM, METRICS, ROUNDS, Metric, forget, publish
@@ -39,7 +40,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
         if value is not None:
             found.append((metric.name.removeprefix("structnet_"), value, *tags.values()))
 
-    for module in (tournament_metrics, search_metrics):
+    for module in (observing, search_metrics):
         monkeypatch.setattr(module, "publish", note)
     return found
 

@@ -26,8 +26,9 @@ from tournament.coordinator import Result
 from tournament.observer import Observer
 from tournament.workers.cluster import probe, start_ray
 from tournament.workers.contender import Contender
+from tournament.workers.dispatch import TASK_RETRIES
 from tournament.workers.fork import Arrays
-from tournament.workers.pool import TASK_RETRIES, InlinePool, Job, Pool, RayPool
+from tournament.workers.pool import InlinePool, Job, Pool, RayPool
 from tournament.workers.work import Measure
 
 pytestmark = pytest.mark.usefixtures("ray_session")

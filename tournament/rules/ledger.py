@@ -13,7 +13,9 @@ from structnet.errors import UserError
 
 @dataclass(frozen=True)
 class Economy:
-    """income: credits per 1,000 steps and dense parameter of the first architecture, at perfect accuracy.
+    """How credits come and go.
+
+    income: credits per 1,000 steps and dense parameter of the first architecture, at perfect accuracy.
     opening_credits: the balance at the start; None for as many as the seed has parameters. refund: what a
     freed parameter brings, always below 1.
     """
@@ -69,4 +71,5 @@ class Ledger:
         return spent, refunded
 
     def affords(self, parameters_added: int) -> bool:
+        """Whether the balance covers so many parameters; what frees some costs nothing."""
         return max(0, parameters_added) <= self.balance

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from structnet.errors import UserError
-from structnet.measure.information import paired_gain
-from structnet.measure.statistics import mean_and_error
+from structnet.measure.statistics import mean_and_error, paired_gain
 
 HALVES_FROM = 5_000
 SIGNIFICANCE = 0.05
@@ -58,9 +57,11 @@ class Gain:
     standard_error: float
 
     def lower(self, z: float) -> float:
+        """What it is at least, but for z standard errors."""
         return self.bits - z * self.standard_error
 
     def upper(self, z: float) -> float:
+        """What it is at most, but for z standard errors."""
         return self.bits + z * self.standard_error
 
     def matured(self, rise: float, parameters_added: int) -> Gain:
@@ -166,4 +167,4 @@ def price_at(price: float, step: int, growth_stop: int) -> float:
     there is time to sell at it.
     """
     risen = min(1.0, step / max(1.0, 0.75 * growth_stop))
-    return price * OPENING_SHARE ** (1.0 - risen)
+    return price * float(OPENING_SHARE ** (1.0 - risen))

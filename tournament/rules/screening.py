@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from structnet.actions.base import Proposal
+if TYPE_CHECKING:
+    from structnet.actions.base import Proposal
 
 SCREENINGS = ("promise", "thompson")
 Arm = tuple[str, int]  # an action, and the class of a size

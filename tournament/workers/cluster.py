@@ -160,7 +160,8 @@ def check_room(workers: int, cpus_per_worker: float, gpus_per_worker: float) -> 
     """
     import ray
 
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    untyped: Any = ray
+    machines = [node["Resources"] for node in untyped.nodes() if node["Alive"]]
     problem = _shortage(machines, workers, cpus_per_worker, gpus_per_worker)
     if problem and _grows():
         return f"{problem}; waiting for its autoscaler to start machines"

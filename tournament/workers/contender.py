@@ -50,18 +50,18 @@ def unpack(packed: dict[str, np.ndarray], device: str = "cpu") -> dict[str, Spli
 
 
 class Work(Protocol[R_co]):
-    """A piece of work, as plain numbers that can be sent anywhere; it reports an R_co.
-
-    name: on Ray's dashboard. makes: how many states come of it, of which some may be None.
-    """
+    """A piece of work, as plain numbers that can be sent anywhere; it reports an R_co."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """On Ray's dashboard."""
 
     @property
-    def makes(self) -> int: ...
+    def makes(self) -> int:
+        """How many states come of it, of which some may be None."""
 
-    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[R_co, Sequence[Arrays | None]]: ...
+    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[R_co, Sequence[Arrays | None]]:
+        """(report, states that were made). Whatever it raises is the outcome of its job."""
 
 
 class Contender:
@@ -80,6 +80,7 @@ class Contender:
 
     @property
     def device(self) -> torch.device:
+        """Where the dataset lies, and the networks that train on it."""
         return self.splits["train"].labels.device
 
     def do(self, work: Work[R], states: Sequence[Arrays]) -> tuple[R, Sequence[Arrays | None]]:

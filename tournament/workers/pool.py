@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NewType, Protocol, TypeVar, cast
@@ -20,11 +19,11 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed, one_line
 from tournament.workers.cluster import cap_gpu_memory, check_device, check_room
 from tournament.workers.contender import Contender, Work, pack
+from tournament.workers.dispatch import Dispatch, Sent
 from tournament.workers.fork import Arrays
 from tournament.workers.metrics import JOBS_RUNNING, JOBS_WAITING, forget, publish
 from tournament.workers.work import TellProcess
 
-TASK_RETRIES = 2
 # Without any result, after which the cluster is asked whether its machines are still there.
 SILENT_SECONDS = 5.0
 LOST = "a machine is gone, and with it work that others need"
@@ -98,6 +97,11 @@ def _attempt(
     return report, made, ""
 
 
+def _tell(dispatch: Dispatch) -> None:
+    publish(JOBS_RUNNING, dispatch.busy, queue="contenders")
+    publish(JOBS_WAITING, dispatch.not_begun, queue="contenders")
+
+
 class InlinePool:
     """Runs every job in this process, one after the other: no Ray, for notebooks and tests."""
 
@@ -110,12 +114,15 @@ class InlinePool:
         self._contender = Contender(pack(data), device)
 
     def put(self, state: Arrays) -> StateHandle:
+        """The state itself."""
         return StateHandle(state)
 
     def get(self, handle: StateHandle) -> Arrays:
+        """The state itself."""
         return cast(Arrays, handle)
 
     def run(self, jobs: Sequence[Job[R]], on_done: Callable[[int], None] | None = None) -> list[Outcome[R]]:
+        """Runs the jobs in their order; what one raises is its outcome."""
         outcomes = []
         for index, job in enumerate(jobs):
             states = [self.get(handle) for handle in job.states]
@@ -127,6 +134,7 @@ class InlinePool:
         return outcomes
 
     def close(self) -> None:
+        """Lets torch have as many threads again as before."""
         torch.set_num_threads(self._threads)
 
 
@@ -196,6 +204,7 @@ class RayPool:
         self._call_all()
 
     def put(self, state: Arrays) -> StateHandle:
+        """A reference to the state in the object store."""
         return StateHandle(self._ray.put(state))
 
     def get(self, handle: StateHandle) -> Arrays:
@@ -207,69 +216,38 @@ class RayPool:
 
     def run(self, jobs: Sequence[Job[R]], on_done: Callable[[int], None] | None = None) -> list[Outcome[R]]:
         """Raises WorkersLost if what a job needs is gone with a machine, WorkFailed if there is room for no worker."""
-        waiting = deque(range(len(jobs)))
+        dispatch = Dispatch(len(jobs), self.workers)
         outcomes: dict[int, Outcome[R]] = {}
-        # Report -> actor, job and states; in the order in which they were sent.
-        running: dict[Any, tuple[int, int, list[StateHandle]]] = {}
-        load, tries = [0] * self.workers, Counter[int]()
-
-        def submit(actor: int) -> None:
-            index = waiting.popleft()
-            report, made = self._send(actor, jobs[index])
-            running[report] = actor, index, made
-            load[actor] += 1
-
-        def fill() -> None:
-            # A second job waits at every actor, so that none idles while a result travels; towards the end
-            # jobs are kept back, so that the last ones go to whoever is free first.
-            away = set(self._away.values())
-            here = [actor for actor in range(self.workers) if actor not in away]
-            while waiting and here:
-                actor = min(here, key=lambda number: load[number])
-                if load[actor] >= (2 if len(waiting) > len(here) else 1):
-                    return
-                submit(actor)
-
-        def tell() -> None:
-            busy = sum(jobs > 0 for jobs in load)
-            publish(JOBS_RUNNING, busy, queue="contenders")
-            publish(JOBS_WAITING, len(waiting) + sum(load) - busy, queue="contenders")
-
-        def take_back(actor: int) -> int:
-            """The jobs of an actor that died wait again; which of them it was at."""
-            its = [report for report, (owner, _, _) in running.items() if owner == actor]
-            indices = [running.pop(report)[1] for report in its]
-            waiting.extendleft(reversed(indices))
-            load[actor] = 0
-            return indices[0]
-
         while len(outcomes) < len(jobs):
-            fill()
-            tell()
-            done, _ = self._ray.wait([*self._away, *running], num_returns=1, timeout=SILENT_SECONDS)
+            away = set(self._away.values())
+            while turn := dispatch.next(away):
+                actor, index = turn
+                report, made = self._send(actor, jobs[index])
+                dispatch.sent[report] = Sent(actor, index, made)
+            _tell(dispatch)
+            done, _ = self._ray.wait([*self._away, *dispatch.sent], num_returns=1, timeout=SILENT_SECONDS)
             if not done:
                 self._check_room()
-                continue
-            if done[0] in self._away:
+            elif done[0] in self._away:
                 self._hear(done[0])
-                continue
-            actor, index, made = running[done[0]]
-            report, error, alive = self._collect(done[0])
-            if alive:
-                del running[done[0]]
-                load[actor] -= 1
-            else:
-                index = take_back(actor)
-                self._call(actor)
-                tries[index] += 1
-                if tries[index] <= TASK_RETRIES:
-                    continue
-                waiting.remove(index)
-            outcomes[index] = Outcome(report, [] if error else made, error)
-            if on_done:
-                on_done(index)
-        tell()
+            elif ended := self._take(done[0], dispatch):
+                index, outcome = ended
+                outcomes[index] = outcome
+                if on_done:
+                    on_done(index)
+        _tell(dispatch)
         return [outcomes[index] for index in range(len(jobs))]
+
+    def _take(self, reported: Any, dispatch: Dispatch) -> tuple[int, Outcome[Any]] | None:
+        """The job of a report and what came of it; None if its actor died and it is tried again."""
+        sent = dispatch.sent[reported]
+        report, error, alive = self._collect(reported)
+        if alive:
+            dispatch.end(reported)
+            return sent.job, Outcome(report, [] if error else sent.made, error)
+        given_up = dispatch.lose(sent.worker)
+        self._call(sent.worker)
+        return None if given_up is None else (given_up, Outcome(None, [], error))
 
     def _send(self, actor: int, job: Job[R]) -> tuple[Any, list[StateHandle]]:
         """References to the report and to the states that will come of a job."""
@@ -334,6 +312,7 @@ class RayPool:
         return [process for process, _ in answers]
 
     def close(self) -> None:
+        """Ends the actors, and what is published of their jobs."""
         forget(queue="contenders")
         for actor in self._actors:
             self._ray.kill(actor)

@@ -1,0 +1,88 @@
+"""An action and a policy of one's own, by a line of their registries: a tournament has them like all others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+from helpers import toy_action
+from helpers.action_cases import make
+from helpers.toy_action import TOY
+
+from structnet import StructNet
+from structnet.actions import ACTIONS, Action, action_of, growing, offered
+from structnet.data.datasets import load_dataset
+from structnet.experiments.rescue import Plan
+from structnet.training.loop import Recipe
+from tournament import Economy, Settings, Tournament
+from tournament.coordinator import Result
+from tournament.rules.score import POLICIES, Policy
+
+
+@pytest.fixture()
+def toy(monkeypatch: pytest.MonkeyPatch) -> Action:
+    monkeypatch.setitem(ACTIONS, "toy", TOY)
+    return TOY
+
+
+def grown(**options: Any) -> Result:
+    settings = Settings(
+        epochs=6,
+        rounds=2,
+        round_steps=20,
+        heat_steps=40,
+        growth_share=1.0,
+        recipe=Recipe(batch_size=32),
+        economy=Economy(income=0.5),
+        **options,
+    )
+    seed = StructNet([64, 16, 10], 0.1, ensure_paths=True)
+    return Tournament(seed, load_dataset("digits"), settings=settings).run()
+
+
+def test_a_tournament_grows_by_an_action_of_ones_own(toy: Action) -> None:
+    first = [row for row in grown(actions=("toy",)).candidates if row["heat"] == 1]
+    ran = Counter(row["action"] for row in first if row["status"] == "finished")
+    # The controls and the random twin run beside it once in a round.
+    assert ran["train"] == ran["toy:random"] == 2
+    assert ran["toy"] >= 2
+    assert {*ran} == {"train", "toy", "toy:random"} | {
+        name for name, action in ACTIONS.items() if action.role == "control"
+    }
+
+
+def test_it_is_offered_and_tested_as_its_role_says(toy: Action, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "toy" in Settings().actions and "toy" in growing()
+    assert Plan((64, 16, 10), 0.1, "toy", 20).mechanism == "toy"
+    case = make([12, 8, 4])
+    proposal = toy.propose(case.context())[0]
+    twin = toy.twin(case.context(), proposal)
+    assert twin is not None and action_of(twin.action) is toy
+    assert toy.apply(case.network, twin).added == proposal.parameters_added
+    monkeypatch.setitem(ACTIONS, "toy", Action("toy", role="control", module=toy_action.__name__))
+    assert "toy" not in offered() and "toy" not in growing()
+    rows = grown(actions=("patch",)).candidates
+    assert all(row["control"] for row in rows if row["action"] == "toy")
+    assert any(row["action"] == "toy" for row in rows)
+
+
+def test_a_tournament_decides_by_a_policy_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes the smallest growth, whatever it has gained."""
+    smallest = Policy(lambda standing: -abs(standing.score), lambda gain, added, price, z: 0 < added < 60)
+    monkeypatch.setitem(POLICIES, "smallest", smallest)
+    won = [row for row in grown(policy="smallest").candidates if row["won"]]
+    assert won
+    assert all(0 < row["parameters_added"] < 60 for row in won)
+
+
+def test_the_names_of_both_cost_no_torch() -> None:
+    """A command line offers them, and shows its help at once."""
+    code = (
+        "import sys; from structnet.actions import ACTIONS; from tournament.rules.score import POLICIES; "
+        "from tournament.rules.screening import SCREENINGS; "
+        "assert ACTIONS and POLICIES and SCREENINGS and not {'torch', 'ray', 'scipy'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
