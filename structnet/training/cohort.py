@@ -28,7 +28,7 @@ from structnet.network.activations import activation_named
 from structnet.network.network import StructNet, flatten, propagate
 from structnet.network.optimizer import Adam
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology
+from structnet.network.topology import Topology, bias_count
 from structnet.training.cohort_kernels import use_tile_kernels
 from structnet.training.loop import Recipe, columns, losses_and_gradient, training_batch, update
 from structnet.training.out_of_memory import backing_off, halved
@@ -187,7 +187,7 @@ class Cohort:
         """The cohort that `to_arrays` took apart."""
         architectures = [tuple(sizes) for sizes in np.asarray(arrays["architectures"]).tolist()]
         connections = np.asarray(arrays["connections"]).tolist()
-        parameters = [count + sum(sizes[1:]) for count, sizes in zip(connections, architectures)]
+        parameters = [count + bias_count(sizes) for count, sizes in zip(connections, architectures)]
         lengths = {"source": connections, "target": connections} | dict.fromkeys(
             ("values", "first", "second", "born"), parameters
         )
@@ -215,7 +215,7 @@ def cohort_bytes(architecture: Sequence[int], connections: int) -> int:
     joint, as rows; behind the first hidden group as transposed rows too). Joining members takes about as much
     again for a moment. What a pass takes is taken by one tile at a time: TILE_UNITS numbers an image, a few times.
     """
-    return 60 * (connections + sum(architecture[1:]))
+    return 60 * (connections + bias_count(architecture))
 
 
 class _Tile:
@@ -374,7 +374,7 @@ def _tile_bounds(states: Sequence[TrainState]) -> list[int]:
         return [0, len(states)]
     bounds, units = [0], 0
     for member, state in enumerate(states):
-        own = sum(state.network.topology.architecture[1:])
+        own = state.network.topology.bias_count
         if units and units + own > TILE_UNITS:
             bounds.append(member)
             units = 0

@@ -30,8 +30,8 @@ from structnet.errors import UserError
 from structnet.measure.diagnosis import diagnose
 from structnet.network.edit import connect, disconnect, fold, unchanged
 from structnet.network.network import StructNet
+from structnet.network.random_topology import random_absent_everywhere
 from structnet.network.state import TrainState
-from structnet.network.topology import random_absent_everywhere
 from structnet.seeds import stream
 from structnet.training.loop import Recipe, batch_indices, train_steps
 
@@ -178,7 +178,7 @@ def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinkin
     state = _within(state.edited(edit), target)
     # Not before the moves have ended, as a unit may get a new way in or out - unless there are more biases
     # than connections: then idle units would crowd out the last connections of the others.
-    if shrinking.folds(state.step) or state.network.connection_count < state.network.topology.biases:
+    if shrinking.folds(state.step) or state.network.connection_count < state.network.topology.bias_count:
         state = state.edited(fold(state.network))
     return state
 

@@ -179,7 +179,7 @@ def test_the_identity_hands_its_connections_over() -> None:
     links = edit.network.links
     identity = links[1, 2].dense(edit.network.values.detach()[links[1, 2].span])
     assert torch.equal(identity, torch.eye(4, dtype=torch.float64))
-    assert (edit.network.values.detach()[edit.network.bias_spans[2]] == 0).all()
+    assert (edit.network.values.detach()[edit.network.topology.bias_spans[2]] == 0).all()
     assert links[1, 2].connections == 4 + 8
     kept = edit.network.values.detach()[links[2, 3].span]
     assert torch.equal(kept, case.network.values.detach()[case.network.links[1, 2].span])

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from search.commands.bench.command import Pairs, benchmark_row, time_pairs
 from structnet.network.link import SparseLink, pick_kernel
-from structnet.network.topology import random_topology
+from structnet.network.random_topology import random_topology
 from structnet.seeds import stream
 
 SIZES = ((64, 32), (100, 10), (784, 32), (784, 100), (300, 100), (1000, 10), (784, 1000), (1000, 1000))
