@@ -22,6 +22,8 @@ SMALLEST_NORM = 1e-6
 LARGEST_NORM = 10.0  # times the median of all links
 SILENT = 0.01  # a bounded activation within this of 0 does not fire
 AT_BOUND = 0.95
+DEAD_BELOW = 0.01  # share of the images
+SATURATED_ABOVE = 3.0  # robust standard deviations above the median of the group
 EXTREMA_SHARE = 0.3
 
 
@@ -111,8 +113,8 @@ def diagnose(
     images: torch.Tensor,
     labels: torch.Tensor,
     *,
-    dead_below: float = 0.01,
-    saturated_above: float = 3.0,
+    dead_below: float = DEAD_BELOW,
+    saturated_above: float = SATURATED_ABOVE,
 ) -> Diagnosis:
     """Diagnoses a network on training images, (n, ...), with labels, (n,): 1,000 or more for steady results.
 
