@@ -23,9 +23,15 @@ from structnet.network.state import TrainState
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.cohort import Cohort
-from structnet.training.loop import Recipe, batch_indices, chance_accuracy, cosine, evaluate, steps_per_epoch
+from structnet.training.loop import (
+    Recipe,
+    chance_accuracy,
+    cosine,
+    diagnosis_sample,
+    evaluate,
+    steps_per_epoch,
+)
 
-DIAGNOSED_IMAGES = 2048
 # A report and a checkpoint after each: two for a block of half a minute. Tune writes its whole state once more whenever
 # a trial has made as many checkpoints as it keeps (search.tune.trials), which took most of the driver's time at 5
 # seconds.
@@ -196,10 +202,7 @@ class CohortWork:
         return rows
 
     def _unhealthy_units(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
-        train = self.data.train
-        images = min(DIAGNOSED_IMAGES, len(train))
-        where = torch.from_numpy(batch_indices(len(train), images, self.recipe.rng_seed, 0))
-        return cohort.unhealthy_units(train.images[where.to(train.labels.device)])
+        return cohort.unhealthy_units(diagnosis_sample(self.data.train, self.recipe.rng_seed, 0).images)
 
     def _described(self, position: int, density_real: float | None) -> dict[str, Any]:
         member = self.block.members[position]

@@ -39,7 +39,7 @@ from structnet.network.topology import (
     parameters_dense,
 )
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, batch_indices, train_steps
+from structnet.training.loop import Recipe, diagnosis_sample, train_steps
 from structnet.training.shrinking import Shrinking
 
 FEWEST_CHANGES = 20  # a short training is changed more often than its paper says
@@ -194,10 +194,8 @@ class Rigl(Moving):
         return with_strongest(state, count, self._diagnosis(state, split))
 
     def _diagnosis(self, state: TrainState, split: Split) -> Diagnosis:
-        count = min(self.images, len(split))
-        where = torch.from_numpy(batch_indices(len(split), count, self.rng_seed, state.step))
-        where = where.to(split.labels.device)
-        return diagnose(state.network, split.images[where], split.labels[where])
+        sample = diagnosis_sample(split, self.rng_seed, state.step, self.images)
+        return diagnose(state.network, sample.images, sample.labels)
 
 
 class Pruning(Method):

@@ -231,9 +231,7 @@ def sampled(split: Split, count: int, rng_seed: int, purpose: str) -> Split:
     """At most so many images of a split, drawn at random: files can be sorted by class."""
     if len(split) <= count:
         return split
-    order = stream(rng_seed, purpose).permutation(len(split))[:count]
-    where = torch.from_numpy(order).to(split.labels.device)
-    return Split(split.images[where], split.labels[where])
+    return split.at(stream(rng_seed, purpose).permutation(len(split))[:count])
 
 
 def shuffled_labels(split: Split, rng_seed: int, turn: int) -> Split:

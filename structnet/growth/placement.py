@@ -67,8 +67,7 @@ class Evidence:
     def of(cls, small: StructNet, train: Split, placement: Placement, rng: np.random.Generator) -> Evidence:
         def some(positions: np.ndarray) -> Split:
             chosen = np.sort(rng.permutation(positions)[: placement.images])
-            where = torch.from_numpy(chosen).to(train.labels.device)
-            return Split(train.images[where], train.labels[where])
+            return train.at(chosen)
 
         seen, wrong = some(np.arange(len(train))), some(wrong_images(small, train))
         return cls(seen, wrong, placement.failing_share if len(wrong) else 0.0, placement.decisive)

@@ -33,7 +33,7 @@ from structnet.network.network import StructNet
 from structnet.network.random_topology import random_absent_everywhere
 from structnet.network.state import TrainState
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, batch_indices, train_steps
+from structnet.training.loop import Recipe, diagnosis_sample, train_steps
 
 FEWEST_CHANGES = 20
 
@@ -190,10 +190,8 @@ def _wanted(
 
     The gradient is that of a set of training images fixed by rng_seed and step.
     """
-    images = min(shrinking.images, len(split))
-    where = torch.from_numpy(batch_indices(len(split), images, recipe.rng_seed, state.step))
-    where = where.to(split.labels.device)
-    diagnosis = diagnose(state.network, split.images[where], split.labels[where])
+    sample = diagnosis_sample(split, recipe.rng_seed, state.step, shrinking.images)
+    diagnosis = diagnose(state.network, sample.images, sample.labels)
     found = [diagnosis.absent(*pair, count) for pair in _pairs(state.network)]
     source, target, gradient = (np.concatenate(part) for part in zip(*found))
     best = np.argsort(-np.abs(gradient), kind="stable")[:count]

@@ -9,11 +9,10 @@ from search.commands.grow import GrowOptions
 from search.grid.blocks import Block
 from search.grid.train_grid import GridOptions
 from structnet.network.network import StructNet
-from structnet.training.loop import steps_per_epoch
+from structnet.training.loop import DIAGNOSIS_IMAGES, steps_per_epoch
 from tournament.heats import plan_heats
 from tournament.rules.score import policy_named
 from tournament.settings import Settings
-from tournament.workers.fork import SURVEY_IMAGES
 
 # One core, measured on digits and MNIST within a factor of about two: a step of a network that trains alone,
 # its share of evaluating and sending included, or of one in a cohort; and a connection of either, in a batch of 128.
@@ -62,7 +61,7 @@ def tournament_cost(options: GrowOptions, seed: StructNet, images: int) -> Cost:
             # Both controls run on with the audited, which make up for the heats that they missed.
             forks += round(options.audit_factor * options.heat_steps) * (2 + options.audits)
             forks += options.audits * sum(heat.steps for heat in heats[1:])
-    survey = min(SURVEY_IMAGES, images) // options.batch_size
+    survey = min(DIAGNOSIS_IMAGES, images) // options.batch_size
     longest = int(Settings.growth_share * line) // (options.round_steps + options.heat_steps)
     rounds = min(options.rounds, max(1, longest))
     dense = seed.parameters_dense

@@ -90,21 +90,18 @@ def proposals_of(
     line: Arrays, data: Dataset, recipe: Recipe, rate: float
 ) -> tuple[list[Proposal | None], list[Proposal]]:
     """The controls; and the forks: by turns the best of every action and size, then random twins of the best."""
-    import torch
 
     from structnet.actions import ACTIONS, action_of, offered
     from structnet.actions.base import Context
     from structnet.measure.diagnosis import diagnose
     from structnet.network.state import TrainState
     from structnet.seeds import stream
-    from structnet.training.loop import batch_indices
+    from structnet.training.loop import diagnosis_sample
     from tournament.rules.screening import by_turns
-    from tournament.workers.fork import SURVEY_IMAGES
 
-    state, train = TrainState.from_arrays(line), data.train
-    images = min(SURVEY_IMAGES, len(train))
-    where = torch.from_numpy(batch_indices(len(train), images, recipe.rng_seed, state.step))
-    diagnosis = diagnose(state.network, train.images[where], train.labels[where])
+    state = TrainState.from_arrays(line)
+    sample = diagnosis_sample(data.train, recipe.rng_seed, state.step)
+    diagnosis = diagnose(state.network, sample.images, sample.labels)
     sizes = tuple(max(SCORE_FLOOR, round(share * state.network.parameter_count)) for share in SIZE_SHARES)
     context = Context(state, diagnosis, sizes, rate, stream(recipe.rng_seed, "estimators"))
     proposed = [proposal for name in offered() for proposal in ACTIONS[name].propose(context)]

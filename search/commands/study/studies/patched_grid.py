@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from structnet.training.cohort import Cohort
 
 LEAST_PATCH = 20  # parameters
-DIAGNOSED_IMAGES = 2048
 ARMS = ("patched", "random", "moved", "static")
 
 
@@ -92,18 +91,14 @@ def _trained(states: Sequence[TrainState], task: Task, data: Dataset, epochs: in
 
 def _context(state: TrainState, task: Task, data: Dataset, number: int) -> Context:
     """A trained network as an action sees it, with the size that its patch should have."""
-    import torch
 
     from structnet.actions.base import Context
     from structnet.measure.diagnosis import diagnose
     from structnet.seeds import stream
-    from structnet.training.loop import batch_indices
+    from structnet.training.loop import diagnosis_sample
 
-    train = data.train
-    where = torch.from_numpy(
-        batch_indices(len(train), min(DIAGNOSED_IMAGES, len(train)), task.rng_seed, state.step)
-    )
-    diagnosis = diagnose(state.network, train.images[where], train.labels[where])
+    sample = diagnosis_sample(data.train, task.rng_seed, state.step)
+    diagnosis = diagnose(state.network, sample.images, sample.labels)
     size = max(LEAST_PATCH, round(task.options["patch_share"] * state.network.parameter_count))
     rng = stream(task.rng_seed, "patchability", number)
     return Context(state, diagnosis, (size,), task.options["learning_rate"], rng)
