@@ -20,6 +20,7 @@ from structnet.errors import one_line
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
+from structnet.network.topology import hidden_units, parameters_dense
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.cohort import Cohort
@@ -206,7 +207,6 @@ class CohortWork:
 
     def _described(self, position: int, density_real: float | None) -> dict[str, Any]:
         member = self.block.members[position]
-        dense = sum(a * b + b for a, b in zip(member.architecture, member.architecture[1:]))
         return {
             "trial": self.block.name,
             "network": member.key,
@@ -214,8 +214,8 @@ class CohortWork:
             "density": member.density,
             "density_real": density_real,
             "rng_seed": member.rng_seed,
-            "parameters_dense": dense,
-            "hidden_units": sum(member.architecture[1:-1]),
+            "parameters_dense": parameters_dense(member.architecture),
+            "hidden_units": hidden_units(member.architecture),
             "error": None,
         }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 from time import perf_counter
 from typing import Any, ClassVar
@@ -25,6 +24,7 @@ from structnet.data.torchvision_sets import TORCHVISION
 from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
+from structnet.network.topology import density_for
 from structnet.training.loop import Recipe, steps_per_epoch
 from tournament.coordinator import Tournament
 from tournament.observer import Observer
@@ -306,9 +306,7 @@ def _grown(pool: Pool, data: Dataset, settings: Settings) -> tuple[Timeline, Row
 
 def _travel_rows(pool: Pool) -> Rows:
     """A large fork sent to a worker and back, as it is and rebuilt at both ends, against a job without one."""
-    dense = sum(before * after for before, after in pairwise(TRAVELLER))
-    density = (TRAVELLING_PARAMETERS - sum(TRAVELLER[1:])) / dense
-    network = StructNet(list(TRAVELLER), density)
+    network = StructNet(list(TRAVELLER), density_for(TRAVELLER, TRAVELLING_PARAMETERS))
     state = TrainState.fresh(network)
 
     def empty() -> None:

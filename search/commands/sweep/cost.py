@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from search.commands.grow import GrowOptions
 from search.grid.blocks import Block
 from search.grid.train_grid import GridOptions
 from structnet.network.network import StructNet
+from structnet.network.topology import bias_count
 from structnet.training.loop import DIAGNOSIS_IMAGES, steps_per_epoch
 from tournament.heats import plan_heats
 from tournament.rules.score import policy_named
@@ -69,7 +69,7 @@ def tournament_cost(options: GrowOptions, seed: StructNet, images: int) -> Cost:
     bought = min(dense, opening + options.income * dense * Settings.growth_share * line / 1000)
     parameters = seed.parameter_count + bought / 4
     steps = line + rounds * (forks + survey)
-    units = sum(seed.architecture[1:])
+    units = seed.topology.bias_count
     return Cost(
         steps,
         steps * parameters,
@@ -83,9 +83,9 @@ def block_cost(options: GridOptions, block: Block, images: int) -> Cost:
     steps = options.epochs * steps_per_epoch(images, options.batch_size)
     parameters = units = 0.0
     for member in block.members:
-        possible = sum(a * b for a, b in pairwise(member.architecture))
-        parameters += member.density * possible + sum(member.architecture[1:])
-        units += sum(member.architecture[1:])
+        biases = bias_count(member.architecture)
+        parameters += member.density * member.possible + biases
+        units += biases
     networks = len(block.members)
     seconds = step_seconds(networks * COHORT_STEP_SECONDS, parameters, units, options.batch_size)
     return Cost(networks * steps, steps * parameters, steps * seconds)

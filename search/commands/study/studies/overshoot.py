@@ -24,10 +24,11 @@ from search.commands.study.comparison import (
     means_of,
     values_of,
 )
-from search.commands.study.studies.tournaments import density_for, grow_options, measured_of, run_tournament
+from search.commands.study.studies.tournaments import grow_options, measured_of, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
+from structnet.network.topology import density_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

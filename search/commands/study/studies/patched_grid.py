@@ -15,6 +15,7 @@ import numpy as np
 
 from search.commands.study.study import Measurement, Place, Task
 from search.grid.criteria import patchability
+from structnet.network.topology import hidden_units
 
 if TYPE_CHECKING:
     from structnet.actions.base import Context
@@ -140,7 +141,7 @@ def _predictors(context: Context, accuracy: float, data: Dataset) -> dict[str, f
     from structnet.training.loop import chance_accuracy
 
     diagnosis, topology = context.diagnosis, context.topology
-    hidden = sum(topology.architecture[1:-1])
+    hidden = hidden_units(topology.architecture)
     saturated, dead = len(diagnosis.saturated), len(diagnosis.dead)
     chance = chance_accuracy(data.validation.labels, data.classes)
     found = {

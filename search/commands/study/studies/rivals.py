@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from search.commands.study.comparison import draw_errors, in_points
-from search.commands.study.studies.tournaments import density_for, grow_options, run_tournament
+from search.commands.study.studies.tournaments import grow_options, run_tournament
 from search.commands.study.study import (
     Finding,
     Measurement,
@@ -30,6 +30,7 @@ from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread
+from structnet.network.topology import density_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
