@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import brentq
 
 from structnet.errors import UserError
 from structnet.network.topology import ALLOCATIONS, Topology, check_architecture, possible_connections
@@ -116,6 +115,7 @@ def _share(total: int, weight: np.ndarray, least: np.ndarray, room: np.ndarray) 
 
 def _factor(total: int, weight: np.ndarray, least: np.ndarray, room: np.ndarray) -> float:
     """The least factor that lifts the weights, each between least and room, to this total."""
+    from scipy.optimize import brentq
 
     def surplus(factor: float) -> float:
         return float(np.clip(factor * weight, least, room).sum() - total)
