@@ -15,7 +15,7 @@ from structnet.growth.triggers import fitted_trigger
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import parameters_dense
+from structnet.network.topology import bias_count, parameters_dense
 from structnet.training.loop import Recipe, chance_accuracy, steps_per_epoch
 from tournament.heats import Entrant
 from tournament.progress import Progress
@@ -140,7 +140,7 @@ class WinningLine:
         self.state = state
         arrays = self.arrays()
         self.connections = len(arrays["source"])
-        self.parameters = self.connections + sum(arrays["architecture"][1:])
+        self.parameters = self.connections + bias_count(arrays["architecture"])
 
     def train(self) -> None:
         """Intervals until the trigger fires; after the longest wait growth happens anyway."""

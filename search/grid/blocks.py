@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 from structnet.errors import UserError
+from structnet.network.topology import bias_count, possible_connections
 
 # What a training step of a block may cost, in connections: about half a minute of five epochs of MNIST on one
 # core, and about 100 MB. A unit costs about as much as eight connections (measured on 784-64-10).
@@ -40,12 +41,12 @@ class Member:
     @property
     def possible(self) -> int:
         """Connections of the dense network of this shape."""
-        return sum(a * b for a, b in pairwise(self.architecture))
+        return possible_connections(self.architecture)
 
     @property
     def cost(self) -> float:
         """Of a training step, in connections."""
-        return self.density * self.possible + UNIT_COST * sum(self.architecture[1:])
+        return self.density * self.possible + UNIT_COST * bias_count(self.architecture)
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,19 @@ from structnet.errors import one_line
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import parameters_dense
+from structnet.network.topology import hidden_units, parameters_dense
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.cohort import Cohort
-from structnet.training.loop import Recipe, batch_indices, chance_accuracy, cosine, evaluate, steps_per_epoch
+from structnet.training.loop import (
+    Recipe,
+    chance_accuracy,
+    cosine,
+    diagnosis_sample,
+    evaluate,
+    steps_per_epoch,
+)
 
-DIAGNOSED_IMAGES = 2048
 # A report and a checkpoint after each: two for a block of half a minute. Tune writes its whole state once more whenever
 # a trial has made as many checkpoints as it keeps (search.tune.trials), which took most of the driver's time at 5
 # seconds.
@@ -200,10 +206,7 @@ class CohortWork:
         return found
 
     def _unhealthy_units(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
-        train = self.data.train
-        images = min(DIAGNOSED_IMAGES, len(train))
-        where = torch.from_numpy(batch_indices(len(train), images, self.recipe.rng_seed, 0))
-        return cohort.unhealthy_units(train.images[where.to(train.labels.device)])
+        return cohort.unhealthy_units(diagnosis_sample(self.data.train, self.recipe.rng_seed, 0).images)
 
     def _described(self, position: int, density_real: float | None) -> dict[str, Any]:
         member = self.block.members[position]
@@ -215,7 +218,7 @@ class CohortWork:
             "density_real": density_real,
             "rng_seed": member.rng_seed,
             "parameters_dense": parameters_dense(member.architecture),
-            "hidden_units": sum(member.architecture[1:-1]),
+            "hidden_units": hidden_units(member.architecture),
             "error": None,
         }
 

@@ -115,10 +115,7 @@ def assigned(edit: Edit, index: np.ndarray, values: np.ndarray | float) -> Edit:
     flat = network.values.detach().clone()
     fresh = np.broadcast_to(np.asarray(values, dtype=np.float64), (len(index),)).copy()
     flat[torch.from_numpy(index).to(flat.device)] = torch.from_numpy(fresh).to(flat.device, flat.dtype)
-    changed = StructNet.from_parts(
-        network.topology, flat, activation=network.activation, kernel=network.kernel
-    )
-    return replace(edit, network=changed)
+    return replace(edit, network=network.with_values(flat))
 
 
 def flat_gradient(context: Context) -> np.ndarray:

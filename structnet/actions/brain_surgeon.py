@@ -100,5 +100,4 @@ def per_image_gradients(network: StructNet, diagnosis: Diagnosis, images: int) -
     ]
     activation, error = torch.cat(activations).double().cpu(), torch.cat(errors).double().cpu()
     source, target = torch.from_numpy(topology.source), torch.from_numpy(topology.target)
-    biases = error[int(topology.offsets[1]) :]
-    return torch.cat([error[target] * activation[source], biases])
+    return torch.cat([error[target] * activation[source], error[topology.hidden.start :]])

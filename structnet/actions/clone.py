@@ -46,10 +46,9 @@ def propose(context: Context) -> list[Proposal]:
 def apply(network: StructNet, proposal: Proposal) -> Edit:
     plan, before = proposal.plan, network.topology
     units, values = plan["units"], flat_values(network)
-    biases = values[units - before.offsets[1] + before.connections]
-    grown = add_units(network, plan["group"], biases)
+    grown = add_units(network, plan["group"], values[before.bias_of(units)])
     copies = grown.new_units
-    copy_of = np.full(int(before.offsets[-1]), -1, dtype=np.int64)
+    copy_of = np.full(before.units, -1, dtype=np.int64)
     copy_of[units] = copies
     arriving = np.flatnonzero(copy_of[before.target] >= 0)
     leaving = np.flatnonzero(copy_of[before.source] >= 0)
@@ -74,9 +73,9 @@ def units_to_copy(context: Context, group: int) -> tuple[str, np.ndarray]:
     The saturated ones of the group; where none is, those that contribute most.
     """
     topology, diagnosis = context.topology, context.diagnosis
-    units = np.arange(topology.offsets[group], topology.offsets[group + 1])
-    weight = np.abs(flat_values(context.state.network)[: topology.connections])
-    heard = np.bincount(topology.source, weights=weight, minlength=int(topology.offsets[-1]))
+    units = np.arange(topology.units)[topology.units_of(group)]
+    weight = np.abs(topology.split(flat_values(context.state.network))[0])
+    heard = np.bincount(topology.source, weights=weight, minlength=topology.units)
     contribution = (heard * np.abs(diagnosis.mean_activation))[units]
     saturated = np.isin(units, diagnosis.saturated)
     kind = "saturated" if saturated.any() else "strongest"
@@ -110,9 +109,9 @@ def _copy(context: Context, group: int, unit: int) -> _Copy | None:
     if not len(own_source):
         return None
     # Half the fan-out passes half the error back; what leaves the copy sees the whole activation.
-    connections, biases = np.split(gradient, [topology.connections])
-    bias = biases[unit - topology.offsets[1]]
-    halved = np.concatenate([connections[topology.target == unit], [bias], own]) / 2
+    connections, _ = topology.split(gradient)
+    bias = gradient[topology.bias_of(np.array([unit]))]
+    halved = np.concatenate([connections[topology.target == unit], bias, own]) / 2
     return _Copy(unit, own_source, np.concatenate([halved, connections[topology.source == unit]]))
 
 

@@ -62,7 +62,7 @@ def _plan(context: Context, group: int, units: np.ndarray, fan_out: int) -> Unit
     """None if what the units say makes no difference to any later group."""
     topology, diagnosis = context.topology, context.diagnosis
     later = fed_by(topology, group + 1)
-    column = units - topology.offsets[group]
+    column = topology.position_in(group, units)
     gradient = np.concatenate(
         [diagnosis.outer(group, target).double().cpu().numpy()[:, column] for target in later]
     ).T

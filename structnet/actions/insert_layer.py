@@ -60,7 +60,7 @@ def passed_on(network: StructNet, position: int, units: np.ndarray) -> Edit:
     edit = add_group(network, position, np.zeros(len(units)))
     before, copies = edit.number_now(units), edit.new_units
     topology = edit.network.topology
-    copy_of = np.full(int(topology.offsets[-1]), -1, dtype=np.int64)
+    copy_of = np.full(topology.units, -1, dtype=np.int64)
     copy_of[before] = copies
     leaving = np.flatnonzero(copy_of[topology.source] >= 0)
     edit = edit.then(redirect(edit.network, leaving, copy_of[topology.source[leaving]]))
@@ -84,7 +84,7 @@ def _after(context: Context, groups: list[int]) -> list[Proposal]:
 def _path(context: Context, group: int, rule: str, size: int) -> Proposal | None:
     topology = context.topology
     targets = fed_by(topology, group)
-    fan_in = topology.fan_in()[topology.offsets[group + 1] : topology.offsets[group + 2]]
+    fan_in = topology.fan_in()[topology.units_of(group + 1)]
     fan_out = topology.fan_out()[topology.units_of(group)]
     shape = unit_shape(fan_in, fan_out, size)
     if shape is None:
@@ -112,7 +112,7 @@ def _identity(context: Context, group: int, size: int) -> Proposal | None:
     product = context.diagnosis.outer(group, group)
     through = product.diagonal().double().cpu().numpy()
     gradient = product.clone().fill_diagonal_(0.0)
-    first = int(topology.offsets[group])
+    first = topology.units_of(group).start
     promise = gradient.norm(dim=1).double().cpu().numpy()
     promise[topology.fan_out()[topology.units_of(group)] == 0] = 0.0
     count = min(int(np.count_nonzero(promise)), max(1, size // 4))

@@ -6,7 +6,7 @@ Shared by the actions that add units. The fan-out of 0 leaves the output as it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 
 from structnet.actions.base import Context
 from structnet.measure.diagnosis import Diagnosis
-from structnet.network.activations import activation_named
+from structnet.network.activations import Activation, activation_named
 from structnet.network.edit import Edit, connect
 from structnet.network.topology import Topology
 
@@ -241,49 +241,97 @@ def _ascended(
     """(starts or fewer, fan_in) columns and values where the gradient of the fan-out is larger, best first.
 
     Every direction starts in both senses, which a ReLU tells apart, and the one that is better after a step stays.
-    A step goes to the gradient of the squared norm and keeps its largest entries: the truncated power method (Yuan
-    & Zhang 2013), through the activation. What ends up like a better one is left out.
+    What ends up like a better one is left out.
     """
-    diagnosis, activation = context.diagnosis, activation_named(context.state.network.activation)
-    thin = slice(None, None, max(1, diagnosis.activations[0].shape[1] // ASCENT_IMAGES))
-    active = _activations(diagnosis, sources)[:, thin]
-    active = active[torch.from_numpy(useful).to(active.device)]
-    errors = [diagnosis.errors[group] for group in targets]
-    error = torch.cat([part[:, thin] for part in errors if part is not None])
-    scale = gain_of(context.state.network.activation) ** 0.5
-    uphill = torch.from_numpy(np.concatenate([starts, -starts])).to(active.device, active.dtype)
-    column = torch.topk(uphill.abs(), fan_in, dim=1).indices
-    best_column, best_value = column, torch.zeros_like(uphill[:, :fan_in])
-    strength = best_value[:, 0] - 1.0
-    for step in range(ASCENT_STEPS + 1):
-        if 0 < step <= FREE_STEPS:
-            column = torch.topk(uphill.abs(), fan_in, dim=1).indices
-        value = uphill.gather(1, column)
-        value = value * (scale / value.norm(dim=1, keepdim=True).clamp_min(1e-30))
-        state = _sums(active, column, value)
-        fires = activation.apply(state - threshold(state)[:, None])
-        gradient = fires @ error.t()
-        norm = gradient.norm(dim=1)
-        better = (norm > strength)[:, None]
-        best_column = torch.where(better, column, best_column)
-        best_value = torch.where(better, value, best_value)
-        strength = torch.maximum(norm, strength)
-        if step == 1:
-            ahead, behind = strength.split(len(starts))
-            chosen = torch.arange(len(starts), device=norm.device) + len(starts) * (behind > ahead)
-            best_column, best_value, strength = best_column[chosen], best_value[chosen], strength[chosen]
-            column, fires, gradient = column[chosen], fires[chosen], gradient[chosen]
-        passed = activation.slope(fires) * (gradient @ error)
-        # The bias follows the fan-in, so only what varies about the mean counts.
-        uphill = (passed - passed.mean(dim=1, keepdim=True)) @ active.t()
-    best = torch.sort(-strength, stable=True).indices
-    columns, order = torch.sort(best_column[best], dim=1)
-    values = best_value[best].gather(1, order).double().cpu().numpy()
+    ascent = _Ascent.of(context, sources, targets, useful)
+    both = torch.from_numpy(np.concatenate([starts, -starts])).to(ascent.active.device, ascent.active.dtype)
+    now = ascent.at(both, _largest_columns(both, fan_in))
+    before, now = now, ascent.step(now, free=True)
+    best = before.or_better(now)
+    ahead, behind = best.strength.split(len(starts))
+    chosen = torch.arange(len(starts), device=ahead.device) + len(starts) * (behind > ahead)
+    best, now = best.rows(chosen), now.rows(chosen)
+    for step in range(2, ASCENT_STEPS + 1):
+        now = ascent.step(now, free=step <= FREE_STEPS)
+        best = best.or_better(now)
+    best = best.rows(torch.sort(-best.strength, stable=True).indices)
+    columns, order = torch.sort(best.column, dim=1)
+    values = best.value.gather(1, order).double().cpu().numpy()
     found = columns.cpu().numpy()
     full = np.zeros((len(found), len(useful)))
-    np.put_along_axis(full, found, values / scale, axis=1)
+    np.put_along_axis(full, found, values / ascent.scale, axis=1)
     kept = _distinct(full @ full.T)
     return found[kept], _scaled(context, values[kept])
+
+
+@dataclass(frozen=True)
+class _FanIns:
+    """Fan-ins of new units, and what they give.
+
+    column, value: (rows, fan_in). fires: (rows, n) activations. gradient: (rows, targets) of the fan-out.
+    strength: (rows,) its norm.
+    """
+
+    column: torch.Tensor
+    value: torch.Tensor
+    fires: torch.Tensor
+    gradient: torch.Tensor
+    strength: torch.Tensor
+
+    def rows(self, where: torch.Tensor) -> _FanIns:
+        return _FanIns(*(getattr(self, part.name)[where] for part in fields(self)))
+
+    def or_better(self, other: _FanIns) -> _FanIns:
+        """Row by row the one of greater strength."""
+        better = (other.strength > self.strength)[:, None]
+        parts = ("column", "value", "fires", "gradient")
+        chosen = {part: torch.where(better, getattr(other, part), getattr(self, part)) for part in parts}
+        return _FanIns(**chosen, strength=torch.maximum(other.strength, self.strength))
+
+
+@dataclass(frozen=True)
+class _Ascent:
+    """Fan-ins climb to where the gradient of their fan-out is larger.
+
+    A step goes to the gradient of its squared norm and keeps the largest entries: the truncated power method (Yuan &
+    Zhang 2013), through the activation. active: (sources, n). error: (targets, n). scale: the norm of a fan-in.
+    """
+
+    active: torch.Tensor
+    error: torch.Tensor
+    activation: Activation
+    scale: float
+
+    @classmethod
+    def of(cls, context: Context, sources: list[int], targets: list[int], useful: np.ndarray) -> _Ascent:
+        """useful: which units of the source groups may be in a fan-in."""
+        diagnosis, name = context.diagnosis, context.state.network.activation
+        thin = slice(None, None, max(1, diagnosis.activations[0].shape[1] // ASCENT_IMAGES))
+        active = _activations(diagnosis, sources)[:, thin]
+        active = active[torch.from_numpy(useful).to(active.device)]
+        errors = [diagnosis.errors[group] for group in targets]
+        error = torch.cat([part[:, thin] for part in errors if part is not None])
+        return cls(active, error, activation_named(name), gain_of(name) ** 0.5)
+
+    def at(self, direction: torch.Tensor, column: torch.Tensor) -> _FanIns:
+        """The fan-ins of these columns with values in proportion to a direction, (rows, sources)."""
+        value = direction.gather(1, column)
+        value = value * (self.scale / value.norm(dim=1, keepdim=True).clamp_min(1e-30))
+        state = _sums(self.active, column, value)
+        fires = self.activation.apply(state - threshold(state)[:, None])
+        gradient = fires @ self.error.t()
+        return _FanIns(column, value, fires, gradient, gradient.norm(dim=1))
+
+    def step(self, now: _FanIns, *, free: bool) -> _FanIns:
+        """A step further; free: to other columns if that is uphill."""
+        passed = self.activation.slope(now.fires) * (now.gradient @ self.error)
+        # The bias follows the fan-in, so only what varies about the mean counts.
+        uphill = (passed - passed.mean(dim=1, keepdim=True)) @ self.active.t()
+        return self.at(uphill, _largest_columns(uphill, now.column.shape[1]) if free else now.column)
+
+
+def _largest_columns(direction: torch.Tensor, count: int) -> torch.Tensor:
+    return torch.topk(direction.abs(), count, dim=1).indices
 
 
 def _distinct(cosine: np.ndarray) -> list[int]:

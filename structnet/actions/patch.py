@@ -28,7 +28,7 @@ from structnet.actions.base import (
 from structnet.actions.reactivate import is_silent, plan_reopening
 from structnet.network.edit import Edit, connect
 from structnet.network.network import StructNet
-from structnet.network.topology import random_absent
+from structnet.network.random_topology import random_absent
 
 UNITS_PER_GROUP = 5  # of the source, as are the shares
 INPUT_SHARE = 0.20
@@ -52,9 +52,8 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
         return edit
     topology = network.topology
     fan_out = np.flatnonzero(np.isin(topology.source, plan["reopened"]))
-    biases = plan["reopened"] - topology.offsets[1] + topology.connections
     edit = assigned(edit, index_now(edit, fan_out), 0.0)
-    return assigned(edit, index_now(edit, biases), plan["biases"])
+    return assigned(edit, index_now(edit, topology.bias_of(plan["reopened"])), plan["biases"])
 
 
 def random_twin(context: Context, proposal: Proposal) -> Proposal:
@@ -62,20 +61,20 @@ def random_twin(context: Context, proposal: Proposal) -> Proposal:
     topology = context.topology
     source_group, target_group = (topology.group_of(proposal.plan[end]) for end in ("source", "target"))
     pairs, counts = np.unique(np.stack([target_group, source_group]), axis=1, return_counts=True)
-    source, target, gradient = [], [], []
+    places, gradient = [], []
     for (to, start), count in zip(pairs.T.tolist(), counts.tolist()):
         row, column = random_absent(topology, (start, to), count, context.rng)
-        source.append(column + topology.offsets[start])
-        target.append(row + topology.offsets[to])
+        places.append(topology.ends((start, to), row, column))
         matrix = context.diagnosis.outer(start, to)
         cell = torch.from_numpy(row * matrix.shape[1] + column).to(matrix.device)
         gradient.append(matrix.reshape(-1)[cell].double().cpu().numpy())
+    source, target = (np.concatenate(part) for part in zip(*places))
     return Proposal(
         "patch:random",
         f"at random, for {proposal.site}",
         int(counts.sum()),
         context.gain(*gradient),
-        plan={"source": np.concatenate(source), "target": np.concatenate(target)},
+        plan={"source": source, "target": target},
     )
 
 

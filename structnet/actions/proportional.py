@@ -49,20 +49,19 @@ def shares(total: int, weight: np.ndarray, room: np.ndarray) -> np.ndarray:
 
 def _affordable_skips(context: Context, unlinked: Pairs) -> tuple[Pairs, int]:
     """As many new links as the largest size holds at the network's density, the smallest first, and its count."""
-    architecture, density = context.topology.architecture, context.topology.density
-    ordered = sorted(unlinked, key=lambda pair: architecture[pair[0]] * architecture[pair[1]])
-    possible = np.cumsum([architecture[source] * architecture[target] for source, target in ordered])
-    counts = np.round(density * possible).astype(np.int64)
+    topology = context.topology
+    ordered = sorted(unlinked, key=topology.possible_of)
+    possible = np.cumsum([topology.possible_of(pair) for pair in ordered])
+    counts = np.round(topology.density * possible).astype(np.int64)
     fitting = int(np.searchsorted(counts, context.sizes[-1], side="right"))
     return ordered[:fitting], int(counts[fitting - 1]) if fitting else 0
 
 
 def _grown(context: Context, pairs: Pairs, total: int, how: str) -> Proposal | None:
     topology = context.topology
-    sizes = np.array([[topology.architecture[group] for group in pair] for pair in pairs])
-    spans = [topology.links.get(pair, slice(0, 0)) for pair in pairs]
-    room = sizes.prod(axis=1) - [span.stop - span.start for span in spans]
-    counts = shares(total, sizes.sum(axis=1), room)
+    weight = np.array([sum(topology.shape_of(pair)) for pair in pairs])
+    room = np.array([topology.absent_of(pair) for pair in pairs])
+    counts = shares(total, weight, room)
     found = [context.diagnosis.absent(*pair, count) for pair, count in zip(pairs, counts.tolist())]
     source, target, gradient = (np.concatenate(part) for part in zip(*found))
     if not len(source):

@@ -62,7 +62,7 @@ def _most_redundant(context: Context, expert: Surgeon | None) -> Proposal | None
     A growth is what was born at one step, as in structnet.growth.utilisation. None where nothing has grown.
     """
     state, topology = context.state, context.topology
-    born = state.born[: topology.connections]
+    born, _ = topology.split(state.born)
     each = expert.worth() if expert else worth(state)
     rated = []
     for step in np.unique(born[(born > 0) & ~_newborn(context)]):
@@ -79,7 +79,7 @@ def _most_redundant(context: Context, expert: Surgeon | None) -> Proposal | None
 
 def _newborn(context: Context) -> np.ndarray:
     """(connections,) whether a connection has grown too lately to be judged; those of the seed never have."""
-    born = context.state.born[: context.topology.connections]
+    born, _ = context.topology.split(context.state.born)
     return (born > 0) & (context.state.step - born < NEWBORN_STEPS)
 
 
@@ -90,8 +90,7 @@ def weakest(context: Context, rule: str = RULES[0], expert: Surgeon | None = Non
     alone.
     """
     state = context.state
-    connections = context.topology.connections
-    magnitude = np.abs(flat_values(state.network)[:connections])
+    magnitude = np.abs(context.topology.split(flat_values(state.network))[0])
     score = expert.worth() if expert else worth(state) if rule == RULES[0] else magnitude
     order = np.lexsort((magnitude, score))
     return order[~_newborn(context)[order]]
@@ -107,9 +106,9 @@ def freed_by(topology: Topology, connections: np.ndarray) -> int:
     """Parameters freed when these connections go and units without a way in or out are folded away."""
     stays = np.ones(topology.connections, dtype=bool)
     stays[connections] = False
-    units = int(topology.offsets[-1])
+    units = topology.units
     hidden = np.zeros(units, dtype=bool)
-    hidden[topology.offsets[1] : topology.offsets[-2]] = True
+    hidden[topology.hidden] = True
     gone = np.zeros(units, dtype=bool)
     while True:
         reached = np.zeros(units, dtype=bool)

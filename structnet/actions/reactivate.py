@@ -76,6 +76,6 @@ def _errors(diagnosis: Diagnosis, units: np.ndarray) -> torch.Tensor:
     for group in np.unique(group_of).tolist():
         here, error = np.flatnonzero(group_of == group), diagnosis.errors[group]
         if error is not None:
-            position = torch.from_numpy(units[here] - topology.offsets[group])
+            position = torch.from_numpy(topology.position_in(group, units[here]))
             errors[torch.from_numpy(here).to(errors.device)] = error[position.to(errors.device)]
     return errors

@@ -86,6 +86,6 @@ def _gradient_of_sums(context: Context, group: int, units: np.ndarray) -> tuple[
     """The gradients of the identity connections into the sums of these units, and of their biases."""
     error = context.diagnosis.errors[group]
     assert error is not None
-    position = units - context.topology.offsets[group]
+    position = context.topology.position_in(group, units)
     through = context.diagnosis.outer(group, group).diagonal()
     return tuple(part.double().cpu().numpy()[position] for part in (through, error.sum(dim=1)))

@@ -65,10 +65,10 @@ def movable(context: Context) -> np.ndarray:
 def weak_units(context: Context) -> np.ndarray:
     """(units,) booleans: the hidden units that are worth least, which is what the connections out of them are."""
     topology = context.topology
-    units = int(topology.offsets[-1])
+    units = topology.units
     of_connections = worth(context.state).astype(np.float64)
     score = np.bincount(topology.source, weights=of_connections, minlength=units)
-    hidden = np.arange(topology.offsets[1], topology.offsets[-2])
+    hidden = np.arange(topology.hidden.start, topology.hidden.stop)
     weakest_first = hidden[np.argsort(score[hidden], kind="stable")]
     weak = np.zeros(units, dtype=bool)
     weak[weakest_first[: round(WEAK_SHARE * len(hidden))]] = True
@@ -84,7 +84,7 @@ def _last_ways(context: Context, order: np.ndarray) -> np.ndarray:
     rank = np.full(topology.connections, topology.connections)
     rank[order] = np.arange(len(order))
     kept = np.zeros(topology.connections, dtype=bool)
-    inputs = np.arange(int(topology.offsets[-1])) < topology.offsets[1]
+    inputs = np.arange(topology.units) < topology.hidden.start
     for ends, excepted in ((topology.target, weak_units(context)), (topology.source, inputs)):
         best = np.lexsort((rank, ends))
         last = best[np.flatnonzero(np.diff(ends[best], append=-1))]

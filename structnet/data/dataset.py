@@ -30,6 +30,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def at(self, positions: np.ndarray) -> Split:
+        """The images and labels at these positions, in their order, as a split of their own."""
+        where = torch.from_numpy(positions).to(self.labels.device)
+        return Split(self.images[where], self.labels[where])
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

@@ -17,7 +17,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from structnet.data import files as table_data
+from structnet.data.files import (
+    IMAGE_SUFFIXES,
+    LABEL,
+    ImageSource,
+    class_numbers,
+    decode_images,
+    image_column,
+    images_of_files,
+    images_of_rows,
+    number_columns,
+    read_labels,
+    read_rows,
+)
 from structnet.errors import UserError
 
 
@@ -96,19 +108,19 @@ def read_inputs(path: str, preprocessing: dict[str, Any]) -> tuple[torch.Tensor,
     place = Path(path)
     if not place.exists():
         raise UserError(f"input is {path!r}, but there is no such file or folder: check the spelling")
-    if place.is_dir() or place.suffix.lower() in table_data.IMAGE_SUFFIXES:
+    if place.is_dir() or place.suffix.lower() in IMAGE_SUFFIXES:
         return _read_image_files(place, preprocessing), None
-    rows = table_data.read_rows(place)
+    rows = read_rows(place)
     if preprocessing["kind"] == "columns":
-        _, values = table_data.number_columns(rows, place, preprocessing["columns"])
-    elif (column := table_data.image_column(rows)) is not None:
-        values = _decode_for(table_data.images_of_rows(rows, column, place), preprocessing, place)
+        _, values = number_columns(rows, place, preprocessing["columns"])
+    elif (column := image_column(rows)) is not None:
+        values = _decode_for(images_of_rows(rows, column, place), preprocessing, place)
     else:
         values = _pixels_of_columns(rows, preprocessing, place)
     labels = None
-    if table_data.LABEL in rows.column_names:
-        text = table_data.read_labels(rows, place)
-        labels = torch.from_numpy(table_data.class_numbers(text, preprocessing["class_names"], place))
+    if LABEL in rows.column_names:
+        text = read_labels(rows, place)
+        labels = torch.from_numpy(class_numbers(text, preprocessing["class_names"], place))
     return preprocess(values, preprocessing), labels
 
 
@@ -121,18 +133,18 @@ def _read_image_files(place: Path, preprocessing: dict[str, Any]) -> torch.Tenso
         )
     files = [place]
     if place.is_dir():
-        files = sorted(file for file in place.iterdir() if file.suffix.lower() in table_data.IMAGE_SUFFIXES)
+        files = sorted(file for file in place.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise UserError(
             f"{place} holds no image, but must hold files that end in .png, .jpg or .jpeg: "
             "name another folder"
         )
-    return preprocess(_decode_for(table_data.images_of_files(files), preprocessing, place), preprocessing)
+    return preprocess(_decode_for(images_of_files(files), preprocessing, place), preprocessing)
 
 
-def _decode_for(source: table_data.ImageSource, preprocessing: dict[str, Any], place: Path) -> np.ndarray:
+def _decode_for(source: ImageSource, preprocessing: dict[str, Any], place: Path) -> np.ndarray:
     channels, height, width = preprocessing["shape"]
-    pixels = table_data.decode_images(source, channels)
+    pixels = decode_images(source, channels)
     if pixels.shape[2:] != (height, width):
         raise UserError(
             f"{place} has images of {pixels.shape[2]}×{pixels.shape[3]} pixels, but the network takes "
@@ -145,7 +157,7 @@ def _decode_for(source: table_data.ImageSource, preprocessing: dict[str, Any], p
 
 
 def _pixels_of_columns(rows: pa.Table, preprocessing: dict[str, Any], place: Path) -> np.ndarray:
-    columns, values = table_data.number_columns(rows, place)
+    columns, values = number_columns(rows, place)
     shape = preprocessing["shape"]
     if len(columns) != prod(shape):
         raise UserError(

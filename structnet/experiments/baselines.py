@@ -29,10 +29,17 @@ from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_rand
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.network.edit import fold
 from structnet.network.network import StructNet
+from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
-from structnet.network.topology import check_architecture, dense_architecture, least_density, parameters_dense
+from structnet.network.topology import (
+    bias_count,
+    check_architecture,
+    dense_architecture,
+    density_for,
+    parameters_dense,
+)
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, batch_indices, train_steps
+from structnet.training.loop import Recipe, diagnosis_sample, train_steps
 from structnet.training.shrinking import Shrinking
 
 FEWEST_CHANGES = 20  # a short training is changed more often than its paper says
@@ -61,7 +68,7 @@ class Method(ABC):
 
     def __post_init__(self) -> None:
         sizes = check_architecture(self.architecture)
-        least, most = sum(sizes[1:]) + 1, parameters_dense(sizes)
+        least, most = bias_count(sizes) + 1, parameters_dense(sizes)
         if not least <= self.parameters <= most:
             raise UserError(
                 f"parameters is {self.parameters}, but must be {least} to {most} for a network of "
@@ -82,8 +89,7 @@ class Method(ABC):
 
         Where there are enough connections, every unit has a way in and one out.
         """
-        biases = sum(self.architecture[1:])
-        density = (self.parameters - biases) / (parameters_dense(self.architecture) - biases)
+        density = density_for(self.architecture, self.parameters)
         return StructNet(
             self.architecture,
             density,
@@ -188,10 +194,8 @@ class Rigl(Moving):
         return with_strongest(state, count, self._diagnosis(state, split))
 
     def _diagnosis(self, state: TrainState, split: Split) -> Diagnosis:
-        count = min(self.images, len(split))
-        where = torch.from_numpy(batch_indices(len(split), count, self.rng_seed, state.step))
-        where = where.to(split.labels.device)
-        return diagnose(state.network, split.images[where], split.labels[where])
+        sample = diagnosis_sample(split, self.rng_seed, state.step, self.images)
+        return diagnose(state.network, sample.images, sample.labels)
 
 
 class Pruning(Method):

@@ -25,7 +25,7 @@ from structnet.data.preprocessing import read_inputs
 from structnet.measure.diagnosis import Diagnosis
 from structnet.network.network import StructNet
 from structnet.network.remap import from_sequential, to_sequential
-from structnet.network.topology import Topology
+from structnet.network.topology import Topology, hidden_units
 from structnet.storage.snapshot import load_snapshot
 
 MOST_DUPLICATES = 0.01  # share of a split that may also be in the training split
@@ -226,7 +226,7 @@ def units_are_reached(diagnosis: Diagnosis, moment: str) -> Check:
     return Check(
         f"units are reached {moment}",
         counts[-1] == 0 and _within(counts[:-1], topology),
-        f"{sum(counts)} of {topology.biases} units have no path or no gradient",
+        f"{sum(counts)} of {topology.bias_count} units have no path or no gradient",
         f"all outputs and at least {1 - MOST_IDLE:.0%} of each hidden group have both",
         "raise --density, choose --allocation proportional, or lower --learning-rate",
     )
@@ -240,7 +240,7 @@ def units_respond(diagnosis: Diagnosis, moment: str) -> Check:
     return Check(
         f"units respond {moment}",
         _within(dead, topology) and _within(saturated, topology),
-        f"{sum(dead)} dead, {sum(saturated)} saturated of {sum(topology.architecture[1:-1])} hidden units",
+        f"{sum(dead)} dead, {sum(saturated)} saturated of {hidden_units(topology.architecture)} hidden units",
         f"at most {MOST_IDLE:.0%} of each hidden group are dead, and at most as many saturated",
         "raise --density, lower --learning-rate, or bring the inputs to a common scale with --standardise",
     )
@@ -252,7 +252,7 @@ def _by_hidden_group(units: np.ndarray, topology: Topology) -> list[int]:
 
 def on_a_path(topology: Topology) -> np.ndarray:
     """(units,) booleans: whether a way leads from some input through the unit to some output."""
-    from_input = np.zeros(int(topology.offsets[-1]), dtype=bool)
+    from_input = np.zeros(topology.units, dtype=bool)
     to_output = from_input.copy()
     from_input[topology.units_of(0)] = True
     to_output[topology.units_of(topology.groups - 1)] = True

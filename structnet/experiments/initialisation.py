@@ -20,14 +20,9 @@ from structnet.growth.placement import Placement
 from structnet.growth.scales import pooled_split, refine_input
 from structnet.network.edit import connect
 from structnet.network.network import StructNet, initial_values
+from structnet.network.random_topology import least_density, random_absent_everywhere, random_topology
 from structnet.network.state import TrainState
-from structnet.network.topology import (
-    check_architecture,
-    least_density,
-    parameters_dense,
-    random_absent_everywhere,
-    random_topology,
-)
+from structnet.network.topology import bias_count, check_architecture, density_for, parameters_dense
 from structnet.seeds import stream
 from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch, train_steps
 from structnet.training.shrinking import Shrinking, shrink_steps
@@ -89,13 +84,13 @@ def random_network(
     a way in and one out. Raises UserError for a number that this shape cannot have.
     """
     sizes = check_architecture(architecture)
-    biases, dense = sum(sizes[1:]), parameters_dense(sizes)
-    if not biases < parameters <= dense:
+    least, most = bias_count(sizes) + 1, parameters_dense(sizes)
+    if not least <= parameters <= most:
         raise UserError(
-            f"parameters is {parameters}, but must be {biases + 1} to {dense} for a network of "
+            f"parameters is {parameters}, but must be {least} to {most} for a network of "
             f"{','.join(map(str, sizes))}: choose a number between, or other sizes"
         )
-    density = (parameters - biases) / (dense - biases)
+    density = density_for(sizes, parameters)
     rng = stream(rng_seed, "seed")
     topology = random_topology(sizes, density, rng, ensure_paths=density >= least_density(sizes))
     values = torch.from_numpy(initial_values(topology, rng, activation).astype(np.float32))
@@ -217,10 +212,7 @@ def train_arm(network: StructNet, data: Dataset, recipe: Recipe, steps: int, lea
 def _untrained(network: StructNet, rng_seed: int) -> TrainState:
     """A network of the same topology with initial values."""
     values = initial_values(network.topology, stream(rng_seed, "untrained"), network.activation)
-    flat = torch.from_numpy(values).to(network.values.device, network.values.dtype)
-    return TrainState.fresh(
-        StructNet.from_parts(network.topology, flat, activation=network.activation, kernel=network.kernel)
-    )
+    return TrainState.fresh(network.with_values(values))
 
 
 def _measured(state: TrainState, data: Dataset, parameter_steps: int) -> Arm:

@@ -34,10 +34,16 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.seeds import stream
 from structnet.storage.snapshot import load_snapshot, save_snapshot
-from structnet.training.loop import Recipe, batch_indices, cosine, evaluate, steps_per_epoch, train_steps
+from structnet.training.loop import (
+    Recipe,
+    cosine,
+    diagnosis_sample,
+    evaluate,
+    steps_per_epoch,
+    train_steps,
+)
 
 ARMS = ("static", "growth", "random", "rewire")
-DIAGNOSIS_IMAGES = 2048
 STRETCH = 500  # steps
 LEAST_SHARE = 8  # a growth site adds at least an eighth of what a moment has to
 
@@ -284,11 +290,8 @@ class Rescue:
         return Context(self.state, self._diagnosis(), sizes, self.rate(self.state.step), rng)
 
     def _diagnosis(self) -> Diagnosis:
-        train = self.data.train
-        images = min(DIAGNOSIS_IMAGES, len(train))
-        where = batch_indices(len(train), images, self.plan.rng_seed, self.state.step)
-        there = torch.from_numpy(where).to(train.labels.device)
-        return diagnose(self.state.network, train.images[there], train.labels[there])
+        sample = diagnosis_sample(self.data.train, self.plan.rng_seed, self.state.step)
+        return diagnose(self.state.network, sample.images, sample.labels)
 
 
 def rescue(

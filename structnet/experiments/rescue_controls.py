@@ -15,7 +15,8 @@ from structnet.actions.prune import weakest
 from structnet.measure.diagnosis import Diagnosis
 from structnet.network.edit import Edit, connect, disconnect
 from structnet.network.network import StructNet
-from structnet.network.topology import Topology, random_absent, random_absent_everywhere
+from structnet.network.random_topology import random_absent, random_absent_everywhere
+from structnet.network.topology import Topology
 
 MOST_MOVED = 0.3  # of the connections at once: the share of Evci et al. 2020
 
@@ -25,14 +26,12 @@ def random_places(topology: Topology, count: int, rng: np.random.Generator) -> t
 
     Neighbouring groups count as linked, also where the start left them without a connection.
     """
-    sizes = topology.architecture
     pairs = linked_pairs(topology)
-    total = sum(sizes[a] + sizes[b] for a, b in pairs)
+    total = sum(sum(topology.shape_of(pair)) for pair in pairs)
     found = []
     for pair in (pair for pair in pairs if pair not in topology.links):
-        share = round(count * (sizes[pair[0]] + sizes[pair[1]]) / total)
-        row, column = random_absent(topology, pair, share, rng)
-        found.append((column + topology.offsets[pair[0]], row + topology.offsets[pair[1]]))
+        share = round(count * sum(topology.shape_of(pair)) / total)
+        found.append(topology.ends(pair, *random_absent(topology, pair, share, rng)))
     left = count - sum(len(source) for source, _ in found)
     found.append(random_absent_everywhere(topology, left, rng))
     return np.concatenate([source for source, _ in found]), np.concatenate([target for _, target in found])
@@ -51,15 +50,14 @@ def values_like_an_action(
     as a unit without a signal would not learn from zeros on both its sides. Into the output always 0.
     """
     topology = network.topology
-    units = int(topology.offsets[-1])
-    fan_in = topology.fan_in() + np.bincount(target, minlength=units)
+    fan_in = topology.fan_in() + np.bincount(target, minlength=topology.units)
     drawn = rng.standard_normal(len(source)) * np.sqrt(gain_of(network.activation) / fan_in[target])
     source_group, target_group = topology.group_of(source), topology.group_of(target)
     gradient = np.zeros(len(source))
     for pair in sorted(set(zip(source_group.tolist(), target_group.tolist()))):
         here = np.flatnonzero((source_group == pair[0]) & (target_group == pair[1]))
-        row = torch.from_numpy(target[here] - topology.offsets[pair[1]])
-        column = torch.from_numpy(source[here] - topology.offsets[pair[0]])
+        row = torch.from_numpy(topology.position_in(pair[1], target[here]))
+        column = torch.from_numpy(topology.position_in(pair[0], source[here]))
         gradient[here] = diagnosis.outer(*pair).cpu()[row, column].double().numpy()
     return np.where((gradient == 0) & (target_group < topology.groups - 1), drawn, 0.0)
 

@@ -18,11 +18,9 @@ SWAPS_EACH = 10  # per connection: enough to forget where it was
 
 def fan_in_matrix(topology: Topology, group: int = 1) -> np.ndarray:
     """(units, inputs) booleans: which inputs feed which unit of a group."""
-    inputs, units = topology.architecture[0], topology.architecture[group]
+    inputs, units = topology.shape_of((0, group))
     matrix = np.zeros((units, inputs), dtype=bool)
-    if (0, group) in topology.links:
-        span = topology.links[0, group]
-        matrix[topology.target[span] - topology.offsets[group], topology.source[span]] = True
+    matrix[topology.positions((0, group))] = True
     return matrix
 
 

@@ -231,9 +231,7 @@ def sampled(split: Split, count: int, rng_seed: int, purpose: str) -> Split:
     """At most so many images of a split, drawn at random: files can be sorted by class."""
     if len(split) <= count:
         return split
-    order = stream(rng_seed, purpose).permutation(len(split))[:count]
-    where = torch.from_numpy(order).to(split.labels.device)
-    return Split(split.images[where], split.labels[where])
+    return split.at(stream(rng_seed, purpose).permutation(len(split))[:count])
 
 
 def shuffled_labels(split: Split, rng_seed: int, turn: int) -> Split:
@@ -245,10 +243,7 @@ def shuffled_labels(split: Split, rng_seed: int, turn: int) -> Split:
 def _with_new_values(network: StructNet, rng_seed: int, turn: int) -> StructNet:
     """The same connections with other values, so that the shuffles do not share the accidents of a start."""
     rng = stream(rng_seed, "validate values", turn)
-    values = torch.from_numpy(initial_values(network.topology, rng, network.activation))
-    return StructNet.from_parts(
-        network.topology, values.to(network.values), activation=network.activation, kernel=network.kernel
-    )
+    return network.with_values(initial_values(network.topology, rng, network.activation))
 
 
 def tiny_batch_losses(network: StructNet, batch: Split, learning_rate: float) -> torch.Tensor:

@@ -33,7 +33,7 @@ from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.network.edit import Edit, add_units, connect, unchanged
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import check_architecture
+from structnet.network.topology import bias_count, check_architecture, hidden_units
 from structnet.seeds import stream
 
 LEAST_PER_UNIT = 3  # parameters: a bias, one connection in and one out
@@ -73,8 +73,8 @@ def hierarchical_edit(
     sizes = _checked(small, architecture, parameters)
     placement, rng = placement or Placement(), stream(rng_seed, "hierarchy")
     evidence = None if placement.at_random else Evidence.of(small, train, placement, rng)
-    connections = parameters - small.parameter_count - sum(sizes) + int(small.topology.offsets[-1])
-    each = max(LEAST_PER_UNIT - 1, connections // max(1, sum(sizes[1:-1])))
+    connections = parameters - small.parameter_count - sum(sizes) + small.topology.units
+    each = max(LEAST_PER_UNIT - 1, connections // max(1, hidden_units(sizes)))
     edit = unchanged(small)
     for group in range(1, len(sizes) - 1):
         count = sizes[group] - small.architecture[group]
@@ -212,7 +212,7 @@ def _checked(small: StructNet, architecture: Sequence[int], parameters: int) -> 
         )
     new = sum(sizes) - sum(old)
     least = small.parameter_count + new * LEAST_PER_UNIT
-    most = sum(sizes[1:]) + sum(sizes[a] * sizes[b] for a, b in linked_pairs(small.topology))
+    most = bias_count(sizes) + sum(sizes[a] * sizes[b] for a, b in linked_pairs(small.topology))
     if not least <= parameters <= most:
         raise UserError(
             f"parameters is {parameters}, but must be {least} to {most}: {small.parameter_count} of the small "

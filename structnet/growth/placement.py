@@ -17,7 +17,8 @@ from structnet.errors import UserError
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.network.edit import Edit
 from structnet.network.network import StructNet
-from structnet.network.topology import Topology, random_absent, random_absent_everywhere
+from structnet.network.random_topology import random_absent, random_absent_everywhere
+from structnet.network.topology import Topology
 
 BLOCK = 2000
 
@@ -66,8 +67,7 @@ class Evidence:
     def of(cls, small: StructNet, train: Split, placement: Placement, rng: np.random.Generator) -> Evidence:
         def some(positions: np.ndarray) -> Split:
             chosen = np.sort(rng.permutation(positions)[: placement.images])
-            where = torch.from_numpy(chosen).to(train.labels.device)
-            return Split(train.images[where], train.labels[where])
+            return train.at(chosen)
 
         seen, wrong = some(np.arange(len(train))), some(wrong_images(small, train))
         return cls(seen, wrong, placement.failing_share if len(wrong) else 0.0, placement.decisive)
@@ -92,7 +92,7 @@ def new_connections(edit: Edit, count: int, evidence: Evidence | None, rng: np.r
         wanted.append((count, _strongest(everything, count, sources=best)[:2]))
         wanted.append((count, _strongest(everything, count)[:2]))
     wanted.append((count, _anywhere(topology, count, rng)))
-    units = int(topology.offsets[-1])
+    units = topology.units
     chosen = np.empty(0, dtype=np.int64)
     for until, (source, target) in wanted:
         cell = source.astype(np.int64) * units + target
@@ -137,10 +137,9 @@ def _strongest(
 def _anywhere(topology: Topology, count: int, rng: np.random.Generator) -> Ends:
     """So many absent connections at random: in the links there are, then between neighbours without one."""
     found = [random_absent_everywhere(topology, count, rng)]
-    for start, stop in linked_pairs(topology):
-        if (start, stop) not in topology.links:
-            row, column = random_absent(topology, (start, stop), count, rng)
-            found.append((column + topology.offsets[start], row + topology.offsets[stop]))
+    for pair in linked_pairs(topology):
+        if pair not in topology.links:
+            found.append(topology.ends(pair, *random_absent(topology, pair, count, rng)))
     source, target = (np.concatenate(part) for part in zip(*found))
     return source, target
 
@@ -165,8 +164,8 @@ def decisive_units(edit: Edit, diagnosis: Diagnosis, k: int) -> np.ndarray:
 def decisiveness(network: StructNet, spread: np.ndarray) -> np.ndarray:
     """(units,) Σ |weight| of the connections that leave each unit × spread of its activation, (units,)."""
     topology = network.topology
-    weight = np.abs(network.values.detach()[: topology.connections].double().cpu().numpy())
-    return np.bincount(topology.source, weights=weight, minlength=int(topology.offsets[-1])) * spread
+    weight = np.abs(topology.split(network.values.detach())[0].double().cpu().numpy())
+    return np.bincount(topology.source, weights=weight, minlength=topology.units) * spread
 
 
 def top(score: np.ndarray, k: int) -> np.ndarray:

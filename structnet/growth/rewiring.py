@@ -18,8 +18,9 @@ from structnet.actions.prune import freed_by
 from structnet.measure.diagnosis import Diagnosis, largest
 from structnet.network.edit import connect, disconnect, fold
 from structnet.network.network import StructNet
+from structnet.network.random_topology import random_absent, random_absent_everywhere
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology, random_absent, random_absent_everywhere
+from structnet.network.topology import Topology
 
 
 def set_step(
@@ -41,19 +42,17 @@ def set_step(
     network = state.network
     topology, values = network.topology, _connection_values(network)
     leaving = []
-    for (source_group, target_group), span in topology.links.items():
-        count = span.stop - span.start
-        room = topology.architecture[source_group] * topology.architecture[target_group] - count
-        share = zeta if may_return else min(zeta, room / count)
+    for pair, span in topology.links.items():
+        share = zeta if may_return else min(zeta, topology.absent_of(pair) / (span.stop - span.start))
         leaving.append(span.start + _closest_to_zero(values[span], share))
     without = state.edited(disconnect(network, np.concatenate(leaving)))
     free = without.network.topology if may_return else topology
-    source, target = [], []
-    for pair, gone in zip(topology.links, leaving):
-        row, column = random_absent(free, pair, len(gone), rng)
-        source.append(column + topology.offsets[pair[0]])
-        target.append(row + topology.offsets[pair[1]])
-    return _drawn(without, np.concatenate(source), np.concatenate(target), rng, scale)
+    found = [
+        topology.ends(pair, *random_absent(free, pair, len(gone), rng))
+        for pair, gone in zip(topology.links, leaving)
+    ]
+    source, target = (np.concatenate(part) for part in zip(*found))
+    return _drawn(without, source, target, rng, scale)
 
 
 def rigl_step(state: TrainState, share: float, diagnosis: Diagnosis) -> TrainState:
@@ -65,25 +64,23 @@ def rigl_step(state: TrainState, share: float, diagnosis: Diagnosis) -> TrainSta
     """
     network = state.network
     topology, values = network.topology, _connection_values(network)
-    leaving, source, target = [], [], []
+    leaving, arriving = [], []
     for pair, span in topology.links.items():
-        n_in = topology.architecture[pair[0]]
-        row = topology.target[span].astype(np.int64) - topology.offsets[pair[1]]
-        column = topology.source[span].astype(np.int64) - topology.offsets[pair[0]]
+        cells = topology.cells(pair)
         order = np.argsort(np.abs(values[span]), kind="stable")
         count = _rounded_down(share * len(order))
         weakest, stay = order[:count], order[count:]
         gradient = diagnosis.outer(*pair).clone()
-        gradient[_index(row[stay], gradient), _index(column[stay], gradient)] = 0.0
-        to, at, _ = largest(gradient, count)
-        emptied, wanted = row[weakest] * n_in + column[weakest], to * n_in + at
-        fresh = ~np.isin(wanted, emptied)
-        gone = weakest[~np.isin(emptied, wanted)][: np.count_nonzero(fresh)]
+        gradient.view(-1)[torch.from_numpy(cells[stay]).to(gradient.device)] = 0.0
+        row, column, _ = largest(gradient, count)
+        wanted = row * gradient.shape[1] + column
+        fresh = ~np.isin(wanted, cells[weakest])
+        gone = weakest[~np.isin(cells[weakest], wanted)][: np.count_nonzero(fresh)]
         leaving.append(span.start + gone)
-        source.append(at[fresh] + topology.offsets[pair[0]])
-        target.append(to[fresh] + topology.offsets[pair[1]])
+        arriving.append(topology.ends(pair, row[fresh], column[fresh]))
     edit = disconnect(network, np.concatenate(leaving))
-    return state.edited(edit.then(connect(edit.network, np.concatenate(source), np.concatenate(target))))
+    source, target = (np.concatenate(part) for part in zip(*arriving))
+    return state.edited(edit.then(connect(edit.network, source, target)))
 
 
 def prune_step(state: TrainState, parameters: int) -> TrainState:
@@ -125,8 +122,8 @@ def _drawn(
 ) -> TrainState:
     """These connections more, normal with variance scale² · gain ÷ fan-in that exists then (He et al. 2015)."""
     topology = state.network.topology
-    fan_in = topology.fan_in() + np.bincount(target, minlength=int(topology.offsets[-1]))
-    gain = np.where(target < topology.offsets[-2], gain_of(state.network.activation), 1.0)
+    fan_in = topology.fan_in() + np.bincount(target, minlength=topology.units)
+    gain = np.where(target < topology.hidden.stop, gain_of(state.network.activation), 1.0)
     values = scale * rng.standard_normal(len(source)) * np.sqrt(gain / fan_in[target])
     return state.edited(connect(state.network, source, target, values))
 
@@ -155,14 +152,10 @@ def _least_that_frees(topology: Topology, order: np.ndarray, excess: int) -> int
     return most
 
 
-def _index(positions: np.ndarray, matrix: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(positions).to(matrix.device)
-
-
 def _rounded_down(number: float) -> int:
     """Down, but not from 28.999999999999996 to 28."""
     return math.floor(number + 1e-9)
 
 
 def _connection_values(network: StructNet) -> np.ndarray:
-    return network.values.detach()[: network.connection_count].cpu().numpy()
+    return network.topology.split(network.values.detach())[0].cpu().numpy()

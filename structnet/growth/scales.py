@@ -145,9 +145,9 @@ def refine_input(network: StructNet, channels: int, height: int, width: int, fac
     pixel = np.empty(children.size, dtype=np.int64)
     pixel[children] = np.arange(coarse)[:, None]
     return Edit(
-        StructNet.from_parts(refined, values, activation=network.activation, kernel=network.kernel),
+        network.like(refined, values),
         origin,
-        np.concatenate([pixel, np.arange(coarse, int(topology.offsets[-1]))]),
+        np.concatenate([pixel, np.arange(coarse, topology.units)]),
         topology.parameters,
     )
 
@@ -172,7 +172,7 @@ def sold(state: TrainState, parameters: int, rule: str = RULES[0]) -> TrainState
     excess = network.parameter_count - parameters
     if excess <= 0:
         return state
-    magnitude = network.values.detach()[: network.connection_count].abs().cpu().numpy()
+    magnitude = network.topology.split(network.values.detach())[0].abs().cpu().numpy()
     order = np.lexsort((magnitude, worth(state) if rule == RULES[0] else magnitude))
     count = bisect_left(range(len(order)), excess, key=lambda n: freed_by(network.topology, order[:n]))
     edit = disconnect(network, np.sort(order[:count]))

@@ -46,11 +46,11 @@ def utilisation(state: TrainState, split: Split, steps: Sequence[int]) -> list[U
 
     Each is taken away alone: of two that can stand in for each other both look redundant.
     """
-    network, offsets = state.network, state.network.topology.offsets
-    born = state.born[: network.connection_count]
+    network, topology = state.network, state.network.topology
+    born, _ = topology.split(state.born)
     left = {step: np.flatnonzero(born == step) for step in steps}
-    fed = {step: np.unique(network.topology.target[found]) for step, found in left.items()}
-    hidden = {step: units[units < offsets[-2]] for step, units in fed.items()}
+    fed = {step: np.unique(topology.target[found]) for step, found in left.items()}
+    hidden = {step: units[units < topology.hidden.stop] for step, units in fed.items()}
     most_alike = _largest_correlations(state, split, hidden.values())
     whole = evaluate(network, split).log2_likelihood
     found = []
@@ -75,9 +75,9 @@ def _largest_correlations(state: TrainState, split: Split, units: Iterable[np.nd
     0 for a unit that is constant on these images or alone in its group.
     """
     topology = state.network.topology
-    largest = np.zeros(int(topology.offsets[-1]))
+    largest = np.zeros(topology.units)
     wanted = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *units]))
-    groups = np.unique(np.searchsorted(topology.offsets, wanted, side="right") - 1)
+    groups = np.unique(topology.group_of(wanted))
     if not len(groups):
         return largest
     activations = propagate(state.network, state.network.values.detach(), columns(split, 0, len(split)))
@@ -88,7 +88,5 @@ def _largest_correlations(state: TrainState, split: Split, units: Iterable[np.nd
         # Below this a spread is rounding: the unit is constant.
         unit = torch.where(length > 1e-9, centred / length.clamp_min(1e-9), 0.0)
         correlation = (unit @ unit.T).abs().fill_diagonal_(0.0)
-        largest[topology.offsets[group] : topology.offsets[group + 1]] = (
-            correlation.max(dim=1).values.clamp_max(1.0).cpu().numpy()
-        )
+        largest[topology.units_of(group)] = correlation.max(dim=1).values.clamp_max(1.0).cpu().numpy()
     return largest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from structnet.measure.information import log2_of_labels
+from structnet.measure.information import convex_minimum, log2_of_labels
 
 FOLDS = 4
 LARGEST = 256.0
@@ -49,11 +49,9 @@ def fitted_scale(logits: torch.Tensor, labels: torch.Tensor) -> float:
     doubt = 1 / (len(labels) + 2)
     # The mean over the classes is 0, so the share of them all adds nothing to what the targets expect.
     expected = (1 - doubt) * float(z.gather(0, labels[None, :]).mean())
-    # The cross-entropy is convex in the scale: halve the bracket by the sign of its slope.
-    low, high = 0.0, LARGEST
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        p = torch.softmax(z * middle, dim=0)
-        slope = float(p.mul_(z).sum()) / len(labels) - expected
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return (low + high) / 2 / unit
+
+    def slope(scale: float) -> float:
+        return float(torch.softmax(z * scale, dim=0).mul_(z).sum()) / len(labels) - expected
+
+    # The cross-entropy is convex in the scale.
+    return convex_minimum(slope, LARGEST, HALVINGS) / unit

@@ -22,6 +22,8 @@ SMALLEST_NORM = 1e-6
 LARGEST_NORM = 10.0  # times the median of all links
 SILENT = 0.01  # a bounded activation within this of 0 does not fire
 AT_BOUND = 0.95
+DEAD_BELOW = 0.01  # share of the images
+SATURATED_ABOVE = 3.0  # robust standard deviations above the median of the group
 EXTREMA_SHARE = 0.3
 
 
@@ -87,25 +89,20 @@ class Diagnosis:
         if sources is not None:
             matrix = matrix[:, torch.from_numpy(columns).to(matrix.device)]
         row, column, gradient = largest(matrix, k)
-        offsets = self.topology.offsets
-        return columns[column] + offsets[source_group], rows[row] + offsets[target_group], gradient
+        return *self.topology.ends((source_group, target_group), rows[row], columns[column]), gradient
 
     def _absent_gradient(self, source_group: int, target_group: int) -> torch.Tensor:
         pair = source_group, target_group
         if pair not in self._absent:
             matrix = self.outer(*pair).clone()
-            if pair in self.topology.links:
-                span = self.topology.links[pair]
-                row = torch.from_numpy(self.topology.target[span] - self.topology.offsets[target_group])
-                column = torch.from_numpy(self.topology.source[span] - self.topology.offsets[source_group])
-                matrix[row.to(matrix.device), column.to(matrix.device)] = 0.0
+            matrix.view(-1)[torch.from_numpy(self.topology.cells(pair)).to(matrix.device)] = 0.0
             self._absent[pair] = matrix
         return self._absent[pair]
 
     def _positions(self, units: Sequence[int] | np.ndarray | None, group: int) -> np.ndarray:
         if units is None:
             return np.arange(self.topology.architecture[group])
-        positions = np.unique(np.asarray(units, dtype=np.int64)) - self.topology.offsets[group]
+        positions = self.topology.position_in(group, np.unique(np.asarray(units, dtype=np.int64)))
         if np.any((positions < 0) | (positions >= self.topology.architecture[group])):
             raise ValueError(f"units {list(units)} are not all of group {group}")
         return positions
@@ -116,8 +113,8 @@ def diagnose(
     images: torch.Tensor,
     labels: torch.Tensor,
     *,
-    dead_below: float = 0.01,
-    saturated_above: float = 3.0,
+    dead_below: float = DEAD_BELOW,
+    saturated_above: float = SATURATED_ABOVE,
 ) -> Diagnosis:
     """Diagnoses a network on training images, (n, ...), with labels, (n,): 1,000 or more for steady results.
 
@@ -137,10 +134,10 @@ def diagnose(
     firing = np.concatenate([firing_rate(group, activation) for group in activations])
     mean = np.concatenate([group.mean(dim=1).double().cpu().numpy() for group in activations])
     topology = network.topology
-    hidden = np.arange(topology.offsets[1], topology.offsets[-2])
+    hidden = np.arange(topology.hidden.start, topology.hidden.stop)
     saturated = [
         np.flatnonzero(saturated_units(activations[group], activation, saturated_above))
-        + topology.offsets[group]
+        + topology.units_of(group).start
         for group in range(1, topology.groups - 1)
     ]
     norms = {pair: float(gradient[span].norm()) for pair, span in topology.links.items()}

@@ -15,6 +15,7 @@ Both keep the log-likelihood of every image, so that two networks are compared i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,10 @@ RIDGE = 1e-4
 
 # A unit whose standard deviation is below this share of its largest absolute value counts as constant.
 CONSTANT = 1e-9
+
+# The factor on a probe's evidence is sought in [0, 16], to within 2⁻¹³.
+LARGEST_SCALE = 16.0
+HALVINGS = 16
 
 
 @dataclass(frozen=True)
@@ -234,14 +239,23 @@ def _evidence_scale(fit: torch.Tensor, labels: torch.Tensor, prior: torch.Tensor
     of_label = evidence.gather(0, labels[None, :]).mean()
     log_prior = prior.log()[:, None]
 
-    # The cross-entropy is convex in the factor: halve the bracket by the sign of its slope.
-    low, high = 0.0, 16.0
-    for _ in range(16):
-        middle = (low + high) / 2
-        p = torch.softmax(torch.add(log_prior, evidence, alpha=middle), dim=0)
-        slope = float(p.mul_(evidence).sum() / fit.shape[0] - of_label)
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return (low + high) / 2
+    def slope(factor: float) -> float:
+        p = torch.softmax(torch.add(log_prior, evidence, alpha=factor), dim=0)
+        return float(p.mul_(evidence).sum() / fit.shape[0] - of_label)
+
+    return convex_minimum(slope, LARGEST_SCALE, HALVINGS)
+
+
+def convex_minimum(slope: Callable[[float], float], highest: float, halvings: int) -> float:
+    """Where a convex function on [0, highest] is least, by its slope: within highest ÷ 2^(halvings + 1)."""
+    from scipy.optimize import bisect
+
+    def side(place: float) -> float:
+        # At the ends the slope is not asked for: where it keeps its sign, the least lies at one of them.
+        falls = place == 0 or (place < highest and slope(place) < 0)
+        return -1.0 if falls else 1.0
+
+    return float(bisect(side, 0.0, highest, xtol=0.75 * highest / 2**halvings))
 
 
 def _check_rows(name: str, rows: torch.Tensor, labels: torch.Tensor) -> None:

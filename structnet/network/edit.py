@@ -83,8 +83,8 @@ class Edit:
 
 def unchanged(network: StructNet) -> Edit:
     """The edit that changes nothing: the network itself."""
-    units = int(network.topology.offsets[-1])
-    return Edit(network, np.arange(network.parameter_count), np.arange(units), network.parameter_count)
+    parameters, units = network.parameter_count, network.topology.units
+    return Edit(network, np.arange(parameters), np.arange(units), parameters)
 
 
 def connect(
@@ -102,7 +102,7 @@ def connect(
         np.concatenate([topology.source, source]),
         np.concatenate([topology.target, target]),
         np.concatenate([np.arange(topology.connections), np.full(len(source), -1)]),
-        np.arange(int(topology.offsets[-1])),
+        np.arange(topology.units),
         connection_values=np.concatenate([_connection_values(network), fresh]),
         biases=_biases(network),
     )
@@ -119,7 +119,7 @@ def disconnect(network: StructNet, connections: np.ndarray) -> Edit:
         topology.source[stay],
         topology.target[stay],
         np.flatnonzero(stay),
-        np.arange(int(topology.offsets[-1])),
+        np.arange(topology.units),
         connection_values=_connection_values(network)[stay],
         biases=_biases(network),
     )
@@ -139,7 +139,7 @@ def redirect(network: StructNet, connections: np.ndarray, source: np.ndarray) ->
         start,
         topology.target,
         np.arange(topology.connections),
-        np.arange(int(topology.offsets[-1])),
+        np.arange(topology.units),
         connection_values=_connection_values(network),
         biases=_biases(network),
     )
@@ -167,10 +167,10 @@ def remove_units(network: StructNet, units: np.ndarray) -> Edit:
     """Removes hidden units with all their connections; a group that loses its last unit goes as well."""
     topology = network.topology
     units = np.asarray(units, dtype=np.int64)
-    first, last = topology.offsets[1], topology.offsets[-2]
-    if np.any((units < first) | (units >= last)):
+    hidden = topology.hidden
+    if np.any((units < hidden.start) | (units >= hidden.stop)):
         raise ValueError("only hidden units can be removed")
-    stay = np.ones(int(topology.offsets[-1]), dtype=bool)
+    stay = np.ones(topology.units, dtype=bool)
     stay[units] = False
     number = np.cumsum(stay) - 1
     sizes = np.add.reduceat(stay.astype(np.int64), topology.offsets[:-1])
@@ -183,7 +183,7 @@ def remove_units(network: StructNet, units: np.ndarray) -> Edit:
         np.flatnonzero(kept),
         np.flatnonzero(stay),
         connection_values=_connection_values(network)[kept],
-        biases=_biases(network)[stay[first:]],
+        biases=_biases(network)[stay[hidden.start :]],
     )
 
 
@@ -197,7 +197,7 @@ def fold(network: StructNet) -> Edit:
     while True:
         now = edit.network
         topology = now.topology
-        hidden = slice(int(topology.offsets[1]), int(topology.offsets[-2]))
+        hidden = topology.hidden
         no_way_out = np.flatnonzero(topology.fan_out()[hidden] == 0) + hidden.start
         no_way_in = np.flatnonzero(topology.fan_in()[hidden] == 0) + hidden.start
         if not len(no_way_out) and not len(no_way_in):
@@ -209,7 +209,7 @@ def fold(network: StructNet) -> Edit:
 
 def _with_constants_folded(network: StructNet, constant: np.ndarray) -> StructNet:
     topology = network.topology
-    first = int(topology.offsets[1])
+    first = topology.hidden.start
     biases, values = _biases(network).copy(), _connection_values(network)
     leaving = np.flatnonzero(np.isin(topology.source, constant))
     if not len(leaving):
@@ -219,15 +219,13 @@ def _with_constants_folded(network: StructNet, constant: np.ndarray) -> StructNe
     np.add.at(biases, topology.target[leaving] - first, amount)
     values = values.copy()
     values[leaving] = 0.0
-    joined = np.concatenate([values, biases])
-    return _like(network, topology, joined)
+    return network.with_values(np.concatenate([values, biases]))
 
 
 def _insert_units(network: StructNet, architecture: Sequence[int], at: int, biases: np.ndarray) -> Edit:
     topology = network.topology
     count = len(biases)
-    first = int(topology.offsets[1])
-    unit_origin = np.insert(np.arange(int(topology.offsets[-1])), at, np.full(count, -1))
+    unit_origin = np.insert(np.arange(topology.units), at, np.full(count, -1))
     return _assemble(
         network,
         architecture,
@@ -236,7 +234,7 @@ def _insert_units(network: StructNet, architecture: Sequence[int], at: int, bias
         np.arange(topology.connections),
         unit_origin,
         connection_values=_connection_values(network),
-        biases=np.insert(_biases(network), at - first, biases),
+        biases=np.insert(_biases(network), at - topology.hidden.start, biases),
     )
 
 
@@ -254,24 +252,19 @@ def _assemble(
     """The edited network from unsorted connections, with the origin of every parameter."""
     topology, order = Topology.sorted(architecture, source, target)
     before = network.topology
-    with_bias = unit_origin[int(topology.offsets[1]) :]
-    bias_origin = np.where(with_bias < 0, -1, with_bias - int(before.offsets[1]) + before.connections)
+    with_bias = unit_origin[topology.hidden.start :]
+    bias_origin = np.where(with_bias < 0, -1, before.bias_of(with_bias))
     origin = np.concatenate([connection_origin[order], bias_origin])
     joined = np.concatenate([connection_values[order], biases])
-    return Edit(_like(network, topology, joined), origin, unit_origin, before.parameters)
-
-
-def _like(network: StructNet, topology: Topology, values: np.ndarray) -> StructNet:
-    flat = torch.from_numpy(values).to(network.values.device, network.values.dtype)
-    return StructNet.from_parts(topology, flat, activation=network.activation, kernel=network.kernel)
+    return Edit(network.like(topology, joined), origin, unit_origin, before.parameters)
 
 
 def _connection_values(network: StructNet) -> np.ndarray:
-    return _flat(network)[: network.connection_count]
+    return network.topology.split(_flat(network))[0]
 
 
 def _biases(network: StructNet) -> np.ndarray:
-    return _flat(network)[network.connection_count :]
+    return network.topology.split(_flat(network))[1]
 
 
 def _flat(network: StructNet) -> np.ndarray:

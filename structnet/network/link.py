@@ -36,11 +36,10 @@ class SparseLink:
     ) -> None:
         self.pair = pair
         self.span = topology.links[pair]
-        self.n_in, self.n_out = topology.architecture[pair[0]], topology.architecture[pair[1]]
+        self.n_in, self.n_out = topology.shape_of(pair)
         self.connections = self.span.stop - self.span.start
         self.device = device
-        self._row = topology.target[self.span] - np.int32(topology.offsets[pair[1]])
-        self._column = topology.source[self.span] - np.int32(topology.offsets[pair[0]])
+        self._row, self._column = topology.positions(pair)
         if kernel == "auto":
             kernel = pick_kernel(self.n_in, self.n_out, self.connections, device)
         self.kernel_name = kernel

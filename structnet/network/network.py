@@ -8,7 +8,6 @@ the output into the gradient of the flat vector and the error at every group.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -19,7 +18,8 @@ from torch import nn
 from structnet.network.activations import ACTIVATIONS, activation_named
 from structnet.network.link import SparseLink
 from structnet.network.optimizer import Adam
-from structnet.network.topology import Topology, parameters_dense, random_topology
+from structnet.network.random_topology import random_topology
+from structnet.network.topology import Topology, parameters_dense
 from structnet.seeds import stream
 from structnet.storage.snapshot_files import read_files, write_files
 
@@ -116,18 +116,21 @@ class StructNet(nn.Module):
             incoming[pair[1]].append(link)
         return incoming
 
-    @cached_property
-    def bias_spans(self) -> list[slice]:
-        """Where the biases of each group lie in the flat vector; the input's entry is empty."""
-        first = self.topology.connections - int(self.topology.offsets[1])
-        spans = [self.topology.units_of(group) for group in range(1, self.topology.groups)]
-        return [slice(0, 0)] + [slice(first + span.start, first + span.stop) for span in spans]
+    def like(self, topology: Topology, values: torch.Tensor | np.ndarray) -> StructNet:
+        """A network with this one's activation, kernel, device and number type, of this topology and these values.
+
+        values: (parameters,); they are not copied where they are a tensor of that device and type.
+        """
+        flat = torch.as_tensor(values).to(self.values.device, self.values.dtype)
+        return StructNet.from_parts(topology, flat, activation=self.activation, kernel=self.kernel)
+
+    def with_values(self, values: torch.Tensor | np.ndarray) -> StructNet:
+        """The same connections with other (parameters,) values; see `like`."""
+        return self.like(self.topology, values)
 
     def fork(self) -> StructNet:
         """A copy with values of its own; the topology, which never changes, is shared."""
-        return StructNet.from_parts(
-            self.topology, self.values.detach().clone(), activation=self.activation, kernel=self.kernel
-        )
+        return self.with_values(self.values.detach().clone())
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and names from which `from_arrays` makes the network; on the CPU values are a view."""
@@ -168,7 +171,6 @@ class StructNet(nn.Module):
         """Takes over structure and values of another network; optimizers of the old values are void."""
         self.topology, self.activation, self.kernel = other.topology, other.activation, other.kernel
         self._links = None
-        self.__dict__.pop("bias_spans", None)
         self.values = nn.Parameter(other.values.detach().clone())
 
     def describe(self) -> str:
@@ -232,7 +234,7 @@ def propagate(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) ->
     for group, incoming in enumerate(network.incoming):
         if group == 0:
             continue
-        state = values[network.bias_spans[group]].unsqueeze(1)
+        state = values[network.topology.bias_spans[group]].unsqueeze(1)
         for link in incoming:
             state = link.kernel.forward(link, values[link.span], activations[link.pair[0]], state)
         if not incoming:
@@ -264,7 +266,7 @@ def backpropagate(
             continue
         if group < len(activations) - 1:
             here = errors[group] = slope(activations[group]).mul_(here)
-        torch.sum(here, dim=1, out=gradient[network.bias_spans[group]])
+        torch.sum(here, dim=1, out=gradient[network.topology.bias_spans[group]])
         for link in network.incoming[group]:
             source = link.pair[0]
             link.kernel.value_gradient(link, here, activations[source], gradient[link.span])
@@ -309,6 +311,6 @@ def initial_values(topology: Topology, rng: np.random.Generator, activation: str
     The gain is 2 for ReLU units and 1 for others and for the output.
     """
     hidden_gain = 2.0 if activation == "relu" else 1.0
-    gain = np.where(topology.target < topology.offsets[-2], hidden_gain, 1.0)
+    gain = np.where(topology.target < topology.hidden.stop, hidden_gain, 1.0)
     spread = np.sqrt(gain / topology.fan_in()[topology.target])
-    return np.concatenate([rng.standard_normal(topology.connections) * spread, np.zeros(topology.biases)])
+    return np.concatenate([rng.standard_normal(topology.connections) * spread, np.zeros(topology.bias_count)])

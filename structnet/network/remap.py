@@ -48,7 +48,7 @@ def to_sequential(network: StructNet) -> nn.Sequential:
                 layer.weight.zero_()
             else:
                 layer.weight.copy_(link.dense(values[link.span]))
-            layer.bias.copy_(values[network.bias_spans[group]])
+            layer.bias.copy_(values[network.topology.bias_spans[group]])
         modules += [layer, MODULES[network.activation]()]
     return nn.Sequential(*modules[:-1])
 

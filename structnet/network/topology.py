@@ -1,9 +1,12 @@
-"""Who is connected to whom: a network without its values, as plain arrays.
+"""Who is connected to whom, and where what belongs to it lies: a network without its values, as plain arrays.
 
 A network is an ordered list of groups of units. Units are numbered through: group 0 (the input) first, the
 output last. A connection joins a unit to a unit of any later group. Connections are kept sorted by
 (target group, source group, target unit, source unit), so that each link - all connections from one group to
 another - is one contiguous slice, and within it the rows of a CSR matrix follow each other.
+
+All values of a network lie in one flat vector: the connections in this order, then the biases of all units but the
+input. Where a value lies, how many there are and what a link has room for is said here and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,12 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from structnet.errors import UserError
 
+if TYPE_CHECKING:
+    import torch
+
 ALLOCATIONS = ("proportional", "uniform")
+Flat = TypeVar("Flat", np.ndarray, "torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -75,14 +83,24 @@ class Topology:
         return len(self.source)
 
     @property
-    def biases(self) -> int:
+    def units(self) -> int:
+        """Units of all groups, the input included."""
+        return int(self.offsets[-1])
+
+    @property
+    def hidden(self) -> slice:
+        """The numbers of the units that are neither input nor output."""
+        return slice(int(self.offsets[1]), int(self.offsets[-2]))
+
+    @property
+    def bias_count(self) -> int:
         """Units that have a bias: all but the input."""
-        return int(self.offsets[-1] - self.offsets[1])
+        return bias_count(self.architecture)
 
     @property
     def parameters(self) -> int:
         """Connections that exist + biases of the units that exist."""
-        return self.connections + self.biases
+        return self.connections + self.bias_count
 
     @cached_property
     def links(self) -> dict[tuple[int, int], slice]:
@@ -95,6 +113,56 @@ class Topology:
             for start, stop in zip(starts, stops)
         }
 
+    @cached_property
+    def bias_spans(self) -> list[slice]:
+        """Where the biases of each group lie in the flat vector; the input's entry is empty."""
+        first = self.connections - self.architecture[0]
+        spans = [self.units_of(group) for group in range(1, self.groups)]
+        return [slice(0, 0)] + [slice(first + span.start, first + span.stop) for span in spans]
+
+    def bias_of(self, unit: np.ndarray) -> np.ndarray:
+        """Where the biases of these units, which are no inputs, lie in the flat vector."""
+        return unit - self.architecture[0] + self.connections
+
+    def split(self, flat: Flat) -> tuple[Flat, Flat]:
+        """The flat vector, (parameters,), as views: values of the connections, and biases of all but the input."""
+        return flat[: self.connections], flat[self.connections :]
+
+    def span_of(self, pair: tuple[int, int]) -> slice:
+        """The slice of the connections of a link; it is empty where the two groups are not linked."""
+        return self.links.get(pair, slice(0, 0))
+
+    def shape_of(self, pair: tuple[int, int]) -> tuple[int, int]:
+        """n_in and n_out of a link: the units of its source and of its target group."""
+        return self.architecture[pair[0]], self.architecture[pair[1]]
+
+    def possible_of(self, pair: tuple[int, int]) -> int:
+        """Connections that a link can have, whether or not its groups are linked."""
+        n_in, n_out = self.shape_of(pair)
+        return n_in * n_out
+
+    def absent_of(self, pair: tuple[int, int]) -> int:
+        """Connections that a link can have and does not."""
+        span = self.span_of(pair)
+        return self.possible_of(pair) - (span.stop - span.start)
+
+    def positions(self, pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column of each connection of a link, int32: positions in its target and in its source group."""
+        span = self.span_of(pair)
+        row = self.target[span] - np.int32(self.offsets[pair[1]])
+        return row, self.source[span] - np.int32(self.offsets[pair[0]])
+
+    def cells(self, pair: tuple[int, int]) -> np.ndarray:
+        """(connections,) int64 places of a link's connections in its flattened (n_out, n_in) matrix, ascending."""
+        row, column = self.positions(pair)
+        return row.astype(np.int64) * self.architecture[pair[0]] + column
+
+    def ends(
+        self, pair: tuple[int, int], row: np.ndarray, column: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Source and target unit numbers of the cells of a link in these rows and columns."""
+        return column + self.offsets[pair[0]], row + self.offsets[pair[1]]
+
     def group_of(self, unit: np.ndarray | int) -> np.ndarray:
         """The group of each unit number."""
         return np.searchsorted(self.offsets, unit, side="right") - 1
@@ -103,24 +171,27 @@ class Topology:
         """The unit numbers of a group, as a slice."""
         return slice(int(self.offsets[group]), int(self.offsets[group + 1]))
 
+    def position_in(self, group: int, unit: np.ndarray) -> np.ndarray:
+        """Where in their group units lie that are known by their numbers."""
+        return unit - self.offsets[group]
+
     def fan_in(self) -> np.ndarray:
         """(units,) connections that end at each unit."""
-        return np.bincount(self.target, minlength=int(self.offsets[-1]))
+        return np.bincount(self.target, minlength=self.units)
 
     def fan_out(self) -> np.ndarray:
         """(units,) connections that start at each unit."""
-        return np.bincount(self.source, minlength=int(self.offsets[-1]))
+        return np.bincount(self.source, minlength=self.units)
 
     def has(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Which of these pairs are connected, as booleans."""
-        units = int(self.offsets[-1])
-        mine = self.source.astype(np.int64) * units + self.target
-        return np.isin(np.asarray(source, dtype=np.int64) * units + target, mine)
+        mine = self.source.astype(np.int64) * self.units + self.target
+        return np.isin(np.asarray(source, dtype=np.int64) * self.units + target, mine)
 
     def possible(self) -> int:
         """Connections of the dense network with the same links; neighbouring groups count as linked."""
         pairs = set(self.links) | {(group, group + 1) for group in range(self.groups - 1)}
-        return sum(self.architecture[a] * self.architecture[b] for a, b in pairs)
+        return sum(self.possible_of(pair) for pair in pairs)
 
     @property
     def density(self) -> float:
@@ -128,9 +199,29 @@ class Topology:
         return self.connections / max(1, self.possible())
 
 
+def bias_count(architecture: Sequence[int]) -> int:
+    """Units that have a bias: all but the input."""
+    return sum(architecture[1:])
+
+
+def hidden_units(architecture: Sequence[int]) -> int:
+    """Units that are neither input nor output."""
+    return sum(architecture[1:-1])
+
+
+def possible_connections(architecture: Sequence[int]) -> int:
+    """Connections of this shape with every neighbouring pair of groups fully connected."""
+    return sum(n_in * n_out for n_in, n_out in pairwise(architecture))
+
+
 def parameters_dense(architecture: Sequence[int]) -> int:
     """Weights and biases of the fully connected network of this shape."""
-    return sum(a * b + b for a, b in pairwise(architecture))
+    return possible_connections(architecture) + bias_count(architecture)
+
+
+def density_for(architecture: Sequence[int], parameters: int) -> float:
+    """The density at which this shape has so many parameters."""
+    return (parameters - bias_count(architecture)) / possible_connections(architecture)
 
 
 def dense_architecture(architecture: Sequence[int], parameters: int) -> tuple[int, ...]:
@@ -150,125 +241,3 @@ def check_architecture(architecture: Sequence[int]) -> tuple[int, ...]:
             f"architecture is '{shown}', but must be two or more sizes of at least 1, such as 784,100,10"
         )
     return sizes
-
-
-def random_topology(
-    architecture: Sequence[int],
-    density: float,
-    rng: np.random.Generator,
-    *,
-    allocation: str = "proportional",
-    ensure_paths: bool = False,
-) -> Topology:
-    """Neighbouring groups joined at random; the number of connections is round(density × possible), exactly.
-
-    allocation: `proportional` shares them with n_in + n_out per link (Erdős–Rényi: Mocanu et al. 2018),
-    `uniform` gives every link the same density. ensure_paths: every unit gets at least one connection in and
-    one out (an input unit needs none out). Raises UserError for a density outside (0, 1] or too low for that.
-    """
-    sizes = check_architecture(architecture)
-    if not 0 < density <= 1:
-        raise UserError(
-            f"density is {density}, but must be in (0, 1]: it is the share of connections that exist"
-        )
-    if allocation not in ALLOCATIONS:
-        raise UserError(f"allocation is '{allocation}', but must be one of {', '.join(ALLOCATIONS)}")
-    pairs = list(pairwise(sizes))
-    room = np.array([a * b for a, b in pairs])
-    total = max(1, round(density * int(room.sum())))
-    least = (
-        np.array([_path_cover(index, a, b) for index, (a, b) in enumerate(pairs)])
-        if ensure_paths
-        else room * 0
-    )
-    if total < least.sum():
-        enough = np.ceil(1e4 * least.sum() / room.sum()) / 1e4
-        raise UserError(
-            f"density {density} gives {total} connections, but {least.sum()} are needed to reach every unit "
-            f"of {','.join(map(str, sizes))}: raise the density to {enough:g} or use fewer units"
-        )
-    weight = room if allocation == "uniform" else np.array([a + b for a, b in pairs])
-    counts = _share(total, weight, least, room)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    source, target = [], []
-    for index, (count, (n_in, n_out)) in enumerate(zip(counts, pairs)):
-        cover = _cover(index, n_in, n_out, rng) if ensure_paths else np.empty(0, dtype=np.int64)
-        cells = _sample_cells(n_in * n_out, int(count), cover, rng)
-        source.append(offsets[index] + cells % n_in)
-        target.append(offsets[index + 1] + cells // n_in)
-    return Topology.sorted(sizes, np.concatenate(source), np.concatenate(target))[0]
-
-
-def least_density(architecture: Sequence[int]) -> float:
-    """The least density at which `ensure_paths` can reach every unit of neighbouring groups."""
-    pairs = list(pairwise(architecture))
-    needed = sum(_path_cover(index, n_in, n_out) for index, (n_in, n_out) in enumerate(pairs))
-    return needed / sum(n_in * n_out for n_in, n_out in pairs)
-
-
-def random_absent(
-    topology: Topology, pair: tuple[int, int], count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of so many absent connections of a link, or of all there are, uniformly at random."""
-    n_in, n_out = topology.architecture[pair[0]], topology.architecture[pair[1]]
-    span = topology.links.get(pair, slice(0, 0))
-    row = topology.target[span].astype(np.int64) - topology.offsets[pair[1]]
-    taken = row * n_in + topology.source[span] - topology.offsets[pair[0]]
-    absent = n_in * n_out - len(taken)
-    rank = rng.choice(absent, size=min(count, absent), replace=False)
-    # The r-th absent cell lies behind all taken ones that have at most r absent cells before them.
-    cell = rank + np.searchsorted(taken - np.arange(len(taken)), rank, side="right")
-    return cell // n_in, cell % n_in
-
-
-def random_absent_everywhere(
-    topology: Topology, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Source and target of so many absent connections, shared among the links with n_in + n_out of each."""
-    pairs = list(topology.links) or [(0, topology.groups - 1)]
-    sizes = np.array([[topology.architecture[group] for group in pair] for pair in pairs])
-    spans = [topology.links.get(pair, slice(0, 0)) for pair in pairs]
-    room = sizes.prod(axis=1) - [span.stop - span.start for span in spans]
-    counts = _share(min(count, int(room.sum())), sizes.sum(axis=1), room * 0, room)
-    source, target = [], []
-    for pair, here in zip(pairs, counts.tolist()):
-        row, column = random_absent(topology, pair, here, rng)
-        source.append(column + topology.offsets[pair[0]])
-        target.append(row + topology.offsets[pair[1]])
-    return np.concatenate(source), np.concatenate(target)
-
-
-def _path_cover(index: int, n_in: int, n_out: int) -> int:
-    return n_out if index == 0 else max(n_in, n_out)
-
-
-def _cover(index: int, n_in: int, n_out: int, rng: np.random.Generator) -> np.ndarray:
-    """Cells (target · n_in + source) that give a connection to every target and every source but inputs."""
-    length = np.arange(_path_cover(index, n_in, n_out))
-    return rng.permutation(n_out)[length % n_out] * n_in + rng.permutation(n_in)[length % n_in]
-
-
-def _share(total: int, weight: np.ndarray, least: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Whole numbers that add up to total, in proportion to weight, each between least and room."""
-    low, high = 0.0, float(total) / float(weight.min()) + 1.0
-    for _ in range(100):
-        middle = (low + high) / 2
-        if np.clip(middle * weight, least, room).sum() < total:
-            low = middle
-        else:
-            high = middle
-    exact = np.clip(high * weight, least, room)
-    counts = np.minimum(np.floor(exact + 1e-9).astype(np.int64), room)
-    while (missing := total - int(counts.sum())) > 0:
-        open_links = np.flatnonzero(counts < room)
-        best = open_links[np.argsort(counts[open_links] - exact[open_links], kind="stable")]
-        counts[best[:missing]] += 1
-    return counts
-
-
-def _sample_cells(cells: int, count: int, cover: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """count different cells, all of cover among them, the others uniformly at random."""
-    drawn = rng.choice(cells, size=count, replace=False, shuffle=False)
-    fresh = drawn[~np.isin(drawn, cover)]
-    keep = rng.permutation(len(fresh))[: count - len(cover)]
-    return np.concatenate([cover, fresh[keep]]).astype(np.int64)

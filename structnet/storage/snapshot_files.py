@@ -26,7 +26,7 @@ from safetensors.numpy import save as save_tensors
 from structnet.data.preprocessing import fingerprint
 from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS
-from structnet.network.topology import Topology, check_architecture
+from structnet.network.topology import Topology, bias_count, check_architecture
 from structnet.storage.atomic import write_whole
 
 FORMAT = "structnet snapshot"
@@ -235,7 +235,7 @@ def _topology(arrays: Mapping[str, np.ndarray], file: str) -> Topology:
         architecture = check_architecture(arrays["architecture"].tolist())
     except UserError as error:
         raise _damaged(file, str(error)) from error
-    parameters = len(arrays["source"]) + sum(architecture[1:])
+    parameters = len(arrays["source"]) + bias_count(architecture)
     lengths = {len(arrays[name]) for name in ("values", "first", "second", "born")}
     if lengths != {parameters} or len(arrays["target"]) != len(arrays["source"]):
         raise _damaged(file, f"its arrays do not have one entry for each of {parameters} parameters")

@@ -1,6 +1,6 @@
 """The kernels of networks that lie side by side: batched dense matrices, and the rule that picks one per link.
 
-A link of a tile (structnet.training.cohort) is block-diagonal: as one dense matrix it would be nearly all zeros, take
+A link of a tile (structnet.training.tile) is block-diagonal: as one dense matrix it would be nearly all zeros, take
 as many times the work as there are members, and let a member that diverges poison the others, because 0 × NaN is NaN.
 As a batch of dense matrices, one per member, no member meets the numbers of another. A link from the input is
 different: all members read the same units, so its blocks lie one above the other in one matrix without a cell too

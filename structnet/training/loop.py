@@ -26,6 +26,8 @@ from structnet.seeds import seed_sequence, torch_seed
 from structnet.training.augmentation import dropped, shifted
 from structnet.training.rates import AgeRates, scaled_step
 
+DIAGNOSIS_IMAGES = 2048  # enough for steady shares of saturated and dead units
+
 
 class Diverged(ArithmeticError):
     """The loss or a parameter is no longer finite."""
@@ -75,6 +77,11 @@ def batch_indices(images: int, batch_size: int, rng_seed: int, step: int) -> np.
     order = _epoch_order(images, rng_seed, step // per_epoch)
     start = (step % per_epoch) * batch_size
     return order[start : start + batch_size]
+
+
+def diagnosis_sample(split: Split, rng_seed: int, step: int, images: int = DIAGNOSIS_IMAGES) -> Split:
+    """The training images to diagnose a network on at a step: what a batch of so many, or of all, would be there."""
+    return split.at(batch_indices(len(split), min(images, len(split)), rng_seed, step))
 
 
 @lru_cache(maxsize=8)

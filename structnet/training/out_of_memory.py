@@ -1,4 +1,4 @@
-"""Backing off: what runs out of memory is tried again in smaller pieces."""
+"""Out of memory: what runs out of memory is tried again in smaller pieces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def halved(bounds: Sequence[int]) -> list[int]:
     return cut
 
 
-def backing_off(work: Callable[[], Found], smaller: Callable[[], bool]) -> Found:
+def retry_smaller(work: Callable[[], Found], smaller: Callable[[], bool]) -> Found:
     """What `work` returns; each time that torch runs out of memory it is called again, once `smaller` is through.
 
     smaller: undoes what work has begun and cuts it smaller; False if that cannot be, and the error is raised.

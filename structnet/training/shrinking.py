@@ -30,10 +30,10 @@ from structnet.errors import UserError
 from structnet.measure.diagnosis import diagnose
 from structnet.network.edit import connect, disconnect, fold, unchanged
 from structnet.network.network import StructNet
+from structnet.network.random_topology import random_absent_everywhere
 from structnet.network.state import TrainState
-from structnet.network.topology import random_absent_everywhere
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, batch_indices, train_steps
+from structnet.training.loop import Recipe, diagnosis_sample, train_steps
 
 FEWEST_CHANGES = 20
 
@@ -178,7 +178,7 @@ def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinkin
     state = _within(state.edited(edit), target)
     # Not before the moves have ended, as a unit may get a new way in or out - unless there are more biases
     # than connections: then idle units would crowd out the last connections of the others.
-    if shrinking.folds(state.step) or state.network.connection_count < state.network.topology.biases:
+    if shrinking.folds(state.step) or state.network.connection_count < state.network.topology.bias_count:
         state = state.edited(fold(state.network))
     return state
 
@@ -190,10 +190,8 @@ def _wanted(
 
     The gradient is that of a set of training images fixed by rng_seed and step.
     """
-    images = min(shrinking.images, len(split))
-    where = torch.from_numpy(batch_indices(len(split), images, recipe.rng_seed, state.step))
-    where = where.to(split.labels.device)
-    diagnosis = diagnose(state.network, split.images[where], split.labels[where])
+    sample = diagnosis_sample(split, recipe.rng_seed, state.step, shrinking.images)
+    diagnosis = diagnose(state.network, sample.images, sample.labels)
     found = [diagnosis.absent(*pair, count) for pair in _pairs(state.network)]
     source, target, gradient = (np.concatenate(part) for part in zip(*found))
     best = np.argsort(-np.abs(gradient), kind="stable")[:count]

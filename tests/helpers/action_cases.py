@@ -75,7 +75,7 @@ def make(
         )
         network = connect(network, source, target, rng.standard_normal(len(source))).network
     with torch.no_grad():
-        noise = torch.from_numpy(bias + 0.5 * rng.standard_normal(network.topology.biases))
+        noise = torch.from_numpy(bias + 0.5 * rng.standard_normal(network.topology.bias_count))
         network.values[network.connection_count :] = noise.to(dtype)
     state = TrainState.fresh(network)
     state.optimizer.first.copy_(torch.from_numpy(rng.standard_normal(network.parameter_count) * 1e-3))

@@ -19,7 +19,7 @@ from search.cli import main
 from search.options import CommonOptions
 from search.session.experiment import Experiment
 from search.session.run import recorded
-from structnet.storage import atomic as storage
+from structnet.storage import atomic
 from structnet.storage.atomic import StoreFailed, write_whole
 
 LOCAL = LocalFileSystem()
@@ -45,7 +45,7 @@ class Away(MemoryFileSystem):
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[float, ...]]:
     pauses = (0.01, 0.02)
-    monkeypatch.setattr(storage, "PAUSES", pauses)
+    monkeypatch.setattr(atomic, "PAUSES", pauses)
     yield pauses
 
 
@@ -57,7 +57,7 @@ def test_files_appear_with_their_folder_and_replace_older_ones(tmp_path: Path) -
 
 
 def test_a_folder_that_comes_back_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PAUSES", (0.05,) * 100)
+    monkeypatch.setattr(atomic, "PAUSES", (0.05,) * 100)
     away = tmp_path / "results"
     away.write_text("no folder")
     thread = threading.Timer(0.3, away.unlink)
@@ -93,7 +93,7 @@ def test_interruptions_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.M
     def interrupt(handle: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage.os, "fsync", interrupt)
+    monkeypatch.setattr(atomic.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_whole(LOCAL, {str(tmp_path / "part"): b"1"})
     assert not list(tmp_path.iterdir())
@@ -105,7 +105,7 @@ def test_what_a_killed_writer_left_goes_with_the_end_of_its_experiment(tmp_path:
     code = (
         "import os, signal, sys; from fsspec.implementations.local import LocalFileSystem as Local;"
         "from structnet.storage import atomic; atomic.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL);"
-        "storage.write_whole(Local(), {sys.argv[1]: b'1'})"
+        "atomic.write_whole(Local(), {sys.argv[1]: b'1'})"
     )
     places = [f"tables/epochs/experiment={name}/part.parquet" for name in ("run", "other")]
     with recorded(experiment, Console()):

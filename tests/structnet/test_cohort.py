@@ -37,7 +37,7 @@ from structnet import StructNet
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import load_snapshot, save_snapshot
-from structnet.training import cohort
+from structnet.training import tile
 from structnet.training.cohort import Cohort
 from structnet.training.loop import Recipe, train_steps
 
@@ -56,7 +56,7 @@ def test_any_company_leaves_the_same_bits(
 ) -> None:
     """Values, moments, ages, losses and the evaluation, however the pool is cut into cohorts and tiles."""
     states, rates = pool(case)
-    with patch.object(cohort, "TILE_UNITS", tile_units):
+    with patch.object(tile, "TILE_UNITS", tile_units):
         for start, stop in pairwise([0, *sorted(cuts), MEMBERS]):
             chosen = list(order[start:stop])
             together, losses = trained([states[index] for index in chosen], rates[chosen], case)
@@ -74,11 +74,11 @@ def test_any_company_leaves_the_same_bits(
 def test_tiles_split_and_hold_a_member_at_least() -> None:
     states, rates = pool("plain")
     for tile_units, tiles in ((1, MEMBERS), (10**6, 1)):
-        with patch.object(cohort, "TILE_UNITS", tile_units):
+        with patch.object(tile, "TILE_UNITS", tile_units):
             assert len(Cohort(states, rates).tiles) == tiles
     # Hidden and output units: a tile is full when the next member would not fit.
     sizes = [member([16, width, 3], 0.5, 0) for width in (7, 7, 8, 30, 1)]
-    with patch.object(cohort, "TILE_UNITS", 20):
+    with patch.object(tile, "TILE_UNITS", 20):
         tiles = Cohort(sizes, [0.1] * 5).tiles
     assert [len(tile.topologies) for tile in tiles] == [2, 1, 1, 1]
 
@@ -112,7 +112,7 @@ def test_skip_networks_beside_each_other() -> None:
 def test_saturated_and_dead_units_as_diagnosed(case: str) -> None:
     states, rates = pool(case)
     split = judged_split(CASES[case][2])
-    with patch.object(cohort, "TILE_UNITS", 80):
+    with patch.object(tile, "TILE_UNITS", 80):
         saturated, dead = Cohort(states, rates).unhealthy_units(split.images)
     for place, state in enumerate(states):
         found = diagnose(state.network, split.images, split.labels)
@@ -149,7 +149,7 @@ def test_allocations_and_seeds_of_fresh_networks() -> None:
 @given(st.lists(st.integers(0, MEMBERS - 1), min_size=1, unique=True), st.integers(0, STEPS))
 def test_dropping_members_does_not_disturb_the_others(case: str, kept: list[int], when: int) -> None:
     dtype, recipe = CASES[case][2:]
-    with patch.object(cohort, "TILE_UNITS", 80):
+    with patch.object(tile, "TILE_UNITS", 80):
         together, before = trained(*pool(case), case, when)
         rest = together.keep(kept)
         after = rest.train(train_split(dtype), recipe, STEPS - when, FACTOR)

@@ -21,9 +21,9 @@ from helpers.cohort_cases import (
 )
 
 from structnet.network.link import SparseLink
-from structnet.training import cohort_kernels as batched
-from structnet.training.cohort import join
+from structnet.training import cohort_kernels
 from structnet.training.cohort_kernels import BatchedDense, pick_in_tile
+from structnet.training.tile import join
 
 
 @every_case
@@ -51,7 +51,7 @@ def test_kernels_may_differ_within_a_tile(dense_from_input: bool, case: str) -> 
         dense = "masked_dense" if pair[0] == 0 else "batched_dense"
         return dense if (pair[0] == 0) == dense_from_input else "sparse_rows"
 
-    with patch.object(batched, "pick_in_tile", mixed):
+    with patch.object(cohort_kernels, "pick_in_tile", mixed):
         together, _ = trained(*pool(case, "auto"), case)
     names = {link.kernel_name for tile in together.tiles for link in tile.network.links.values()}
     assert names == {"sparse_rows", "masked_dense" if dense_from_input else "batched_dense"}

@@ -15,8 +15,9 @@ from structnet import StructNet
 from structnet.data.dataset import Split
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
-from structnet.training.cohort import Cohort, cohort_bytes, join
+from structnet.training.cohort import Cohort, cohort_bytes
 from structnet.training.loop import Recipe
+from structnet.training.tile import join
 
 
 def other_optimizer(state: TrainState, **changes: float) -> TrainState:

@@ -17,8 +17,8 @@ from helpers.data_files import grey_images, image_rows, number_table, png, same_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structnet.data import files as table_data
 from structnet.data.datasets import DATASETS, load_dataset
+from structnet.data.files import decode_images, images_of_rows
 from structnet.data.preprocessing import fingerprint
 from structnet.errors import UserError
 
@@ -309,8 +309,8 @@ def test_colour_images_have_their_channels_first(tmp_path: Path) -> None:
 
 def test_one_colour_image_makes_all_of_them_colour(tmp_path: Path) -> None:
     images = [*grey_images(9), *grey_images(1, shape=(3, 4, 3))]
-    source = table_data.images_of_rows(image_rows(images, [0] * 10), "image", tmp_path)
-    pixels = table_data.decode_images(source)
+    source = images_of_rows(image_rows(images, [0] * 10), "image", tmp_path)
+    pixels = decode_images(source)
     assert pixels.shape == (10, 3, 3, 4)
     assert np.array_equal(pixels[0], np.stack([images[0]] * 3))
     assert np.array_equal(pixels[9], images[9].transpose(2, 0, 1))
@@ -318,8 +318,8 @@ def test_one_colour_image_makes_all_of_them_colour(tmp_path: Path) -> None:
 
 def test_large_images_are_decoded_by_threads_in_their_order() -> None:
     images = [np.full((128, 128), level, np.uint8) for level in range(200)]
-    source = table_data.images_of_rows(image_rows(images, [0] * 200), "image", Path("x"))
-    assert table_data.decode_images(source)[:, 0, 0, 0].tolist() == list(range(200))
+    source = images_of_rows(image_rows(images, [0] * 200), "image", Path("x"))
+    assert decode_images(source)[:, 0, 0, 0].tolist() == list(range(200))
 
 
 BAD_IMAGES: dict[str, tuple[Any, str]] = {

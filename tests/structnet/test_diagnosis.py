@@ -63,7 +63,9 @@ def test_loss_gradient_and_errors_agree_with_autograd(activation: str) -> None:
     for group in (1, 2, 3):
         error = diagnosis.errors[group]
         assert error is not None
-        assert torch.allclose(error.sum(dim=1), network.values.grad[network.bias_spans[group]], atol=1e-14)
+        assert torch.allclose(
+            error.sum(dim=1), network.values.grad[network.topology.bias_spans[group]], atol=1e-14
+        )
     for pair, span in network.topology.links.items():
         assert diagnosis.gradient_norms[pair] == pytest.approx(float(network.values.grad[span].norm()))
 

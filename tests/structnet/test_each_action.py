@@ -10,8 +10,7 @@ import torch
 from helpers.action_cases import Case, cases, change_of_output, make, reopened
 from hypothesis import given, settings
 
-from structnet.actions import ACTIONS
-from structnet.actions import new_units as units
+from structnet.actions import ACTIONS, new_units
 from structnet.actions.patch import random_twin
 from structnet.measure.diagnosis import diagnose
 from structnet.seeds import stream
@@ -164,8 +163,8 @@ def test_what_is_left_of_null_directions_is_no_direction(
     rng = np.random.default_rng(0)
     left, right = (np.linalg.qr(rng.standard_normal((size, 2)))[0] for size in shape)
     matrix = torch.from_numpy(left @ np.diag([3.0, 1e-3]) @ right.T)
-    monkeypatch.setattr(units, "_covariance", lambda *_: matrix)
-    found = units._directions(make([5, 4, 3]).context(), [0], [2])
+    monkeypatch.setattr(new_units, "_covariance", lambda *_: matrix)
+    found = new_units._directions(make([5, 4, 3]).context(), [0], [2])
     assert np.abs(found @ right) == pytest.approx(np.eye(2), abs=1e-6)
 
 
@@ -179,7 +178,7 @@ def test_the_identity_hands_its_connections_over() -> None:
     links = edit.network.links
     identity = links[1, 2].dense(edit.network.values.detach()[links[1, 2].span])
     assert torch.equal(identity, torch.eye(4, dtype=torch.float64))
-    assert (edit.network.values.detach()[edit.network.bias_spans[2]] == 0).all()
+    assert (edit.network.values.detach()[edit.network.topology.bias_spans[2]] == 0).all()
     assert links[1, 2].connections == 4 + 8
     kept = edit.network.values.detach()[links[2, 3].span]
     assert torch.equal(kept, case.network.values.detach()[case.network.links[1, 2].span])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from structnet.network.link import KERNELS, SparseLink, pick_kernel
-from structnet.network.topology import Topology, random_topology
+from structnet.network.random_topology import random_topology
+from structnet.network.topology import Topology
 
 CPU = torch.device("cpu")
 

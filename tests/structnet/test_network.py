@@ -192,8 +192,8 @@ def test_links_are_slices_of_the_values() -> None:
     link = network.links[(0, 1)]
     assert (link.n_in, link.n_out, link.pair) == (6, 4, (0, 1))
     assert sum(link.connections for link in network.links.values()) == network.connection_count
-    assert [span.stop - span.start for span in network.bias_spans] == [0, 4, 3]
-    assert network.bias_spans[-1].stop == network.parameter_count
+    assert [span.stop - span.start for span in network.topology.bias_spans] == [0, 4, 3]
+    assert network.topology.bias_spans[-1].stop == network.parameter_count
     matrix = link.dense(network.values.detach()[link.span])
     rows, columns = torch.nonzero(matrix, as_tuple=True)
     assert torch.equal(rows, link.row.long())
@@ -253,7 +253,7 @@ def test_become_takes_over_everything() -> None:
     network, other = StructNet([4, 3, 2], 0.5), network_of([4, 2, 2, 3], 0.7, activation="tanh")
     images = inputs_for(other)
     network(images)
-    assert network.bias_spans
+    assert network.topology.bias_spans
     network.become(other)
     assert torch.equal(network(images), other(images))
     assert network.architecture == [4, 2, 2, 3]

@@ -16,10 +16,10 @@ from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.network.state import TrainState
-from structnet.training import cohort
+from structnet.training import tile
 from structnet.training.cohort import Cohort
 from structnet.training.loop import Recipe, constant
-from structnet.training.out_of_memory import backing_off, halved
+from structnet.training.out_of_memory import halved, retry_smaller
 from tournament.workers import fork_cohorts
 
 RECIPE = Recipe(batch_size=32, l1=5e-5)
@@ -51,13 +51,13 @@ def test_it_ends_with_the_error_when_nothing_can_be_smaller() -> None:
         return sizes[-1] > 0
 
     with pytest.raises(torch.OutOfMemoryError, match="no room for 1"):
-        backing_off(work, smaller)
+        retry_smaller(work, smaller)
     assert sizes == [4, 2, 1, 0]
 
 
 def test_other_errors_pass() -> None:
     with pytest.raises(ZeroDivisionError):
-        backing_off(lambda: 1 // 0, lambda: pytest.fail("that is no lack of memory"))
+        retry_smaller(lambda: 1 // 0, lambda: pytest.fail("that is no lack of memory"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]
     """
 
     def limit(most: int) -> list[int]:
-        real, calls, failed = cohort.losses_and_gradient, [0], []
+        real, calls, failed = tile.losses_and_gradient, [0], []
 
         def limited(network: Any, values: Any, inputs: Any, labels: Any, members: int) -> Any:
             calls[0] += 1
@@ -83,7 +83,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]
                 raise torch.OutOfMemoryError(f"{members} networks")
             return real(network, values, inputs, labels, members)
 
-        monkeypatch.setattr(cohort, "losses_and_gradient", limited)
+        monkeypatch.setattr(tile, "losses_and_gradient", limited)
         return failed
 
     return limit
@@ -126,14 +126,14 @@ def test_a_cohort_trains_on_in_smaller_tiles(
 def test_a_cohort_is_measured_in_smaller_tiles(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     enough, short = Cohort(fresh(), [0.01] * MEMBERS), Cohort(fresh(), [0.01] * MEMBERS)
     expected = enough.evaluate(digits.validation), enough.unhealthy_units(digits.train.images[:100])
-    real = cohort.propagate
+    real = tile.propagate
 
     def limited(network: StructNet, *given: Any) -> Any:
         if network.topology.architecture[-1] > 10 * 3:
             raise torch.OutOfMemoryError("too many at once")
         return real(network, *given)
 
-    monkeypatch.setattr(cohort, "propagate", limited)
+    monkeypatch.setattr(tile, "propagate", limited)
     found = short.evaluate(digits.validation)
     assert len(short.tiles) == 2
     assert np.array_equal(found.log2_likelihood, expected[0].log2_likelihood)

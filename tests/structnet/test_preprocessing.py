@@ -15,8 +15,8 @@ import torch
 from helpers.data_files import grey_images, image_rows, number_table, write_all_splits
 from PIL import Image
 
-from structnet.data import files as table_data
 from structnet.data.datasets import load_dataset
+from structnet.data.files import class_numbers
 from structnet.data.preprocessing import read_inputs
 from structnet.errors import UserError
 
@@ -88,7 +88,7 @@ def test_labels_of_new_inputs_are_names_or_numbers_of_classes(
     names: list[str], labels: list[Any], numbers: list[int]
 ) -> None:
     column = pa.chunked_array([pa.array(labels)])
-    assert table_data.class_numbers(column, names, Path("x")).tolist() == numbers
+    assert class_numbers(column, names, Path("x")).tolist() == numbers
 
 
 def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:

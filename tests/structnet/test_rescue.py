@@ -290,7 +290,7 @@ def test_random_places_fill_what_is_left() -> None:
 def test_new_values_are_zero_only_where_zero_can_learn() -> None:
     # Two inputs, three hidden units (2, 3, 4), two outputs (5, 6); nothing hears unit 4.
     topology, _ = Topology.sorted([2, 3, 2], np.array([0, 0, 2]), np.array([2, 4, 5]))
-    values = torch.cat([torch.ones(topology.connections), torch.zeros(topology.biases)])
+    values = torch.cat([torch.ones(topology.connections), torch.zeros(topology.bias_count)])
     network = StructNet.from_parts(topology, values)
     images, labels = torch.tensor([[0.5, 1.0], [1.0, 0.2], [0.3, 0.9]]), torch.tensor([0, 1, 0])
     diagnosis = diagnose(network, images, labels)

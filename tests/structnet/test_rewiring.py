@@ -36,7 +36,7 @@ def by_hand(sizes: list[int], cells: list[tuple[int, int]], values: list[float])
     """A trained-looking state: connections (source, target), their values, biases 0; moments all different."""
     source, target = np.array(cells).T
     topology, order = Topology.sorted(sizes, source, target)
-    flat = np.concatenate([np.array(values)[order], np.zeros(topology.biases)])
+    flat = np.concatenate([np.array(values)[order], np.zeros(topology.bias_count)])
     state = TrainState.fresh(StructNet.from_parts(topology, torch.from_numpy(flat)))
     state.optimizer.first = torch.arange(1.0, len(flat) + 1, dtype=torch.float64)
     state.optimizer.second = 100 + torch.arange(1.0, len(flat) + 1, dtype=torch.float64)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structnet.experiments.similarity import fan_in_matrix, input_likeness, likeness, with_swapped_connections
-from structnet.network.topology import random_topology
+from structnet.network.random_topology import random_topology
 
 
 def test_the_order_of_units_does_not_matter() -> None:

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from search.commands.query.run import run_query
 from structnet.errors import UserError
-from structnet.storage import atomic as storage
-from structnet.storage import tables
+from structnet.storage import atomic, tables
 from structnet.storage.atomic import StoreFailed
 from structnet.storage.tables import KEYS, SCHEMAS, Part, TableWriter, check_name, list_parts, read_table
 
@@ -114,8 +113,8 @@ def test_a_write_that_dies_leaves_the_old_part_and_no_debris(
     def die(handle: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(storage, "PAUSES", ())
-    monkeypatch.setattr(storage.os, "fsync", die)
+    monkeypatch.setattr(atomic, "PAUSES", ())
+    monkeypatch.setattr(atomic.os, "fsync", die)
     with pytest.raises(StoreFailed, match="no space left"):
         writer.write("epochs", "net-0", [epoch(1, 0.2)])
     assert read_table(str(tmp_path), "epochs")["loss"].to_pylist() == [0.1]
@@ -129,7 +128,7 @@ def test_a_part_appears_by_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def die(source: Path, target: Path) -> None:
         raise OSError("power cut")
 
-    monkeypatch.setattr(storage, "PAUSES", ())
+    monkeypatch.setattr(atomic, "PAUSES", ())
     monkeypatch.setattr(Path, "replace", die)
     with pytest.raises(StoreFailed, match="power cut"):
         writer.write("epochs", "net-0", [epoch(1, 0.2)])

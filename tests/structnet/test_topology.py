@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structnet.errors import UserError
-from structnet.network.topology import ALLOCATIONS, Topology, parameters_dense, random_topology
+from structnet.network.random_topology import random_topology
+from structnet.network.topology import ALLOCATIONS, Topology, parameters_dense
 
 architectures = st.lists(st.integers(1, 12), min_size=2, max_size=4)
 densities = st.floats(0.001, 1.0)
@@ -97,7 +98,7 @@ def test_proportional_gives_small_links_the_larger_density() -> None:
 def test_784_100_10_at_one_percent() -> None:
     """round(794.0) connections + 110 biases; shares 884 : 110, so 706.1 and 87.9."""
     topology = drawn([784, 100, 10], 0.01)
-    assert (topology.connections, topology.biases, topology.parameters) == (794, 110, 904)
+    assert (topology.connections, topology.bias_count, topology.parameters) == (794, 110, 904)
     assert counts(topology) == [706, 88]
     assert counts(drawn([784, 100, 10], 0.01, allocation="uniform")) == [784, 10]
 

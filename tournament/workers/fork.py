@@ -25,12 +25,19 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.seeds import stream
-from structnet.training.loop import Diverged, Recipe, batch_indices, constant, cosine, evaluate, train_steps
+from structnet.training.loop import (
+    Diverged,
+    Recipe,
+    constant,
+    cosine,
+    diagnosis_sample,
+    evaluate,
+    train_steps,
+)
 from structnet.training.shrinking import Shrinking, shrink_steps
 from tournament.rules.screening import Bandit, Score, screen
 
 Arrays = Mapping[str, Any]
-SURVEY_IMAGES = 2048
 # Below this accuracy nobody asks for bits at a fitted temperature, and with fewer images none is fitted.
 TEMPERED_FROM, TEMPERED_IMAGES = 0.95, 200
 
@@ -193,11 +200,8 @@ def measure(state: TrainState, validation: Split, *, with_probe: bool = False) -
 def survey(state: Arrays, train: Split, recipe: Recipe, plan: SurveyPlan) -> Survey:
     """Diagnoses a network and screens its growth sites by predicted gain: one backward pass for hundreds."""
     line = TrainState.from_arrays(state, train.labels.device)
-    images = min(SURVEY_IMAGES, len(train))
-    where = torch.from_numpy(batch_indices(len(train), images, plan.rng_seed, line.step)).to(
-        train.labels.device
-    )
-    diagnosis = diagnose(line.network, train.images[where], train.labels[where])
+    sample = diagnosis_sample(train, plan.rng_seed, line.step)
+    diagnosis = diagnose(line.network, sample.images, sample.labels)
     rng = stream(plan.rng_seed, "survey", plan.round_number)
     context = Context(line, diagnosis, plan.sizes, plan.rate, rng)
     found = [proposal for name in plan.actions for proposal in ACTIONS[name].propose(context)]
@@ -212,7 +216,7 @@ def survey(state: Arrays, train: Split, recipe: Recipe, plan: SurveyPlan) -> Sur
         too_dear=too_dear,
         controls=[proposals[0] for proposals in of_controls if proposals],
         twin=next((twin for twin in twins if twin is not None), None),
-        steps=-(-images // recipe.batch_size),
+        steps=-(-len(sample) // recipe.batch_size),
         saturated=len(diagnosis.saturated),
         dead=len(diagnosis.dead),
         warnings=diagnosis.warnings,

@@ -10,7 +10,7 @@ from search.commands.bench.measuring import Pairs, Rows, row_of_pairs, time_pair
 from search.session.console import Console
 from search.session.tables import table_of
 from structnet.network.link import SparseLink, pick_kernel
-from structnet.network.topology import random_topology
+from structnet.network.random_topology import random_topology
 from structnet.seeds import stream
 
 SIZES = ((64, 32), (100, 10), (784, 32), (784, 100), (300, 100), (1000, 10), (784, 1000), (1000, 1000))

@@ -143,7 +143,7 @@ class MaskedStep:
             link = network.links[(group - 1, group)]
             self.weights.append(link.dense(values[link.span]).requires_grad_())
             self.masks.append(link.dense(torch.ones_like(values[link.span])))
-            self.biases.append(values[network.bias_spans[group]].clone().requires_grad_())
+            self.biases.append(values[network.topology.bias_spans[group]].clone().requires_grad_())
         self.adam = torch.optim.Adam([*self.weights, *self.biases], LEARNING_RATE, **ADAMS[adam])
 
     def __call__(self, batch: Batch) -> torch.Tensor:

@@ -19,6 +19,7 @@ from search.grid.cohort_work import STRETCH_SECONDS, CohortWork
 from structnet.data.dataset import Dataset, Split
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
+from structnet.network.topology import bias_count, hidden_units
 from structnet.training.cohort import CohortEvaluation
 from structnet.training.loop import Recipe
 from tournament.workers.contender import Contender, Work
@@ -52,7 +53,7 @@ class SimulatedCohort:
         self.members, self.seconds, self.step = list(members), seconds, step
         self.rng = np.random.default_rng(self.members[0].rng_seed)
         counts = [
-            round(member.density * member.possible) + sum(member.architecture[1:]) for member in members
+            round(member.density * member.possible) + bias_count(member.architecture) for member in members
         ]
         self.parameters = np.array(counts)
 
@@ -75,7 +76,7 @@ class SimulatedCohort:
         )
 
     def unhealthy_units(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        hidden = np.array([sum(member.architecture[1:-1]) for member in self.members])
+        hidden = np.array([hidden_units(member.architecture) for member in self.members])
         return self.rng.integers(0, hidden // 4 + 1), self.rng.integers(0, hidden // 4 + 1)
 
     def diverged(self) -> np.ndarray:

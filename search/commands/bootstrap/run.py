@@ -28,7 +28,7 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.hierarchy import LEAST_PER_UNIT
 from structnet.growth.scales import default_scales, pooled_images
-from structnet.network.topology import parameters_dense
+from structnet.network.topology import bias_count, parameters_dense
 from structnet.training.loop import chance_accuracy
 
 PARAMETERS = 1500
@@ -110,7 +110,7 @@ def fitted_to(options: BootstrapOptions, data: Dataset) -> BootstrapOptions:
     if options.cull:
         raise UserError("cull is true, but a candidate is judged by all of its training: leave cull out")
     larger = architecture_of(options.larger, data)
-    dense, biases = parameters_dense(larger), sum(larger[1:])
+    dense, biases = parameters_dense(larger), bias_count(larger)
     parameters = min(PARAMETERS, dense // 2) if options.parameters is None else options.parameters
     if not biases < parameters <= dense:
         raise UserError(

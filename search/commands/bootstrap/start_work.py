@@ -23,6 +23,7 @@ from structnet.experiments.initialisation import Arm, compare_coarse_to_fine, co
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
+from structnet.network.topology import hidden_units
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter, list_parts
 from structnet.training.cohort import Cohort
@@ -203,5 +204,5 @@ def described(network: StructNet) -> dict[str, Any]:
         "density_real": network.topology.density,
         "parameters": network.parameter_count,
         "parameters_dense": network.parameters_dense,
-        "hidden_units": sum(network.architecture[1:-1]),
+        "hidden_units": hidden_units(network.architecture),
     }

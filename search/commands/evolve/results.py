@@ -11,6 +11,7 @@ from search.session.console import Console
 from search.session.tables import table_of
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread
+from structnet.network.topology import bias_count
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -78,7 +79,7 @@ def _cells(rows: Rows) -> list[str]:
     if not rows:
         return ["", "0", "", "", ""]
     parameters = np.mean([row["parameters"] for row in rows])
-    biases = np.mean([sum(row["architecture"][1:]) for row in rows])
+    biases = np.mean([bias_count(row["architecture"]) for row in rows])
     return [
         shown_with_spread([row["test_accuracy"] for row in rows]),
         str(len(rows)),

@@ -20,7 +20,7 @@ from structnet.errors import UserError
 from structnet.experiments.baselines import METHODS, Method, evolve_steps
 from structnet.measure.information import label_entropy
 from structnet.network.state import TrainState
-from structnet.network.topology import parameters_dense
+from structnet.network.topology import density_for, hidden_units
 from structnet.storage.snapshot import load_snapshot, save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.loop import (
@@ -200,7 +200,6 @@ class EvolveWork:
     def _finish(self, found: dict[str, Any]) -> None:
         """Notes the row of the network in training, writes those of its epochs, and turns to the next."""
         rival, shape = self._rival, self.architecture
-        biases = sum(shape[1:])
         self.rows.append(
             {
                 "trial": self.name,
@@ -208,7 +207,7 @@ class EvolveWork:
                 "method": rival.method,
                 "max_parameters": rival.parameters,
                 "architecture": shape,
-                "density": (rival.parameters - biases) / (parameters_dense(shape) - biases),
+                "density": density_for(shape, rival.parameters),
                 "rng_seed": rival.rng_seed,
                 "epochs": len(self.epochs),
                 "seconds": self.seconds,
@@ -229,7 +228,7 @@ class EvolveWork:
             "density_real": network.topology.density,
             "parameters": network.parameter_count,
             "parameters_dense": network.parameters_dense,
-            "hidden_units": sum(network.architecture[1:-1]),
+            "hidden_units": hidden_units(network.architecture),
             "train_loss": last["train_loss"],
             "loss": last["loss"],
             "accuracy": accuracy,

@@ -53,7 +53,7 @@ def run(options: GrowOptions) -> None:
 
 def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
-    from structnet.network.topology import least_density
+    from structnet.network.random_topology import least_density
     from structnet.training.loop import steps_per_epoch
     from structnet.training.rates import rates_named
     from tournament.settings import fitted_lengths

@@ -13,13 +13,13 @@ from search.options import sizes
 from search.tune.trials import Shared
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context
-from structnet.experiments.rescue import ARMS, DIAGNOSIS_IMAGES, ArmResult, Plan, Rescue, best_site
+from structnet.experiments.rescue import ARMS, ArmResult, Plan, Rescue, best_site
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
 from structnet.seeds import stream
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
-from structnet.training.loop import Diverged, Recipe, chance_accuracy
+from structnet.training.loop import DIAGNOSIS_IMAGES, Diverged, Recipe, chance_accuracy
 
 STRETCH_SECONDS = 5.0
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from search.commands.grow.command import GrowOptions
 from search.grid.blocks import Block
 from search.grid.options import GridOptions
 from structnet.network.network import StructNet
-from structnet.training.loop import steps_per_epoch
+from structnet.network.topology import bias_count
+from structnet.training.loop import DIAGNOSIS_IMAGES, steps_per_epoch
 from tournament.heats import plan_heats
 from tournament.rules.score import policy_named
 from tournament.settings import Settings
-from tournament.workers.fork import SURVEY_IMAGES
 
 # One core, measured on digits and MNIST within a factor of about two: a step of a network that trains alone,
 # its share of evaluating and sending included, or of one in a cohort; and a connection of either, in a batch of 128.
@@ -62,7 +61,7 @@ def tournament_cost(options: GrowOptions, seed: StructNet, images: int) -> Cost:
             # Both controls run on with the audited, which make up for the heats that they missed.
             forks += round(options.audit_factor * options.heat_steps) * (2 + options.audits)
             forks += options.audits * sum(heat.steps for heat in heats[1:])
-    survey = min(SURVEY_IMAGES, images) // options.batch_size
+    survey = min(DIAGNOSIS_IMAGES, images) // options.batch_size
     longest = int(Settings.growth_share * line) // (options.round_steps + options.heat_steps)
     rounds = min(options.rounds, max(1, longest))
     dense = seed.parameters_dense
@@ -70,7 +69,7 @@ def tournament_cost(options: GrowOptions, seed: StructNet, images: int) -> Cost:
     bought = min(dense, opening + options.income * dense * Settings.growth_share * line / 1000)
     parameters = seed.parameter_count + bought / 4
     steps = line + rounds * (forks + survey)
-    units = sum(seed.architecture[1:])
+    units = seed.topology.bias_count
     return Cost(
         steps,
         steps * parameters,
@@ -84,9 +83,9 @@ def block_cost(options: GridOptions, block: Block, images: int) -> Cost:
     steps = options.epochs * steps_per_epoch(images, options.batch_size)
     parameters = units = 0.0
     for member in block.members:
-        possible = sum(a * b for a, b in pairwise(member.architecture))
-        parameters += member.density * possible + sum(member.architecture[1:])
-        units += sum(member.architecture[1:])
+        biases = bias_count(member.architecture)
+        parameters += member.density * member.possible + biases
+        units += biases
     networks = len(block.members)
     seconds = step_seconds(networks * COHORT_STEP_SECONDS, parameters, units, options.batch_size)
     return Cost(networks * steps, steps * parameters, steps * seconds)

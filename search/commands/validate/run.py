@@ -21,6 +21,7 @@ from search.commands.validate.command import ValidateOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
 from structnet.errors import UserError, one_line
+from structnet.network.topology import hidden_units
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
@@ -156,7 +157,7 @@ def network_row(trained: Trained, chance: float) -> dict[str, Any]:
         "density_real": network.topology.density,
         "parameters": network.parameter_count,
         "parameters_dense": network.parameters_dense,
-        "hidden_units": sum(network.architecture[1:-1]),
+        "hidden_units": hidden_units(network.architecture),
         "seconds": trained.seconds,
         "status": "finished",
     }

@@ -14,7 +14,6 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from search.commands.study.comparison import leads_over, means_of, values_of
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
@@ -28,12 +27,12 @@ from structnet.measure.statistics import rank_correlation, shown_with_spread
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, batch_indices
+from structnet.training.loop import Recipe, diagnosis_sample
 from tournament.audits import Audit, Maturity, learn
 from tournament.rules.score import gain_over, score
 from tournament.rules.screening import by_turns
 from tournament.settings import GROWTH_L1
-from tournament.workers.fork import SURVEY_IMAGES, Arrays, train_line
+from tournament.workers.fork import Arrays, train_line
 from tournament.workers.fork_cohorts import ForkResult, run_forks
 
 if TYPE_CHECKING:
@@ -92,10 +91,9 @@ def proposals_of(
     line: Arrays, data: Dataset, recipe: Recipe, rate: float
 ) -> tuple[list[Proposal | None], list[Proposal]]:
     """The controls; and the forks: by turns the best of every action and size, then random twins of the best."""
-    state, train = TrainState.from_arrays(line), data.train
-    images = min(SURVEY_IMAGES, len(train))
-    where = torch.from_numpy(batch_indices(len(train), images, recipe.rng_seed, state.step))
-    diagnosis = diagnose(state.network, train.images[where], train.labels[where])
+    state = TrainState.from_arrays(line)
+    sample = diagnosis_sample(data.train, recipe.rng_seed, state.step)
+    diagnosis = diagnose(state.network, sample.images, sample.labels)
     sizes = tuple(max(SCORE_FLOOR, round(share * state.network.parameter_count)) for share in SIZE_SHARES)
     context = Context(state, diagnosis, sizes, rate, stream(recipe.rng_seed, "estimators"))
     proposed = [proposal for name in offered() for proposal in ACTIONS[name].propose(context)]

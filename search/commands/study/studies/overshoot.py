@@ -24,13 +24,14 @@ from search.commands.study.comparison import (
     means_of,
     values_of,
 )
-from search.commands.study.studies.tournaments import density_for, grow_options, measured_of, run_tournament
+from search.commands.study.studies.tournaments import grow_options, measured_of, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from search.session.plots import finish
 from structnet.data.dataset import Dataset
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
+from structnet.network.topology import density_for
 from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
 from structnet.training.shrinking import Shrinking, shrink_steps
 

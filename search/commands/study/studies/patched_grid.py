@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
-import torch
 
 from search.commands.study.study import Measurement, Place, Task
 from search.grid.criteria import patchability
@@ -25,12 +24,12 @@ from structnet.measure.information import label_entropy
 from structnet.network.edit import connect
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
+from structnet.network.topology import hidden_units
 from structnet.seeds import stream
 from structnet.training.cohort import Cohort
-from structnet.training.loop import Recipe, batch_indices, chance_accuracy, cosine, steps_per_epoch
+from structnet.training.loop import Recipe, chance_accuracy, cosine, diagnosis_sample, steps_per_epoch
 
 LEAST_PATCH = 20  # parameters
-DIAGNOSED_IMAGES = 2048
 ARMS = ("patched", "random", "moved", "static")
 
 
@@ -93,11 +92,8 @@ def _trained(states: Sequence[TrainState], task: Task, data: Dataset, epochs: in
 
 def _context(state: TrainState, task: Task, data: Dataset, number: int) -> Context:
     """A trained network as an action sees it, with the size that its patch should have."""
-    train = data.train
-    where = torch.from_numpy(
-        batch_indices(len(train), min(DIAGNOSED_IMAGES, len(train)), task.rng_seed, state.step)
-    )
-    diagnosis = diagnose(state.network, train.images[where], train.labels[where])
+    sample = diagnosis_sample(data.train, task.rng_seed, state.step)
+    diagnosis = diagnose(state.network, sample.images, sample.labels)
     size = max(LEAST_PATCH, round(task.options["patch_share"] * state.network.parameter_count))
     rng = stream(task.rng_seed, "patchability", number)
     return Context(state, diagnosis, (size,), task.options["learning_rate"], rng)
@@ -132,7 +128,7 @@ def _arms(context: Context) -> tuple[list[TrainState], dict[str, float]]:
 def _predictors(context: Context, accuracy: float, data: Dataset) -> dict[str, float]:
     """What is known of a network before it is patched; patchability only where it has one."""
     diagnosis, topology = context.diagnosis, context.topology
-    hidden = sum(topology.architecture[1:-1])
+    hidden = hidden_units(topology.architecture)
     saturated, dead = len(diagnosis.saturated), len(diagnosis.dead)
     chance = chance_accuracy(data.validation.labels, data.classes)
     found = {

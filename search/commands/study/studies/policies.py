@@ -25,13 +25,13 @@ from search.commands.study.comparison import (
 )
 from search.commands.study.studies.tournaments import (
     base_options,
-    density_for,
     measure_tournament,
     options_of_grow,
     tournament_tasks,
 )
 from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
 from structnet.data.dataset import Dataset
+from structnet.network.topology import density_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

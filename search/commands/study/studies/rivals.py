@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from search.commands.study.comparison import draw_errors, in_points
-from search.commands.study.studies.tournaments import density_for, grow_options, run_tournament
+from search.commands.study.studies.tournaments import grow_options, run_tournament
 from search.commands.study.study import (
     Finding,
     Measurement,
@@ -33,6 +33,7 @@ from structnet.experiments.baselines import METHODS, evolve_steps
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread
 from structnet.network.state import TrainState
+from structnet.network.topology import density_for
 from structnet.training.loop import Recipe, cosine, evaluate
 from tournament.coordinator import Result
 

@@ -11,7 +11,6 @@ from search.commands.study.study import Measurement, Place, Scale, Task
 from search.commands.study.tasks import tasks_of
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import defaults_of
-from structnet.network.topology import parameters_dense
 from structnet.storage.tables import TableWriter
 from tournament.coordinator import Result, Tournament
 from tournament.observer import TournamentMetrics
@@ -29,12 +28,6 @@ def tournament_tasks(arms: Mapping[str, dict[str, Any]], data: Dataset, scale: S
 def grow_options(data: Dataset, architecture: Sequence[int], **options: Any) -> dict[str, Any]:
     """Options of `grow` for a network of this shape."""
     return {"dataset": data.name, "architecture": "-".join(map(str, architecture)), **options}
-
-
-def density_for(architecture: Sequence[int], parameters: int) -> float:
-    """The density at which a network has so many parameters, biases counted."""
-    biases = sum(architecture[1:])
-    return (parameters - biases) / (parameters_dense(architecture) - biases)
 
 
 def base_options(data: Dataset, scale: Scale) -> dict[str, Any]:
