@@ -101,10 +101,10 @@ class GridProgress(LivePage):
         if not self.live and error is None:
             self.say(self.line())
 
-    def report(self, told: dict[str, Any]) -> None:
+    def report(self, reported: dict[str, Any]) -> None:
         """Takes in what a block says of itself. A block that is tried again starts over."""
-        self.cost[told["name"]], self.networks[told["name"]] = told["cost"], told["networks"]
-        for name, found in told["best"].items():
+        self.cost[reported["name"]], self.networks[reported["name"]] = reported["cost"], reported["networks"]
+        for name, found in reported["best"].items():
             if found and (name not in self.best or found[0] > self.best[name][0]):
                 self.best[name] = found[0], found[1]
         now = time.monotonic()
