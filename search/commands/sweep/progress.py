@@ -47,7 +47,7 @@ class SweepProgress(LivePage):
             self.bar.update(self.task, completed=len(self.done))
             self.live.update(self.page())
         else:
-            self.say(f"{reported['name']}: {_accuracy(reported)}; {self.line()}")
+            self.console.say(f"{reported['name']}: {_accuracy(reported)}; {self.line()}")
 
     def line(self) -> str:
         """Where the sweep stands, in one line."""
