@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 from structnet.errors import UserError
+from structnet.network.topology import parameters_dense
 
 # What a training step of a block may cost, in connections: about half a minute of five epochs of MNIST on one
 # core, and about 100 MB. A unit costs about as much as eight connections (measured on 784-64-10).
@@ -38,14 +39,19 @@ class Member:
         return f"{shape}_d{self.density:g}{shared}_s{self.rng_seed}"
 
     @property
+    def units(self) -> int:
+        """Those that have a bias."""
+        return sum(self.architecture[1:])
+
+    @property
     def possible(self) -> int:
         """Connections of the dense network of this shape."""
-        return sum(a * b for a, b in pairwise(self.architecture))
+        return parameters_dense(self.architecture) - self.units
 
     @property
     def cost(self) -> float:
         """Of a training step, in connections."""
-        return self.density * self.possible + UNIT_COST * sum(self.architecture[1:])
+        return self.density * self.possible + UNIT_COST * self.units
 
 
 @dataclass(frozen=True)

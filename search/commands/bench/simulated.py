@@ -51,10 +51,7 @@ class SimulatedCohort:
     def __init__(self, members: Sequence[Member], seconds: float, step: int = 0) -> None:
         self.members, self.seconds, self.step = list(members), seconds, step
         self.rng = np.random.default_rng(self.members[0].rng_seed)
-        counts = [
-            round(member.density * member.possible) + sum(member.architecture[1:]) for member in members
-        ]
-        self.parameters = np.array(counts)
+        self.parameters = np.array([round(one.density * one.possible) + one.units for one in members])
 
     @property
     def topologies(self) -> list[Member]:

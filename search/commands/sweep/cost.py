@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from search.commands.grow.command import GrowOptions
 from search.grid.blocks import Block
@@ -84,9 +83,8 @@ def block_cost(options: GridOptions, block: Block, images: int) -> Cost:
     steps = options.epochs * steps_per_epoch(images, options.batch_size)
     parameters = units = 0.0
     for member in block.members:
-        possible = sum(a * b for a, b in pairwise(member.architecture))
-        parameters += member.density * possible + sum(member.architecture[1:])
-        units += sum(member.architecture[1:])
+        parameters += member.density * member.possible + member.units
+        units += member.units
     networks = len(block.members)
     seconds = step_seconds(networks * COHORT_STEP_SECONDS, parameters, units, options.batch_size)
     return Cost(networks * steps, steps * parameters, steps * seconds)
