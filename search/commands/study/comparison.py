@@ -123,9 +123,18 @@ def draw_panels(
     return found
 
 
-def draw_errors(axes: Axes, points: Sequence[tuple[float, Sequence[float]]], label: str) -> None:
-    """A line through the mean error in % at each x, with its spread. points: x and the accuracies of its rng_seeds."""
-    x, accuracies = zip(*sorted(points, key=lambda point: point[0]))
-    errors = [mean_and_spread([100 * (1 - value) for value in values]) for values in accuracies]
-    means, spreads = zip(*errors)
-    axes.errorbar(x, means, yerr=spreads, marker="o", markersize=4, capsize=3, linewidth=1, label=label)
+def draw_errors(
+    axes: Axes, curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x_label: str
+) -> None:
+    """For each name a line through the mean test error in %, with its spread, over a logarithmic x.
+
+    curves: name -> x and the accuracies of its rng_seeds.
+    """
+    for name, points in curves.items():
+        x, accuracies = zip(*sorted(points, key=lambda point: point[0]))
+        errors = [mean_and_spread([100 * (1 - value) for value in values]) for values in accuracies]
+        means, spreads = zip(*errors)
+        axes.errorbar(x, means, yerr=spreads, marker="o", markersize=4, capsize=3, linewidth=1, label=name)
+    axes.set_xscale("log")
+    axes.legend(frameon=False, fontsize="small")
+    finish(axes, x_label, "Test error, %")
