@@ -39,6 +39,11 @@ class Member:
         return f"{shape}_d{self.density:g}{shared}_s{self.rng_seed}"
 
     @property
+    def units(self) -> int:
+        """Those that have a bias."""
+        return bias_count(self.architecture)
+
+    @property
     def possible(self) -> int:
         """Connections of the dense network of this shape."""
         return possible_connections(self.architecture)
@@ -46,7 +51,7 @@ class Member:
     @property
     def cost(self) -> float:
         """Of a training step, in connections."""
-        return self.density * self.possible + UNIT_COST * bias_count(self.architecture)
+        return self.density * self.possible + UNIT_COST * self.units
 
 
 @dataclass(frozen=True)

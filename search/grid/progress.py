@@ -43,10 +43,6 @@ class LivePage:
     def page(self) -> RenderableType:
         raise NotImplementedError
 
-    def say(self, text: str) -> None:
-        """A line, as it is."""
-        self.console.say(text)
-
 
 def time_left(seconds: float, gained: float, left: float) -> str:
     """The end of a line on work that went so far in so many seconds; nothing where that cannot be told."""
@@ -99,12 +95,12 @@ class GridProgress(LivePage):
     ) -> None:
         super().__exit__(kind, error, trace)
         if not self.live and error is None:
-            self.say(self.line())
+            self.console.say(self.line())
 
-    def report(self, told: dict[str, Any]) -> None:
+    def report(self, reported: dict[str, Any]) -> None:
         """Takes in what a block says of itself. A block that is tried again starts over."""
-        self.cost[told["name"]], self.networks[told["name"]] = told["cost"], told["networks"]
-        for name, found in told["best"].items():
+        self.cost[reported["name"]], self.networks[reported["name"]] = reported["cost"], reported["networks"]
+        for name, found in reported["best"].items():
             if found and (name not in self.best or found[0] > self.best[name][0]):
                 self.best[name] = found[0], found[1]
         now = time.monotonic()
@@ -115,7 +111,7 @@ class GridProgress(LivePage):
             self.live.update(self.page())
         elif now - self._line_at > LINE_SECONDS:
             self._line_at = now
-            self.say(self.line())
+            self.console.say(self.line())
 
     def line(self) -> str:
         """One line for logs and pipes."""

@@ -27,7 +27,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """Of the files that a Work wrote: Tune adds hidden ones of its own."""
+    """Of the files that the work of a trial wrote: Tune adds hidden ones of its own."""
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if name != SEAL}
 

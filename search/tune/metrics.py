@@ -29,12 +29,12 @@ class SearchMetrics:
         self.networks: dict[str, int] = {}
         self.trained = 0
 
-    def reported(self, told: dict[str, Any]) -> None:
+    def reported(self, report: dict[str, Any]) -> None:
         """Takes in the report of a trial. One that is tried again trains its networks again."""
-        if "networks" not in told:
+        if "networks" not in report:
             return
-        new = told["networks"] - self.networks.get(told["name"], 0)
-        self.networks[told["name"]] = told["networks"]
+        new = report["networks"] - self.networks.get(report["name"], 0)
+        self.networks[report["name"]] = report["networks"]
         self.trained += max(0, new)
         speed = self.trained / max(1e-9, time.monotonic() - self.started)
         publish(NETWORKS_TRAINED, new, experiment=self.experiment)

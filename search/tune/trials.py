@@ -1,4 +1,4 @@
-"""Ray Tune, as every search here uses it: a trial is one `Work`, a plain class free of Ray.
+"""Ray Tune, as every search here uses it: a trial is one `TrialWork`, a plain class free of Ray.
 
 A trial costs Tune 20 ms to more than a second, so one trial is a block of networks or a whole tournament, never
 one network. Trials of a kind share processes (`reuse_actors`), the dataset goes into the object store once, and
@@ -36,7 +36,7 @@ from tournament.workers.contender import pack, unpack
 RETRIES = 3
 
 
-class Work(Protocol):
+class TrialWork(Protocol):
     """What a trial does, in stretches that can be saved in between."""
 
     def step(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Shared:
         return Dataset(**self.about, **splits)
 
 
-Factory = Callable[[dict[str, Any], Shared], Work]
+Factory = Callable[[dict[str, Any], Shared], TrialWork]
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _tuner(
 
 
 class _WorkTrainable(tune.Trainable):
-    """Tune's view of a Work. A process takes up one after the other."""
+    """Tune's view of a TrialWork. A process takes up one after the other."""
 
     command: str
     name = ""  # of the trial; there before `setup`, as Ray asks for the representation of one that fails there too

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from structnet.measure.statistics import Interval, mean_interval
+from structnet.measure.statistics import ConfidenceInterval, mean_interval
 
 
 class Point(NamedTuple):
@@ -31,7 +31,7 @@ class Gap:
     smallest, largest: the sizes it is taken between, parameters. rng_seeds: how many pairs of curves.
     """
 
-    area: Interval
+    area: ConfidenceInterval
     smallest: float
     largest: float
     rng_seeds: int
@@ -42,9 +42,9 @@ class Gap:
         return math.log2(self.largest / self.smallest)
 
     @property
-    def height(self) -> Interval:
+    def height(self) -> ConfidenceInterval:
         """The area by the width: the difference of the errors, averaged over the logarithm of the size."""
-        return Interval(*(value / self.doublings for value in self.area))
+        return ConfidenceInterval(*(value / self.doublings for value in self.area))
 
 
 def gap_between(curves: Mapping[int, Sequence[Point]], others: Mapping[int, Sequence[Point]]) -> Gap | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from structnet.experiments.cliff import halfway
-from structnet.measure.statistics import Interval, mean_interval
+from structnet.measure.statistics import ConfidenceInterval, mean_interval
 
 BEATEN = ("static", "random")  # what growth has to lead to rescue; `rewire` is a question of its own
 
@@ -24,7 +24,7 @@ class RescueVerdict:
 
     success: bool
     beats_moving: bool | None
-    leads: dict[str, Interval]
+    leads: dict[str, ConfidenceInterval]
     reached: float
     edge: float
     sentences: tuple[str, ...]
@@ -67,5 +67,5 @@ def judge(
     return RescueVerdict(success, beats_moving, leads, reached, edge, tuple(sentences))
 
 
-def _shown(leads: Mapping[str, Interval], arms: Sequence[str]) -> str:
+def _shown(leads: Mapping[str, ConfidenceInterval], arms: Sequence[str]) -> str:
     return " and ".join(f"{arm} by {leads[arm].shown(digits=4, named=True)}" for arm in arms)

@@ -16,7 +16,7 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A mean and the bounds of its 95 % interval."""
 
     mean: float
@@ -78,7 +78,7 @@ def paired_gain(fork: np.ndarray, control: np.ndarray) -> tuple[float, float]:
     return mean_and_error(fork - control)
 
 
-def mean_interval(values: Sequence[float] | np.ndarray, *, comparisons: int = 1) -> Interval:
+def mean_interval(values: Sequence[float] | np.ndarray, *, comparisons: int = 1) -> ConfidenceInterval:
     """The mean of numbers and its t interval (Student 1908); an infinite one for a single number.
 
     comparisons: of how many such intervals all are to hold together at 95 % (Bonferroni's correction).
@@ -86,11 +86,11 @@ def mean_interval(values: Sequence[float] | np.ndarray, *, comparisons: int = 1)
     array = np.asarray(values, dtype=np.float64)
     mean, count = float(array.mean()), len(array)
     if count < 2:
-        return Interval(mean, -math.inf, math.inf)
+        return ConfidenceInterval(mean, -math.inf, math.inf)
     # Not t.interval, which has no answer where all numbers are the same.
     quantile = t_quantile(1 - (1 - LEVEL) / 2 / comparisons, count)
     reach = float(quantile * array.std(ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - reach, mean + reach)
+    return ConfidenceInterval(mean, mean - reach, mean + reach)
 
 
 def t_quantile(share: float, count: int) -> float:
@@ -102,7 +102,7 @@ def t_quantile(share: float, count: int) -> float:
 
 def paired_lead(
     values: Mapping[int, float], others: Mapping[int, float], *, comparisons: int = 1
-) -> Interval | None:
+) -> ConfidenceInterval | None:
     """How far values are above others by rng_seed: the mean of the differences and its t interval.
 
     Both: rng_seed -> value. Only rng_seeds that both have count; None without any. comparisons as in `mean_interval`.
@@ -113,7 +113,7 @@ def paired_lead(
     return mean_interval([values[seed] - others[seed] for seed in both], comparisons=comparisons)
 
 
-def bootstrap_interval(values: np.ndarray, rng: np.random.Generator) -> Interval:
+def bootstrap_interval(values: np.ndarray, rng: np.random.Generator) -> ConfidenceInterval:
     """The mean of (n,) numbers, at least two, and its percentile bootstrap interval (Efron 1979)."""
     from scipy import stats
 
@@ -122,7 +122,7 @@ def bootstrap_interval(values: np.ndarray, rng: np.random.Generator) -> Interval
     ).confidence_interval
     # Equal numbers may have another mean in the last digit than their resamples.
     mean = float(values.mean())
-    return Interval(mean, min(float(found.low), mean), max(float(found.high), mean))
+    return ConfidenceInterval(mean, min(float(found.low), mean), max(float(found.high), mean))
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:

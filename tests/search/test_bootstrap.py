@@ -23,7 +23,7 @@ from search.commands.bootstrap.start_work import COMPARISONS, StartWork, configs
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
-from structnet.measure.statistics import Interval
+from structnet.measure.statistics import ConfidenceInterval
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
 from structnet.training.loop import evaluate
@@ -137,9 +137,9 @@ def test_leads_are_paired_with_a_t_interval() -> None:
 
 
 def test_a_verdict_needs_an_interval_without_zero() -> None:
-    assert in_words(Interval(0.02, 0.01, 0.03)) == "better than"
-    assert in_words(Interval(-0.02, -0.03, -0.01)) == "worse than"
-    assert in_words(Interval(0.02, -0.01, 0.05)) == "not told apart from"
+    assert in_words(ConfidenceInterval(0.02, 0.01, 0.03)) == "better than"
+    assert in_words(ConfidenceInterval(-0.02, -0.03, -0.01)) == "worse than"
+    assert in_words(ConfidenceInterval(0.02, -0.01, 0.05)) == "not told apart from"
 
 
 def test_a_comparison_says_how_many_rng_seeds_are_left(capsys: pytest.CaptureFixture[str]) -> None:

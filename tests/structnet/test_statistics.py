@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.measure.statistics import (
-    Interval,
+    ConfidenceInterval,
     bootstrap_interval,
     mean_and_error,
     mean_and_spread,
@@ -52,16 +52,16 @@ def test_an_interval_holds_its_mean_and_widens_with_the_comparisons(values: list
 
 def test_zero_outside_is_sure() -> None:
     for interval, above, below in (
-        (Interval(2, 1, 3), True, False),
-        (Interval(-2, -3, -1), False, True),
-        (Interval(1, 0, 2), False, False),
-        (Interval(-1, -2, 0), False, False),
+        (ConfidenceInterval(2, 1, 3), True, False),
+        (ConfidenceInterval(-2, -3, -1), False, True),
+        (ConfidenceInterval(1, 0, 2), False, False),
+        (ConfidenceInterval(-1, -2, 0), False, False),
     ):
         assert (interval.is_above_zero, interval.is_below_zero) == (above, below)
 
 
 def test_an_interval_is_shown_with_signs() -> None:
-    lead = Interval(0.0123, -0.001, 0.02)
+    lead = ConfidenceInterval(0.0123, -0.001, 0.02)
     assert lead.shown(scale=100) == "+1.23 (-0.10 to +2.00)"
     assert lead.shown(digits=3, named=True) == "+0.012 (95 % interval -0.001 to +0.020)"
 

@@ -117,9 +117,9 @@ class Watched(GridProgress):
         self.moments.append(Moment.now())
         return super().__enter__()
 
-    def report(self, told: dict[str, Any]) -> None:
-        super().report(told)
-        self.ended += told["done"]
+    def report(self, reported: dict[str, Any]) -> None:
+        super().report(reported)
+        self.ended += reported["done"]
         if self.ended == self.blocks:
             self.moments.append(Moment.now())
 

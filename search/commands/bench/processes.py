@@ -1,14 +1,14 @@
-"""What processes of this machine use, read from /proc: CPU seconds and memory of this one and of those of its Ray."""
+"""What processes of this machine use: CPU seconds of this one and of those of its Ray, and its memory, from /proc."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
+
+import psutil
 
 from structnet.errors import UserError
 
@@ -56,37 +56,14 @@ def resident_bytes() -> tuple[int, int]:
 def cpu_of_ray() -> tuple[float, float]:
     """CPU seconds of the children of this process so far: (Ray's own, its workers'). Those that ended are gone."""
     own = workers = 0.0
-    for process in _descendants(os.getpid()):
-        with suppress(OSError):
-            spent = _cpu_seconds(process)
-            if (PROC / str(process) / "cmdline").read_bytes().startswith(b"ray::"):
-                workers += spent
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            spent = process.cpu_times()
+            if "".join(process.cmdline()[:1]).startswith("ray::"):
+                workers += spent.user + spent.system
             else:
-                own += spent
+                own += spent.user + spent.system
     return own, workers
-
-
-def _descendants(process: int) -> Iterator[int]:
-    children: dict[int, list[int]] = {}
-    for folder in PROC.iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                children.setdefault(int(_stat(int(folder.name))[1]), []).append(int(folder.name))
-    waiting = [process]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            yield child
-            waiting.append(child)
-
-
-def _stat(process: int) -> list[str]:
-    """The fields after the name of the program, which may have spaces: state, parent, ..."""
-    return (PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
-
-
-def _cpu_seconds(process: int) -> float:
-    user, system = _stat(process)[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _status(field: str) -> int:

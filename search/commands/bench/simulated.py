@@ -19,7 +19,7 @@ from search.grid.cohort_work import STRETCH_SECONDS, CohortWork
 from structnet.data.dataset import Dataset, Split
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import bias_count, hidden_units
+from structnet.network.topology import hidden_units
 from structnet.training.cohort import CohortEvaluation
 from structnet.training.loop import Recipe
 from tournament.workers.contender import Contender, Work
@@ -52,10 +52,7 @@ class SimulatedCohort:
     def __init__(self, members: Sequence[Member], seconds: float, step: int = 0) -> None:
         self.members, self.seconds, self.step = list(members), seconds, step
         self.rng = np.random.default_rng(self.members[0].rng_seed)
-        counts = [
-            round(member.density * member.possible) + bias_count(member.architecture) for member in members
-        ]
-        self.parameters = np.array(counts)
+        self.parameters = np.array([round(one.density * one.possible) + one.units for one in members])
 
     @property
     def topologies(self) -> list[Member]:

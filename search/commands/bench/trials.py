@@ -76,11 +76,11 @@ def train_one(config: dict[str, Any], packed: dict[str, np.ndarray], plain: Mask
 class TrainOne(tune.Trainable):
     """The same as a class, whose process takes up one trial after the other."""
 
-    def setup(self, config: dict[str, Any], **told: Any) -> None:
-        self.told = told
+    def setup(self, config: dict[str, Any], **shared: Any) -> None:
+        self.shared = shared
 
     def step(self) -> dict[str, Any]:
-        return {**masked_epoch(self.config["rng_seed"], **self.told), "done": True}
+        return {**masked_epoch(self.config["rng_seed"], **self.shared), "done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.config = new_config
@@ -119,5 +119,5 @@ def run_plain(
         seconds = perf_counter() - started
     if found.errors:
         raise RuntimeError(f"{len(found.errors)} of {trials} plain trials failed: {found.errors[0]}")
-    told = [found[index].metrics or {} for index in range(len(found))]
-    return seconds, {metrics["config"]["rng_seed"]: metrics["accuracy"] for metrics in told}
+    reports = [found[index].metrics or {} for index in range(len(found))]
+    return seconds, {metrics["config"]["rng_seed"]: metrics["accuracy"] for metrics in reports}

@@ -12,7 +12,7 @@ from search.commands.bootstrap.seed_finder import Candidate, around, smallest_by
 from search.commands.bootstrap.start_work import COMPARISONS, SMALL
 from search.session.console import Console
 from search.session.tables import table_of
-from structnet.measure.statistics import Interval, mean_and_spread, paired_lead, shown_with_spread
+from structnet.measure.statistics import ConfidenceInterval, mean_and_spread, paired_lead, shown_with_spread
 
 NUMBERS = ("parameters", "learned", "least", "mean", "spread")
 
@@ -66,7 +66,7 @@ def _candidates(shown: Sequence[tuple[Candidate, str]], title: str) -> Table:
     return table
 
 
-def leads(rows: Sequence[dict[str, Any]], method: str, column: str) -> dict[str, Interval]:
+def leads(rows: Sequence[dict[str, Any]], method: str, column: str) -> dict[str, ConfidenceInterval]:
     """Arm -> how far the method is above it in this column, paired by rng_seed: mean and 95 % t interval.
 
     Pairs in which either failed are left out, and arms without any pair.
@@ -80,7 +80,7 @@ def leads(rows: Sequence[dict[str, Any]], method: str, column: str) -> dict[str,
     return {arm: lead for arm, lead in found.items() if lead is not None}
 
 
-def in_words(lead: Interval) -> str:
+def in_words(lead: ConfidenceInterval) -> str:
     """Whether the 95 % interval of a lead in accuracy leaves a doubt."""
     if lead.is_above_zero:
         return "better than"
@@ -117,7 +117,7 @@ def print_comparison(name: str, rows: Sequence[dict[str, Any]], console: Console
     console.say(_sentence(name, mine, by_accuracy))
 
 
-def _sentence(name: str, rows: Sequence[dict[str, Any]], found: dict[str, Interval]) -> str:
+def _sentence(name: str, rows: Sequence[dict[str, Any]], found: dict[str, ConfidenceInterval]) -> str:
     comparison = COMPARISONS[name]
     failed = {row["rng_seed"] for row in rows if row["status"] != "finished"}
     if comparison.control not in found:

@@ -9,7 +9,7 @@ import numpy as np
 
 from search.commands.study.study import Row, TextTable
 from search.session.plots import finish
-from structnet.measure.statistics import Interval, mean_and_spread, paired_lead, shown_with_spread
+from structnet.measure.statistics import ConfidenceInterval, mean_and_spread, paired_lead, shown_with_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def means_of(rows: Sequence[Row], quantity: str) -> dict[str, float]:
     return {arm: mean_and_spread([*values.values()])[0] for arm, values in values_of(rows, quantity).items()}
 
 
-def leads_over(base: str, rows: Sequence[Row], quantity: str) -> dict[str, Interval]:
+def leads_over(base: str, rows: Sequence[Row], quantity: str) -> dict[str, ConfidenceInterval]:
     """arm -> its lead over the base, paired by the rng_seeds of both; without the base, and arms that share none.
 
     Raises ValueError if the base has no such rows.
@@ -49,7 +49,7 @@ def leads_over(base: str, rows: Sequence[Row], quantity: str) -> dict[str, Inter
     return {arm: lead for arm, lead in leads.items() if lead is not None}
 
 
-def lead_of(arm: str, base: str, rows: Sequence[Row], quantity: str) -> Interval:
+def lead_of(arm: str, base: str, rows: Sequence[Row], quantity: str) -> ConfidenceInterval:
     """Of one arm over another. Raises ValueError if either was not measured, or they share no rng_seed."""
     leads = leads_over(base, rows, quantity)
     if arm not in leads:
@@ -57,7 +57,7 @@ def lead_of(arm: str, base: str, rows: Sequence[Row], quantity: str) -> Interval
     return leads[arm]
 
 
-def in_points(lead: Interval) -> str:
+def in_points(lead: ConfidenceInterval) -> str:
     """A lead in a share as text, in percentage points."""
     return lead.shown(scale=100)
 
@@ -123,9 +123,18 @@ def draw_panels(
     return found
 
 
-def draw_errors(axes: Axes, points: Sequence[tuple[float, Sequence[float]]], label: str) -> None:
-    """A line through the mean error in % at each x, with its spread. points: x and the accuracies of its rng_seeds."""
-    x, accuracies = zip(*sorted(points, key=lambda point: point[0]))
-    errors = [mean_and_spread([100 * (1 - value) for value in values]) for values in accuracies]
-    means, spreads = zip(*errors)
-    axes.errorbar(x, means, yerr=spreads, marker="o", markersize=4, capsize=3, linewidth=1, label=label)
+def draw_errors(
+    axes: Axes, curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x_label: str
+) -> None:
+    """For each name a line through the mean test error in %, with its spread, over a logarithmic x.
+
+    curves: name -> x and the accuracies of its rng_seeds.
+    """
+    for name, points in curves.items():
+        x, accuracies = zip(*sorted(points, key=lambda point: point[0]))
+        errors = [mean_and_spread([100 * (1 - value) for value in values]) for values in accuracies]
+        means, spreads = zip(*errors)
+        axes.errorbar(x, means, yerr=spreads, marker="o", markersize=4, capsize=3, linewidth=1, label=name)
+    axes.set_xscale("log")
+    axes.legend(frameon=False, fontsize="small")
+    finish(axes, x_label, "Test error, %")

@@ -82,10 +82,10 @@ def _measure(
     """Does all tasks; a resume does those that are left."""
     done = 0
 
-    def report(told: dict[str, Any]) -> None:
+    def report(reported: dict[str, Any]) -> None:
         nonlocal done
         done += 1
-        text = f"{told['name']} is done in {told['seconds']:.0f} s: {done} of {len(tasks)}"
+        text = f"{reported['name']} is done in {reported['seconds']:.0f} s: {done} of {len(tasks)}"
         console.say(text)
         experiment.update("")
 

@@ -8,7 +8,6 @@ from search.commands.grow.command import GrowOptions
 from search.grid.blocks import Block
 from search.grid.options import GridOptions
 from structnet.network.network import StructNet
-from structnet.network.topology import bias_count
 from structnet.training.loop import DIAGNOSIS_IMAGES, steps_per_epoch
 from tournament.heats import plan_heats
 from tournament.rules.score import policy_named
@@ -83,9 +82,8 @@ def block_cost(options: GridOptions, block: Block, images: int) -> Cost:
     steps = options.epochs * steps_per_epoch(images, options.batch_size)
     parameters = units = 0.0
     for member in block.members:
-        biases = bias_count(member.architecture)
-        parameters += member.density * member.possible + biases
-        units += biases
+        parameters += member.density * member.possible + member.units
+        units += member.units
     networks = len(block.members)
     seconds = step_seconds(networks * COHORT_STEP_SECONDS, parameters, units, options.batch_size)
     return Cost(networks * steps, steps * parameters, steps * seconds)

@@ -39,15 +39,15 @@ class SweepProgress(LivePage):
         )
         self.task = self.bar.add_task("", total=len(costs), completed=len(self.done))
 
-    def report(self, told: dict[str, Any]) -> None:
+    def report(self, reported: dict[str, Any]) -> None:
         """Takes in a trial that has ended."""
-        self.done[told["name"]] = told
+        self.done[reported["name"]] = reported
         self.experiment.update("")
         if self.live:
             self.bar.update(self.task, completed=len(self.done))
             self.live.update(self.page())
         else:
-            self.say(f"{told['name']}: {_accuracy(told)}; {self.line()}")
+            self.console.say(f"{reported['name']}: {_accuracy(reported)}; {self.line()}")
 
     def line(self) -> str:
         """Where the sweep stands, in one line."""
@@ -66,7 +66,7 @@ class SweepProgress(LivePage):
         return Group(self.bar, Text(self.line()))
 
 
-def _accuracy(told: Mapping[str, Any]) -> str:
-    if told["status"] != "finished":
-        return str(told["status"])
-    return f"validation accuracy {told['accuracy']:.4f} with {told['parameters']:,} parameters"
+def _accuracy(reported: Mapping[str, Any]) -> str:
+    if reported["status"] != "finished":
+        return str(reported["status"])
+    return f"validation accuracy {reported['accuracy']:.4f} with {reported['parameters']:,} parameters"

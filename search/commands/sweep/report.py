@@ -16,7 +16,7 @@ from search.commands.sweep.plans import describe
 from search.commands.sweep.settings import Plan
 from search.session.console import Console
 from search.session.tables import table_of
-from structnet.measure.statistics import LEVEL, Interval, mean_and_spread, paired_lead
+from structnet.measure.statistics import LEVEL, ConfidenceInterval, mean_and_spread, paired_lead
 from structnet.storage.tables import read_table
 from structnet.training.loop import steps_per_epoch
 from tournament.winning_line import LONGEST_WAIT
@@ -52,7 +52,7 @@ class Compared:
     spread: float
     parameters: float
     parameter_steps: float
-    lead: Interval | None
+    lead: ConfidenceInterval | None
     test: tuple[float, float] | None
 
     @property

@@ -27,7 +27,6 @@ from search.commands.study.comparison import (
 from search.commands.study.studies.tournaments import grow_options, measured_of, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
-from search.session.plots import finish
 from structnet.data.dataset import Dataset
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
@@ -158,16 +157,11 @@ def judge(rows: Sequence[Row]) -> Finding:
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
-    axes = figure.subplots()
     cost = means_of(rows, "parameter_steps_all")
     families: dict[str, list[tuple[float, list[float]]]] = {}
     for arm, values in values_of(rows, "test_accuracy").items():
         families.setdefault(arm.split()[0], []).append((cost[arm], list(values.values())))
-    for name, points in families.items():
-        draw_errors(axes, points, name)
-    axes.set_xscale("log")
-    axes.legend(frameon=False, fontsize="small")
-    finish(axes, "Parameter-steps of everything", "Test error, %")
+    draw_errors(figure.subplots(), families, "Parameter-steps of everything")
 
 
 STUDY = Study(

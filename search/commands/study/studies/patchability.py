@@ -23,7 +23,7 @@ from search.commands.study.studies.patched_grid import measure
 from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
-from structnet.measure.statistics import Interval, mean_interval, paired_lead, rank_correlation
+from structnet.measure.statistics import ConfidenceInterval, mean_interval, paired_lead, rank_correlation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,7 +171,10 @@ def _judge_size(rows: Sequence[Row]) -> Finding:
 
 
 def _sentences(
-    rows: Sequence[Row], means: dict[str, Interval], of_lift: dict[str, Interval], better: list[str]
+    rows: Sequence[Row],
+    means: dict[str, ConfidenceInterval],
+    of_lift: dict[str, ConfidenceInterval],
+    better: list[str],
 ) -> tuple[str, ...]:
     networks = [list(found.values()) for found in networks_of(rows).values() if found]
     every = [row.value for row in rows if row.quantity == "networks"]
@@ -198,7 +201,7 @@ def _sentences(
     )
 
 
-def _strength_lead(values: dict[int, float], claimed: dict[int, float]) -> Interval:
+def _strength_lead(values: dict[int, float], claimed: dict[int, float]) -> ConfidenceInterval:
     """Lead of a rival in strength, with an interval so wide that those of all rivals hold together at 95 %.
 
     values, claimed: rng_seed -> correlation, of the same rng_seeds.

@@ -25,7 +25,7 @@ from search.commands.study.study import (
 )
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
-from structnet.measure.statistics import Interval
+from structnet.measure.statistics import ConfidenceInterval
 from structnet.network.topology import parameters_dense
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _mechanisms(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.arm for row in rows))
 
 
-def _leads(rows: Sequence[Row], mechanism: str) -> dict[str, Interval]:
+def _leads(rows: Sequence[Row], mechanism: str) -> dict[str, ConfidenceInterval]:
     """Of growth by a mechanism over each of the other arms, in accuracy."""
     arms = as_arms(rows, mechanism)
     return {arm: lead_of("growth", arm, arms, "accuracy") for arm in ("static", "random", "rewire")}

@@ -27,7 +27,6 @@ from search.commands.study.study import (
     verdict,
 )
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
-from search.session.plots import finish
 from structnet.data.dataset import Dataset
 from structnet.experiments.baselines import METHODS, evolve_steps
 from structnet.experiments.error_curve import Gap, Point, gap_between
@@ -224,12 +223,12 @@ def _table(rows: Sequence[Row]) -> TextTable:
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
     axes = figure.subplots()
-    for method, by_size in values_by_size(rows, "test_accuracy").items():
-        draw_errors(axes, [(limit, list(values.values())) for limit, values in by_size.items()], method)
-    axes.set_xscale("log")
+    curves = {
+        method: [(limit, list(values.values())) for limit, values in by_size.items()]
+        for method, by_size in values_by_size(rows, "test_accuracy").items()
+    }
+    draw_errors(axes, curves, "Parameters")
     axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize="small")
-    finish(axes, "Parameters", "Test error, %")
 
 
 STUDY = Study(
