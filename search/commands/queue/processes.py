@@ -12,6 +12,8 @@ import fcntl
 import os
 from pathlib import Path
 
+import psutil
+
 from structnet.errors import UserError
 
 
@@ -44,11 +46,14 @@ def is_locked(file: Path) -> bool:
 
 
 def identity(pid: int) -> str | None:
-    """When a process started, and in which run of the machine; None if it has ended, or there is no /proc to ask."""
+    """When a process started, and in which run of the machine; None if it has ended, or Linux is not there to ask."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        # The name of the program, in brackets, may hold anything; after it come the state and, as the 20th, the start.
-        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        # Setting the clock moves both times, so their difference stays as it was.
+        started = process.create_time() - psutil.boot_time()
+    except (FileNotFoundError, psutil.NoSuchProcess):
         return None
-    return None if told[0] in "ZX" else f"{boot}/{told[19]}"
+    return f"{boot}/{round(started * os.sysconf('SC_CLK_TCK'))}"
