@@ -103,12 +103,12 @@ class BatchOptions(CommonOptions):
     input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
     shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
 
-    def recipe(self, **more: Any) -> Recipe:
-        """What a training step does, from options that are fitted to the data; more: other fields of the recipe."""
-        from structnet.training.loop import Recipe
 
-        assert self.batch_size is not None
-        return Recipe(self.batch_size, self.l1, self.input_dropout, self.shift, **more)
+def recipe_of(options: Mapping[str, Any], **more: Any) -> Recipe:
+    """What a training step does, from options of BatchOptions that are fitted to the data; more: fields it has beside."""
+    from structnet.training.loop import Recipe
+
+    return Recipe(options["batch_size"], options["l1"], options["input_dropout"], options["shift"], **more)
 
 
 def allocation(panel: str) -> Any:

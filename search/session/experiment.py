@@ -38,9 +38,10 @@ class Experiment:
     `seconds` of a trial counts from its start, on over resumes, unless whoever ends it knows better.
     """
 
-    def __init__(self, command: str, options: CommonOptions, config: dict[str, Any]) -> None:
+    def __init__(self, command: str, options: CommonOptions, config: dict[str, Any] | None = None) -> None:
         self.name = check_name(options.name or default_name(command, options.dataset))
-        self.command, self.options, self.config = command, options, config
+        self.command, self.options = command, options
+        self.config = options.model_dump(mode="json") if config is None else config
         self.writer = TableWriter(options.results, self.name)
         self.rows: dict[str, dict[str, Any]] = {}
         self._started: dict[str, float] = {}

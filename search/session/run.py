@@ -76,6 +76,18 @@ def on_ray(options: CommonOptions) -> Iterator[None]:
             ray.shutdown()
 
 
+def unfinished(command: str, options: CommonOptions, console: Console) -> Experiment | None:
+    """The experiment of a command; None, which is said, if it is finished already. Exits with 1 if it ended in an error."""
+    experiment = Experiment(command, options)
+    row = experiment.finished("")
+    if row is None:
+        return experiment
+    console.say(f"{experiment.name} is finished already")
+    if row["error"]:
+        sys.exit(1)
+    return None
+
+
 @contextmanager
 def recorded(
     experiment: Experiment, console: Console, *, trial: str = "", rng_seed: int = 0

@@ -30,7 +30,7 @@ from tournament.workers.contender import pack
 from tournament.workers.pool import Job
 from tournament.workers.work import RunForks, TellProcess
 
-SMALL = {"GRID": "input-classes input-4-classes", "DENSITIES": "0.1,0.2", "VALIDATION_IMAGES": 300}
+SMALL = {"ARCHITECTURES": "input-classes input-4-classes", "DENSITIES": "0.1,0.2", "VALIDATION_IMAGES": 300}
 
 
 @pytest.fixture

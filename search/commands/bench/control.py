@@ -27,7 +27,7 @@ from search.commands.bench.measuring import (
 )
 from search.commands.bench.processes import Moment, check_proc, forget_peak, peak_bytes, resident_bytes
 from search.commands.bench.simulated import SimulatedContender, SimulatedWork, noise, stretch_epochs
-from search.commands.hunt.command import ARCHITECTURES, HuntOptions
+from search.commands.hunt.command import ARCHITECTURES, DENSITIES, HuntOptions
 from search.commands.hunt.run import hunt, members_of
 from search.grid.progress import GridProgress
 from search.grid.train_grid import fitted
@@ -153,13 +153,14 @@ def _measure_hunt(simulated: Simulation) -> Rows:
 
 def _options(simulated: Simulation, folder: str) -> SimulatedOptions:
     """The default grid of MNIST, with as many rng_seeds as make so many networks, at least."""
-    densities = HuntOptions.model_fields["densities"].default
-    each = len(ARCHITECTURES.split()) * len(densities.split(","))
+    each = len(ARCHITECTURES.split()) * len(DENSITIES.split(","))
     return SimulatedOptions(
         dataset="noise",
         results=folder,
         name="control",
         workers=simulated.workers,
+        architectures=ARCHITECTURES,
+        densities=DENSITIES,
         rng_seeds=-(-simulated.networks // each),
         limit=10**9,
         delay=simulated.delay,

@@ -241,7 +241,7 @@ def _our_hunt(bench: HuntBench) -> tuple[float, dict[int, float]]:
             learning_rate=LEARNING_RATE,
             keep_best=True,
         )
-        experiment = Experiment("hunt", options, options.model_dump(mode="json"))
+        experiment = Experiment("hunt", options)
         experiment.start("", options.rng_seed)
         silent = Console(file=StringIO())
         rows = train_grid(bench.members(NETWORKS), bench.data, options, experiment, silent).to_pylist()

@@ -16,14 +16,13 @@ from typing import Any
 from search.grid.blocks import Member
 from search.grid.cohort_work import build
 from search.grid.criteria import efficiency
-from search.options import sizes
+from search.grid.trials import structure_columns
+from search.options import recipe_of, sizes
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.experiments.initialisation import Arm, compare_coarse_to_fine, compare_hierarchical
 from structnet.measure.information import label_entropy
-from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import hidden_units
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter, list_parts
 from structnet.training.cohort import Cohort
@@ -109,11 +108,8 @@ class StartWork:
 
     def _compared(self, data: Dataset) -> list[dict[str, Any]]:
         comparison, options = COMPARISONS[self.config["comparison"]], self.shared.options
-        recipe = Recipe(
-            options["batch_size"],
-            options["l1"],
-            options["input_dropout"],
-            options["shift"],
+        recipe = recipe_of(
+            options,
             rng_seed=options["rng_seed"],
         )
         start = sizes(options["larger"]), options["parameters"]
@@ -148,7 +144,7 @@ class StartWork:
         entropy = label_entropy(data.validation.labels)
         return {
             **self._key(name),
-            **described(network),
+            **structure_columns(network),
             "epochs": round(arm.steps / steps_per_epoch(len(data.train), options["batch_size"])),
             "loss": arm.loss,
             "accuracy": arm.accuracy,
@@ -195,14 +191,3 @@ def small_network(
     if cohort.diverged()[0]:
         raise Diverged(f"training of the small network {small.key} diverged")
     return cohort.take(0)
-
-
-def described(network: StructNet) -> dict[str, Any]:
-    """What the table has on a network's structure."""
-    return {
-        "architecture": network.architecture,
-        "density_real": network.topology.density,
-        "parameters": network.parameter_count,
-        "parameters_dense": network.parameters_dense,
-        "hidden_units": hidden_units(network.architecture),
-    }

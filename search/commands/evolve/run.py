@@ -16,7 +16,15 @@ from search.grid.trials import train_trials, trial_rows
 from search.options import numbers
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import architecture_of, check_shift, load_data, on_ray, print_outcome, recorded
+from search.session.run import (
+    architecture_of,
+    check_shift,
+    load_data,
+    on_ray,
+    print_outcome,
+    recorded,
+    unfinished,
+)
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
@@ -31,9 +39,8 @@ def run(options: EvolveOptions) -> None:
     data = load_data(options)
     options = fitted_to(options, data)
     rivals, steps = planned(options, data)
-    experiment = Experiment("evolve", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    experiment = unfinished("evolve", options, console)
+    if experiment is None:
         return
     console.say(
         f"{len(rivals)} networks by {options.methods} from {options.architecture} on {data.name}, "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
-from search.options import numbers
+from search.options import numbers, recipe_of
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tournament.dense_baseline import DenseBaseline
     from tournament.observer import Observer
     from tournament.settings import Settings
-    from tournament.workers.pool import Pool
+    from tournament.workers.pool import Pool, RayPool
 
 DENSITY = 0.01
 
@@ -41,7 +42,7 @@ def run(options: GrowOptions) -> None:
     options = fitted_to(options, data)
     check_limit(settings_for(options, options.rng_seed), data.classes)
     seed = seed_network(options, data, options.rng_seed)
-    experiment = Experiment("grow", options, options.model_dump(mode="json"))
+    experiment = Experiment("grow", options)
     console.say(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}")
     length = f"up to {options.rounds} rounds, {options.epochs} epochs"
     if options.indefinite:
@@ -85,7 +86,6 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
 
 def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     """The settings of one repetition, from options that are fitted to the data; raises UserError."""
-    from structnet.training.loop import Recipe
     from structnet.training.rates import AgeRates
     from tournament.rules.ledger import Economy
     from tournament.settings import Settings
@@ -118,11 +118,8 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         audit_factor=options.audit_factor,
         learning_rate=options.learning_rate,
         minutes=options.minutes,
-        recipe=Recipe(
-            batch_size=options.batch_size,
-            l1=options.l1,
-            input_dropout=options.input_dropout,
-            shift=options.shift,
+        recipe=recipe_of(
+            dict(options),
             rates=rates,
             rng_seed=rng_seed,
             weight_decay=options.weight_decay,
@@ -168,17 +165,8 @@ def _grow_all(
     options: GrowOptions, data: Dataset, experiment: Experiment, seeds: list[int], console: Console
 ) -> list[Result]:
     """One tournament per rng_seed, on one pool; finished ones are not run again on a resume."""
-    from tournament.workers.pool import RayPool
-
-    with on_ray(options):
-        pool = RayPool(
-            data,
-            options.workers,
-            cpus_per_worker=options.cpus_per_worker,
-            gpus_per_worker=options.gpus_per_worker,
-            device=options.device,
-        )
-        results = []
+    results: list[Result] = []
+    with on_ray(options), closing(pool_of(options, data)) as pool:
         for seed in seeds:
             trial = f"seed-{seed:04d}" if len(seeds) > 1 else ""
             if experiment.finished(trial):
@@ -187,8 +175,20 @@ def _grow_all(
             if trial:
                 console.say(f"rng_seed {seed}")
             results.append(grow_one(options, data, experiment, pool, seed, trial, console))
-        pool.close()
-        return results
+    return results
+
+
+def pool_of(options: GrowOptions, data: Dataset) -> RayPool:
+    """The workers that the options ask for, on a Ray that is running."""
+    from tournament.workers.pool import RayPool
+
+    return RayPool(
+        data,
+        options.workers,
+        cpus_per_worker=options.cpus_per_worker,
+        gpus_per_worker=options.gpus_per_worker,
+        device=options.device,
+    )
 
 
 def grow_one(

@@ -12,6 +12,8 @@ HIDDEN = (
 )
 ARCHITECTURES = " ".join(["input-classes", *(f"input-{widths}-classes" for widths in HIDDEN.split())])
 
+DENSITIES = "0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2"
+
 
 class HuntOptions(GridOptions):
     """The options of `hunt`."""
@@ -22,7 +24,7 @@ class HuntOptions(GridOptions):
         GRID,
         shown="28 of them; 5 small ones on digits",
     )
-    densities: str = option("0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2", "Of each of them.", GRID)
+    densities: str = option(DENSITIES, "Of each of them.", GRID)
     rng_seeds: int = rng_seeds(10, ge=0)
     cull: bool = option(False, "Give up the worst at 40 and 60 % of the training (successive halving).", GRID)
     keep_best: bool = True

@@ -13,9 +13,8 @@ from search.grid.blocks import Member, grid
 from search.grid.train_grid import fitted, train_grid
 from search.options import numbers
 from search.session.console import Console
-from search.session.experiment import Experiment
 from search.session.plots import plot_ladder
-from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
+from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
@@ -32,9 +31,8 @@ def run(options: LadderOptions) -> None:
     shares = list(ALLOCATIONS) if options.allocation == "both" else [options.allocation]
     options = fitted(options, data, allocations=shares)
     members = members_of(options, data, shares)
-    experiment = Experiment("ladder", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    experiment = unfinished("ladder", options, console)
+    if experiment is None:
         return
     console.say(
         f"A ladder of {len(members)} networks {options.architecture} on {data.name}, {options.epochs} epochs each, "

@@ -12,7 +12,7 @@ from search.commands.study.study import Finding, Row, Scale, Study, Task
 from search.commands.study.work import StudyWork, measured_rows
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import load_data, on_ray, print_outcome, recorded
+from search.session.run import load_data, on_ray, print_outcome, recorded, unfinished
 from search.session.tables import table_of
 from search.tune.trials import Shared, run_trials
 from structnet.data.dataset import Dataset
@@ -32,9 +32,8 @@ def run(options: StudyOptions) -> None:
     count = options.rng_seeds or (QUICK_SEEDS if options.quick else 5)
     seeds = tuple(range(options.rng_seed, options.rng_seed + count))
     tasks = study.tasks(data, Scale(seeds, options.quick))
-    experiment = Experiment("study", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    experiment = unfinished("study", options, console)
+    if experiment is None:
         return
     console.say(f"{study.question}\nThe claim: {study.claim}")
     console.say(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search.commands.train.command import TrainOptions
+from search.options import recipe_of
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -22,6 +23,7 @@ from search.session.run import (
     print_outcome,
     recorded,
     shape_of,
+    unfinished,
 )
 from structnet.errors import UserError, WorkFailed, one_line
 
@@ -49,9 +51,8 @@ def run(options: TrainOptions) -> None:
     options = options.model_copy(update={"batch_size": batch_size})
     check_share(batch_size, options.workers)
     network = start_network(options, data)
-    experiment = Experiment("train", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    experiment = unfinished("train", options, console)
+    if experiment is None:
         return
     console.say(f"Training {network.describe()} on {data.name}: {shape_of(data)}")
     console.say(
@@ -95,15 +96,11 @@ def plan_of(options: TrainOptions, experiment: Experiment) -> Plan:
     """What the workers are told."""
     from search.commands.train.worker import Plan
     from search.tune.trials import results_path
-    from structnet.training.loop import Recipe
 
     assert options.batch_size is not None
     results = results_path(options)
-    recipe = Recipe(
-        options.batch_size,
-        options.l1,
-        options.input_dropout,
-        options.shift,
+    recipe = recipe_of(
+        dict(options),
         rng_seed=options.rng_seed,
         weight_decay=options.weight_decay,
     )

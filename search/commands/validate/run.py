@@ -45,7 +45,7 @@ def run(options: ValidateOptions) -> None:
     )
     options, network = base_network(options, data)
     data, network = on_device(data, options.device), network.to(options.device)
-    experiment = Experiment("validate", options, options.model_dump(mode="json"))
+    experiment = Experiment("validate", options)
     console = Console()
     if row := experiment.finished(""):
         console.print(
