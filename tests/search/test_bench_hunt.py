@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from search.commands.bench import hunt as bench_hunt
 from search.commands.bench import measuring as benchmark
 from search.commands.bench import trials as bench_trials
 from search.commands.bench.command import HuntOptions
+from search.session.console import Console
 from structnet.data import digits
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError

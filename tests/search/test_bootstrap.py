@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 import torch
-from rich.console import Console
 
 from search.cli import main
 from search.commands.bootstrap import run as bootstrap
@@ -20,6 +19,7 @@ from search.commands.bootstrap.command import COMMAND
 from search.commands.bootstrap.results import in_words, leads, print_comparison
 from search.commands.bootstrap.seed_finder import Candidate, around, candidates, smallest, smallest_by_shape
 from search.commands.bootstrap.start_work import COMPARISONS, StartWork, configs_of
+from search.session.console import Console
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
@@ -296,7 +296,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Done:
     """Interrupted when the second of four trials of the second part is trained."""
     folder, said = tmp_path_factory.mktemp("bootstrap"), StringIO()
 
-    def stop(text: str, console: Console) -> None:
+    def stop(console: Console, text: str, **how: bool) -> None:
         if "is trained: 2 of" in text:
             raise KeyboardInterrupt
 
@@ -305,7 +305,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Done:
         return {part.name: part.stat().st_mtime_ns for part in place.iterdir()}
 
     with redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "say", stop)
+        patch.setattr(Console, "say", stop)
         with pytest.raises(SystemExit) as end:
             call(folder)
     assert end.value.code == 130

@@ -6,8 +6,8 @@ import io
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from search.session.console import Console
 from search.session.progress import COLUMNS, Plain, Terminal, cells, watcher
 
 ROW: dict[str, Any] = {

@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from helpers.training_cases import Untouchable
-from rich.console import Console
 
 from search.cli import main
 from search.commands.rescue import run as command
 from search.commands.rescue.command import COMMAND, RescueOptions
 from search.commands.rescue.work import RescueWork, finds_a_site, plan_of
+from search.session.console import Console
 from search.tune.trials import Shared
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
@@ -339,12 +339,12 @@ def test_a_resume_keeps_what_is_finished_and_ends_the_same(
     """Interrupted when the second of two rng_seeds reports. Tune may do the last ten seconds again."""
     parts = tmp_path / "tables" / "networks" / "experiment=tiny"
 
-    def stop(text: str, console: Console) -> None:
+    def stop(console: Console, text: str, **how: bool) -> None:
         if text.startswith("seed-0001 static"):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "say", stop)
+        patch.setattr(Console, "say", stop)
         with pytest.raises(SystemExit) as end:
             call(tmp_path, workers=1)
     assert end.value.code == 130

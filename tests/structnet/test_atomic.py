@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
-from rich.console import Console
 
 from search.cli import main
 from search.options import CommonOptions
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import recorded
 from structnet.storage import atomic

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from helpers.fault_cases import flip, rows_of, truncate
-from rich.console import Console
 
 from search.commands.grow.command import COMMAND
 from search.commands.grow.run import fitted_to, grow_one
 from search.grid.train_grid import without_champions
+from search.session.console import Console
 from search.session.experiment import Experiment
 from search.tune.checkpoints import is_whole, seal, tune_state_is_whole
 from structnet import StructNet
