@@ -5,21 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import toy_action
 from helpers.action_cases import make
 from helpers.toy_action import TOY
+from typer.testing import CliRunner
 
+from search.cli import app
 from structnet import StructNet
 from structnet.actions import ACTIONS, Action, action_of, growing, offered
 from structnet.data.datasets import load_dataset
 from structnet.experiments.rescue import Plan
+from structnet.storage.tables import read_table
 from structnet.training.loop import Recipe
 from tournament import Economy, Settings, Tournament
 from tournament.coordinator import Result
 from tournament.rules.score import POLICIES, Policy
+from tournament.workers.pool import InlinePool
+
+# Takes growth of fewer than 60 parameters, whatever it has gained.
+SMALLEST = Policy(lambda standing: -abs(standing.score), lambda gain, added, price, z: 0 < added < 60)
 
 
 @pytest.fixture()
@@ -70,9 +78,7 @@ def test_it_is_offered_and_tested_as_its_role_says(toy: Action, monkeypatch: pyt
 
 
 def test_a_tournament_decides_by_a_policy_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that takes the smallest growth, whatever it has gained."""
-    smallest = Policy(lambda standing: -abs(standing.score), lambda gain, added, price, z: 0 < added < 60)
-    monkeypatch.setitem(POLICIES, "smallest", smallest)
+    monkeypatch.setitem(POLICIES, "smallest", SMALLEST)
     won = [row for row in grown(policy="smallest").candidates if row["won"]]
     assert won
     assert all(0 < row["parameters_added"] < 60 for row in won)
@@ -86,3 +92,16 @@ def test_the_names_of_both_cost_no_torch() -> None:
         "assert ACTIONS and POLICIES and SCREENINGS and not {'torch', 'ray', 'scipy'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.usefixtures("toy", "ray_session")
+def test_the_command_takes_both_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its workers are in this process, where the registries have the toys."""
+    monkeypatch.setitem(POLICIES, "smallest", SMALLEST)
+    monkeypatch.setattr("tournament.workers.pool.RayPool", lambda data, *_, **__: InlinePool(data))
+    line = "grow --actions toy --policy smallest --epochs 6 --rounds 2 --candidates 3 --workers 1 --name toys"
+    done = CliRunner().invoke(app, [*line.split(), "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    rows = read_table(str(tmp_path), "candidates", "toys").to_pylist()
+    assert {"toy", "toy:random"} <= {row["action"] for row in rows}
+    assert any(row["won"] for row in rows)
