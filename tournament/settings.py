@@ -8,7 +8,7 @@ from typing import Any
 
 from structnet.actions import ACTIONS, offered
 from structnet.errors import UserError
-from structnet.growth.triggers import TRIGGERS
+from structnet.growth.triggers import check_trigger
 from structnet.training.loop import Recipe, steps_per_epoch
 from tournament.rules.ledger import Economy
 from tournament.rules.score import policy_named
@@ -86,8 +86,7 @@ class Settings:
             raise UserError(f"target_accuracy is {self.target_accuracy}, but must be in (0, 1]: 0.97 is 97 %")
         if self.indefinite and self.target_accuracy is None:
             raise UserError("indefinite is on, but needs an end: give target_accuracy as well, such as 0.97")
-        if self.trigger not in TRIGGERS:
-            raise UserError(f"trigger is '{self.trigger}', but must be one of {', '.join(TRIGGERS)}")
+        check_trigger(self.trigger)
         if self.overshoot is not None and self.overshoot < 1:
             raise UserError(
                 f"overshoot is {self.overshoot}, but must be at least 1: it is a number of parameters"
