@@ -87,7 +87,9 @@ def units_to_copy(context: Context, group: int) -> tuple[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Copy:
-    """A unit to copy. own_source: one source for the copy, and one for the unit itself if there is a second.
+    """A unit to copy.
+
+    own_source: one source for the copy, and one for the unit itself if there is a second.
     gradient: of all that is new.
     """
 

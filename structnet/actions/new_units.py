@@ -46,9 +46,11 @@ class UnitPlan:
 
     @property
     def parameters(self) -> int:
+        """Parameters that the units add."""
         return len(self.biases) + len(self.source) + len(self.target)
 
     def plan(self) -> dict[str, Any]:
+        """As `connect_units` takes it."""
         names = ("biases", "source", "source_unit", "value", "target", "target_unit")
         return {name: getattr(self, name) for name in names}
 
@@ -225,7 +227,8 @@ def _scaled(context: Context, value: np.ndarray) -> np.ndarray:
     """Rows of the norm that a random fan-in has on average; 0 where a source plays no part, as rounding is none."""
     value = np.where(np.abs(value) > 1e-6 * np.abs(value).max(axis=1, keepdims=True, initial=0), value, 0.0)
     norm = np.sqrt(gain_of(context.state.network.activation))
-    return value * norm / np.linalg.norm(value, axis=1, keepdims=True)
+    scaled: np.ndarray = value * norm / np.linalg.norm(value, axis=1, keepdims=True)
+    return scaled
 
 
 def _ascended(
@@ -246,7 +249,7 @@ def _ascended(
     now = ascent.at(both, _largest_columns(both, fan_in))
     before, now = now, ascent.step(now, free=True)
     best = before.or_better(now)
-    ahead, behind = best.strength[:, 0].split(len(starts))
+    ahead, behind = torch.split(best.strength[:, 0], len(starts))
     chosen = torch.arange(len(starts), device=ahead.device) + len(starts) * (behind > ahead)
     best, now = best.rows(chosen), now.rows(chosen)
     for step in range(2, ASCENT_STEPS + 1):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from structnet.errors import UserError
 
@@ -44,7 +45,7 @@ class Trigger(Protocol):
 
 
 @dataclass(frozen=True)
-class FixedInterval:
+class FixedInterval(Trigger):
     """Fires when `steps` steps have passed since the last growth."""
 
     steps: int
@@ -58,12 +59,13 @@ class FixedInterval:
         """Fires whenever it is asked."""
         return cls(interval)
 
+    @override
     def fires(self, losses: Series) -> bool:
         return len(losses) >= self.steps and _finite(losses)
 
 
 @dataclass(frozen=True)
-class Plateau:
+class Plateau(Trigger):
     """Fires behind the knee of the loss: when it falls much slower than it has fallen since the last growth.
 
     The losses since the last growth are averaged in 12 blocks of equal length, each with the standard error
@@ -106,6 +108,7 @@ class Plateau:
         """
         return cls(0.6, 0.2, max(5 * _BLOCKS, 2 * interval), standard_errors=1.0)
 
+    @override
     def fires(self, losses: Series) -> bool:
         values = np.asarray(losses, dtype=np.float64)
         if len(values) < self.minimum or not np.isfinite(values).all():
@@ -133,7 +136,7 @@ class Plateau:
 
 
 @dataclass(frozen=True)
-class Patience:
+class Patience(Trigger):
     """Fires when the smoothed loss has set no new minimum for `steps` steps.
 
     Smoothed: the mean of adjacent blocks of `steps` ÷ 5 losses. A minimum counts when it is below the best
@@ -153,6 +156,7 @@ class Patience:
         """Patience for two intervals."""
         return cls(max(_PATIENCE_BLOCKS, 2 * interval))
 
+    @override
     def fires(self, losses: Series) -> bool:
         values = np.asarray(losses, dtype=np.float64)
         length = self.steps // _PATIENCE_BLOCKS
@@ -164,7 +168,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class GradientVariance:
+class GradientVariance(Trigger):
     """Fires on a spike of the variance of the gradient norm; give it norms instead of losses.
 
     The logarithm of the variance in the last `window` steps is compared with the median of the 8 to 20
@@ -187,6 +191,7 @@ class GradientVariance:
         """Windows of half an interval, and spikes of half the size."""
         return cls(max(10, interval // 2), 3.0)
 
+    @override
     def fires(self, losses: Series) -> bool:
         values = np.asarray(losses, dtype=np.float64)
         windows = min(21, len(values) // self.window)
