@@ -9,7 +9,7 @@ from typing import Any
 
 from structnet.actions import ACTIONS, offered
 from structnet.errors import UserError
-from structnet.growth.triggers import TRIGGERS
+from structnet.growth.triggers import check_trigger
 from structnet.training.loop import Recipe, steps_per_epoch
 from tournament.rules.ledger import Economy
 from tournament.rules.score import policy_named
@@ -74,7 +74,7 @@ class Settings:
             raise UserError(f"target_accuracy is {self.target_accuracy}, but must be in (0, 1]: 0.97 is 97 %")
         if self.indefinite and self.target_accuracy is None:
             raise UserError("indefinite is on, but needs an end: give target_accuracy as well, such as 0.97")
-        _check_choice("trigger", self.trigger, TRIGGERS)
+        check_trigger(self.trigger)
 
     def _check_numbers(self) -> None:
         for name in ("epochs", "round_steps", "heat_steps", "candidates", "score_floor"):

@@ -59,7 +59,7 @@ class Context:
 
     def gain(self, *gradients: np.ndarray) -> float:
         """Bits that one step on parameters of these gradients gains, to first order: Adam's step is `rate`."""
-        return self.rate * sum(float(np.abs(gradient).sum()) for gradient in gradients) / np.log(2)
+        return float(self.rate * sum(float(np.abs(gradient).sum()) for gradient in gradients) / np.log(2))
 
 
 def linked_pairs(topology: Topology) -> list[tuple[int, int]]:
@@ -106,7 +106,8 @@ def index_now(edit: Edit, index: np.ndarray) -> np.ndarray:
     place = np.full(edit.before, -1, dtype=np.int64)
     survivors = np.flatnonzero(edit.origin >= 0)
     place[edit.origin[survivors]] = survivors
-    return place[index]
+    now: np.ndarray = place[index]
+    return now
 
 
 def assigned(edit: Edit, index: np.ndarray, values: np.ndarray | float) -> Edit:

@@ -23,7 +23,7 @@ DAMPING = 1e-2  # λ, as a share of the mean diagonal of the Fisher without it
 
 @dataclass(frozen=True)
 class Surgeon:
-    """What it takes to say what a connection is worth.
+    """A network's values, and the inverse of its Fisher information.
 
     values: (parameters,), connections first. root: W, (parameters, n). damping: λ, above 0. All float64, on torch:
     numpy would compute with as many threads as there are, and give other bits with every number of them.
@@ -66,7 +66,8 @@ class Surgeon:
         """(gone,) the solution of F⁻¹[S, S] x = w_S, by the same identity: n equations, however many go."""
         rows, own = self.root[where], self.values[where]
         inner = torch.eye(rows.shape[1], dtype=rows.dtype) - rows.t() @ rows
-        return self.damping * (own + rows @ torch.linalg.solve(inner, rows.t() @ own))
+        solved: torch.Tensor = torch.linalg.solve(inner, rows.t() @ own)
+        return self.damping * (own + rows @ solved)
 
 
 def surgeon(network: StructNet, diagnosis: Diagnosis, *, images: int = 256) -> Surgeon:

@@ -89,7 +89,8 @@ def units_to_copy(context: Context, group: int) -> tuple[str, np.ndarray]:
 class _Copy:
     """A unit to copy.
 
-    own_source: one source for the copy, and one for the unit itself if there is a second. gradient: of all that is new.
+    own_source: one source for the copy, and one for the unit itself if there is a second.
+    gradient: of all that is new.
     """
 
     unit: int

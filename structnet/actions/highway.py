@@ -50,12 +50,14 @@ def _silent(context: Context, group: int) -> np.ndarray:
     """The units of a group that never fire, those that hold most parameters first."""
     units = context.diagnosis.dead[context.topology.group_of(context.diagnosis.dead) == group]
     units = units[is_silent(context, units)]
-    return units[np.argsort(-_held(context)[units], kind="stable")]
+    ordered: np.ndarray = units[np.argsort(-_held(context)[units], kind="stable")]
+    return ordered
 
 
 def _held(context: Context) -> np.ndarray:
     """(units,) parameters that each hidden unit holds: its connections and its bias."""
-    return context.topology.fan_in() + context.topology.fan_out() + 1
+    held: np.ndarray = context.topology.fan_in() + context.topology.fan_out() + 1
+    return held
 
 
 def _highway(context: Context, group: int, silent: np.ndarray, size: int) -> Proposal | None:

@@ -6,8 +6,8 @@ Shared by the actions that add units. The fan-out of 0 leaves the output as it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -227,7 +227,8 @@ def _scaled(context: Context, value: np.ndarray) -> np.ndarray:
     """Rows of the norm that a random fan-in has on average; 0 where a source plays no part, as rounding is none."""
     value = np.where(np.abs(value) > 1e-6 * np.abs(value).max(axis=1, keepdims=True, initial=0), value, 0.0)
     norm = np.sqrt(gain_of(context.state.network.activation))
-    return value * norm / np.linalg.norm(value, axis=1, keepdims=True)
+    scaled: np.ndarray = value * norm / np.linalg.norm(value, axis=1, keepdims=True)
+    return scaled
 
 
 def _ascended(
@@ -248,13 +249,13 @@ def _ascended(
     now = ascent.at(both, _largest_columns(both, fan_in))
     before, now = now, ascent.step(now, free=True)
     best = before.or_better(now)
-    ahead, behind = best.strength.split(len(starts))
+    ahead, behind = torch.split(best.strength[:, 0], len(starts))
     chosen = torch.arange(len(starts), device=ahead.device) + len(starts) * (behind > ahead)
     best, now = best.rows(chosen), now.rows(chosen)
     for step in range(2, ASCENT_STEPS + 1):
         now = ascent.step(now, free=step <= FREE_STEPS)
         best = best.or_better(now)
-    best = best.rows(torch.sort(-best.strength, stable=True).indices)
+    best = best.rows(torch.sort(-best.strength[:, 0], stable=True).indices)
     columns, order = torch.sort(best.column, dim=1)
     values = best.value.gather(1, order).double().cpu().numpy()
     found = columns.cpu().numpy()
@@ -264,12 +265,11 @@ def _ascended(
     return found[kept], _scaled(context, values[kept])
 
 
-@dataclass(frozen=True)
-class _FanIns:
+class _FanIns(NamedTuple):
     """Fan-ins of new units, and what they give.
 
     column, value: (rows, fan_in). fires: (rows, n) activations. gradient: (rows, targets) of the fan-out.
-    strength: (rows,) its norm.
+    strength: (rows, 1) its norm.
     """
 
     column: torch.Tensor
@@ -279,14 +279,12 @@ class _FanIns:
     strength: torch.Tensor
 
     def rows(self, where: torch.Tensor) -> _FanIns:
-        return _FanIns(*(getattr(self, part.name)[where] for part in fields(self)))
+        return _FanIns(*(part[where] for part in self))
 
     def or_better(self, other: _FanIns) -> _FanIns:
         """Row by row the one of greater strength."""
-        better = (other.strength > self.strength)[:, None]
-        parts = ("column", "value", "fires", "gradient")
-        chosen = {part: torch.where(better, getattr(other, part), getattr(self, part)) for part in parts}
-        return _FanIns(**chosen, strength=torch.maximum(other.strength, self.strength))
+        better = other.strength > self.strength
+        return _FanIns(*(torch.where(better, theirs, ours) for ours, theirs in zip(self, other)))
 
 
 @dataclass(frozen=True)
@@ -320,7 +318,7 @@ class _Ascent:
         state = _sums(self.active, column, value)
         fires = self.activation.apply(state - threshold(state)[:, None])
         gradient = fires @ self.error.t()
-        return _FanIns(column, value, fires, gradient, gradient.norm(dim=1))
+        return _FanIns(column, value, fires, gradient, gradient.norm(dim=1, keepdim=True))
 
     def step(self, now: _FanIns, *, free: bool) -> _FanIns:
         """A step further; free: to other columns if that is uphill."""

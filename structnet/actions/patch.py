@@ -170,7 +170,8 @@ def _few(context: Context, share: float) -> int:
 def _of_group(context: Context, units: np.ndarray, group: int) -> np.ndarray:
     """The units of a group, those that stand out most first."""
     here = units[context.topology.group_of(units) == group]
-    return here[np.argsort(-np.abs(context.diagnosis.mean_activation[here]), kind="stable")]
+    ordered: np.ndarray = here[np.argsort(-np.abs(context.diagnosis.mean_activation[here]), kind="stable")]
+    return ordered
 
 
 def _reopening(context: Context, site: str, units: list[int], count: int) -> list[Proposal]:

@@ -93,7 +93,8 @@ def weakest(context: Context, rule: str = RULES[0], expert: Surgeon | None = Non
     magnitude = np.abs(context.topology.split(flat_values(state.network))[0])
     score = expert.worth() if expert else worth(state) if rule == RULES[0] else magnitude
     order = np.lexsort((magnitude, score))
-    return order[~_newborn(context)[order]]
+    judged: np.ndarray = order[~_newborn(context)[order]]
+    return judged
 
 
 def lost_gain(context: Context, connections: np.ndarray) -> float:

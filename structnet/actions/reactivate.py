@@ -32,7 +32,8 @@ class Reopening:
 def is_silent(context: Context, units: np.ndarray) -> np.ndarray:
     """Which units pass no gradient on: ReLU units that fire on none of the images."""
     unbounded = activation_named(context.state.network.activation).ceiling is None
-    return (context.diagnosis.firing_rate[units] == 0) & unbounded
+    silent: np.ndarray = (context.diagnosis.firing_rate[units] == 0) & unbounded
+    return silent
 
 
 def plan_reopening(context: Context, unit: int, count: int) -> Reopening | None:

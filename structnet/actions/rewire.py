@@ -59,7 +59,8 @@ def moved(context: Context, action: str, expendable: np.ndarray, count: int, add
 def movable(context: Context) -> np.ndarray:
     """The connections that may go, those of least worth first."""
     order = weakest(context)
-    return order[~_last_ways(context, order)[order]]
+    free: np.ndarray = order[~_last_ways(context, order)[order]]
+    return free
 
 
 def weak_units(context: Context) -> np.ndarray:

@@ -26,7 +26,10 @@ class _Module(Protocol):
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """module: whose `load` gives the dataset. defaults: command -> option -> value, where it differs from the command's."""
+    """Where a dataset is made, and what it asks of commands.
+
+    module: whose `load` gives the dataset. defaults: command -> option -> value, where it differs from the command's.
+    """
 
     module: str
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The handwritten digits that ship inside scikit-learn: 1,797 images of 8 × 8 pixels, 0 to 16 (Alpaydin & Kaynak 1998)."""
+"""Handwritten digits that ship inside scikit-learn: 1,797 images of 8 × 8 pixels, 0 to 16 (Alpaydin & Kaynak 1998)."""
 
 from __future__ import annotations
 

@@ -130,6 +130,7 @@ def read_rows(path: Path) -> pa.Table:
 
 
 def first_line(error: Exception) -> str:
+    """Of an error's message, or its type if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -156,11 +157,13 @@ class ImageSource(NamedTuple):
 
 
 def images_of_rows(rows: pa.Table, column: str, path: Path) -> ImageSource:
+    """The images in a column of structs of bytes and path; path: of the table, for messages."""
     data = pc.struct_field(rows[column], "bytes")
     return ImageSource(rows.num_rows, lambda i: data[i].as_py(), lambda i: f"row {i} of {path}")
 
 
 def images_of_files(files: Sequence[Path]) -> ImageSource:
+    """The images in these files, in their order."""
     return ImageSource(len(files), lambda i: files[i].read_bytes(), lambda i: str(files[i]))
 
 
@@ -329,11 +332,12 @@ def class_numbers(labels: pa.ChunkedArray, names: Sequence[str], path: Path) -> 
             f"row {row} of {path} has the label {text[row].as_py()!r}, but the classes of the training data "
             f"are {_listed(names)}: correct or remove it"
         )
-    return numbers.to_numpy().astype(np.int64)
+    classes: np.ndarray = numbers.to_numpy().astype(np.int64)
+    return classes
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_integer(text: str) -> bool:

@@ -56,6 +56,7 @@ def preprocess(values: np.ndarray, preprocessing: dict[str, Any]) -> torch.Tenso
 def image_preprocessing(
     pixels: np.ndarray, names: tuple[str, ...], full_scale: float, standardise: bool
 ) -> dict[str, Any]:
+    """Of images, uint8 (n, channels, height, width): by their full scale, or per channel to mean 0 and deviation 1."""
     channels = pixels.shape[1]
     offset, scale = [0.0] * channels, [full_scale] * channels
     if standardise:
@@ -79,6 +80,7 @@ def image_preprocessing(
 def column_preprocessing(
     columns: list[str], offset: np.ndarray, scale: np.ndarray, names: tuple[str, ...], scaling: str
 ) -> dict[str, Any]:
+    """Of columns of numbers: less an offset, divided by a scale, each (columns,); scaling: what it is called."""
     return {
         "kind": "columns",
         "shape": [len(columns)],
@@ -92,7 +94,7 @@ def column_preprocessing(
 
 def _no_zeros(scale: np.ndarray) -> list[float]:
     """A constant channel or column is only shifted to 0."""
-    return np.where(scale > 0, scale, 1.0).tolist()
+    return [float(one) for one in np.where(scale > 0, scale, 1.0)]
 
 
 def read_inputs(path: str, preprocessing: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -37,10 +37,12 @@ class Teacher(NamedTuple):
 
     @property
     def architecture(self) -> list[int]:
+        """Units per group, input first."""
         return [INPUTS, HIDDEN, CLASSES]
 
     @property
     def connections(self) -> int:
+        """Connections that exist."""
         return int(np.count_nonzero(self.W1) + np.count_nonzero(self.W2))
 
     @property
@@ -55,14 +57,19 @@ class Teacher(NamedTuple):
 
     def label(self, inputs: np.ndarray) -> np.ndarray:
         """The class of each row: (n, 32) -> (n,) int64."""
-        return self._logits(self._hidden(inputs)).argmax(axis=1)
+        classes: np.ndarray = self._logits(self._hidden(inputs)).argmax(axis=1)
+        return classes
 
     def _hidden(self, inputs: np.ndarray) -> np.ndarray:
         # In float64, so that the label hardly depends on the order of a summation.
-        return np.maximum(inputs.astype(np.float64) @ self.W1.T.astype(np.float64) + self.b1, 0.0)
+        hidden: np.ndarray = np.maximum(
+            inputs.astype(np.float64) @ self.W1.T.astype(np.float64) + self.b1, 0.0
+        )
+        return hidden
 
     def _logits(self, hidden: np.ndarray) -> np.ndarray:
-        return hidden @ self.W2.T.astype(np.float64) + self.b2
+        logits: np.ndarray = hidden @ self.W2.T.astype(np.float64) + self.b2
+        return logits
 
 
 def teacher_network(teacher_seed: int = 0) -> Teacher:
@@ -137,7 +144,7 @@ def _is_sound(teacher: Teacher, probe: np.ndarray) -> bool:
 
 
 def load(name: str, *, data_dir: str | None, standardise: bool, teacher_seed: int) -> Dataset:
-    """The task of this teacher: standard normal inputs, left as they are unless standardised; data_dir does not matter."""
+    """The task of this teacher: standard normal inputs, left as they are unless standardised; data_dir is ignored."""
     raw = teacher_splits(teacher_seed)
     inputs = raw["train"][0]
     columns = [f"input_{i}" for i in range(inputs.shape[1])]

@@ -22,6 +22,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from structnet.data.dataset import Split
 from structnet.errors import UserError
@@ -112,12 +113,15 @@ class Dense(Method):
     """A dense network with one hidden layer, of about so many parameters; nothing changes."""
 
     @property
+    @override
     def mean_parameters(self) -> float:
         return parameters_dense(dense_architecture(self.architecture, self.parameters))
 
+    @override
     def start(self) -> StructNet:
         return StructNet(dense_architecture(self.architecture, self.parameters), 1.0, rng_seed=self.rng_seed)
 
+    @override
     def change(self, state: TrainState, split: Split) -> TrainState:
         return state
 
@@ -125,6 +129,7 @@ class Dense(Method):
 class Static(Method):
     """A sparse network that stays as it is, but for idle units, which are replaced before the training."""
 
+    @override
     def change(self, state: TrainState, split: Split) -> TrainState:
         if state.step:
             return state
@@ -142,6 +147,7 @@ class Moving(Method):
 
     moved_until: ClassVar[float] = 0.75
 
+    @override
     def change(self, state: TrainState, split: Split) -> TrainState:
         progress = state.step / (self.moved_until * self.steps)
         if progress >= 1:
@@ -172,9 +178,11 @@ class Set(Moving):
 
     new_values: ClassVar[float] = 0.0
 
+    @override
     def moved(self, state: TrainState, split: Split, share: float) -> TrainState:
         return set_step(state, share, stream(self.rng_seed, "rewiring", state.step), scale=self.new_values)
 
+    @override
     def placed(self, state: TrainState, split: Split, count: int) -> TrainState:
         rng = stream(self.rng_seed, "placing", state.step)
         return with_random(state, count, rng, scale=self.new_values if state.step else 1.0)
@@ -187,9 +195,11 @@ class Rigl(Moving):
     costs as much as a few steps.
     """
 
+    @override
     def moved(self, state: TrainState, split: Split, share: float) -> TrainState:
         return rigl_step(state, share, self._diagnosis(state, split))
 
+    @override
     def placed(self, state: TrainState, split: Split, count: int) -> TrainState:
         return with_strongest(state, count, self._diagnosis(state, split))
 
@@ -207,13 +217,16 @@ class Pruning(Method):
     longest_interval: ClassVar[int] = 50
 
     @property
+    @override
     def mean_parameters(self) -> float:
         schedule = self._schedule
         return float(np.mean([schedule.target(step) for step in range(0, self.steps, self.every)]))
 
+    @override
     def start(self) -> StructNet:
         return StructNet(self.architecture, 1.0, rng_seed=self.rng_seed)
 
+    @override
     def change(self, state: TrainState, split: Split) -> TrainState:
         return prune_step(state, self._schedule.target(state.step))
 

@@ -107,8 +107,8 @@ def moments(split: Split) -> Moments:
     """Range, mean and standard deviation over all inputs of all images of a split."""
     images = split.images
     # In 64 bits, but a block at a time: all images at once could be more than fits.
-    mean = sum(float(block.double().sum()) for block in images.split(5_000)) / images.numel()
-    squares = sum(float((block.double() - mean).square().sum()) for block in images.split(5_000))
+    mean = sum(float(block.double().sum()) for block in torch.split(images, 5_000)) / images.numel()
+    squares = sum(float((block.double() - mean).square().sum()) for block in torch.split(images, 5_000))
     return Moments(float(images.min()), float(images.max()), mean, math.sqrt(squares / images.numel()))
 
 
@@ -191,8 +191,10 @@ def raw_values(images: torch.Tensor, preprocessing: dict[str, Any]) -> np.ndarra
     values = images.double().numpy()
     offset, scale = np.array(preprocessing["offset"]), np.array(preprocessing["scale"])
     if preprocessing["kind"] == "columns":
-        return values * scale + offset
-    return np.round(values * scale[:, None, None] + offset[:, None, None])
+        raw: np.ndarray = values * scale + offset
+        return raw
+    pixels: np.ndarray = np.round(values * scale[:, None, None] + offset[:, None, None])
+    return pixels
 
 
 # The network
@@ -247,7 +249,8 @@ def units_respond(diagnosis: Diagnosis, moment: str) -> Check:
 
 
 def _by_hidden_group(units: np.ndarray, topology: Topology) -> list[int]:
-    return np.bincount(topology.group_of(units), minlength=topology.groups)[1:-1].tolist()
+    counts: list[int] = np.bincount(topology.group_of(units), minlength=topology.groups).tolist()
+    return counts[1:-1]
 
 
 def on_a_path(topology: Topology) -> np.ndarray:

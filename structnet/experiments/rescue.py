@@ -134,6 +134,7 @@ class Rescue:
 
     @property
     def done(self) -> bool:
+        """Whether every arm has its result."""
         return len(self.results) == len(ARMS)
 
     @property

@@ -60,6 +60,7 @@ class Baselines:
 
     @property
     def chance(self) -> float:
+        """Accuracy of the constant guess."""
         return self.majority[0]
 
 
@@ -98,6 +99,7 @@ class Validation:
 
     @property
     def failed(self) -> list[Check]:
+        """The checks that were not passed."""
         return [check for check in self.checks if not check.passed]
 
 

@@ -65,6 +65,8 @@ class Evidence:
 
     @classmethod
     def of(cls, small: StructNet, train: Split, placement: Placement, rng: np.random.Generator) -> Evidence:
+        """Drawn from the training images by how the small network answers them."""
+
         def some(positions: np.ndarray) -> Split:
             chosen = np.sort(rng.permutation(positions)[: placement.images])
             return train.at(chosen)
@@ -101,8 +103,9 @@ def new_connections(edit: Edit, count: int, evidence: Evidence | None, rng: np.r
 
 
 def _at_extrema(edit: Edit, diagnosis: Diagnosis, count: int) -> Ends:
-    """Out of saturated and into dead units of the small network, by gradient; none into one that never fires,
-    which gets no gradient.
+    """Out of saturated and into dead units of the small network, by gradient.
+
+    None goes into a unit that never fires, which gets no gradient.
     """
     saturated, dead = (np.setdiff1d(units, edit.new_units) for units in (diagnosis.saturated, diagnosis.dead))
     found = [
@@ -165,7 +168,8 @@ def decisiveness(network: StructNet, spread: np.ndarray) -> np.ndarray:
     """(units,) Σ |weight| of the connections that leave each unit × spread of its activation, (units,)."""
     topology = network.topology
     weight = np.abs(topology.split(network.values.detach())[0].double().cpu().numpy())
-    return np.bincount(topology.source, weights=weight, minlength=topology.units) * spread
+    decisive: np.ndarray = np.bincount(topology.source, weights=weight, minlength=topology.units) * spread
+    return decisive
 
 
 def top(score: np.ndarray, k: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import prod
+from math import prod, sqrt
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def zoom(shape: Sequence[int], inputs: int) -> int:
 
     1 where it sees them as they are. Raises UserError if no square of pixels brings them to that number.
     """
-    factor = max(1, round((prod(shape) / inputs) ** 0.5))
+    factor = max(1, round(sqrt(prod(shape) / inputs)))
     if factor == 1 and prod(shape) == inputs:
         return 1
     if len(shape) != 3 or shape[1] % factor or shape[2] % factor or prod(shape) != inputs * factor**2:

@@ -2,9 +2,9 @@
 
 A trigger is an object with `fires(losses) -> bool`: given the training losses of every step since the last
 growth, in order, is it time to grow again? It keeps no state, so a resumed run decides the same. `TRIGGERS`
-maps a name to its class; a new trigger is a class here and an entry there. All work on ratios: multiplying
-the losses by a constant changes no answer. Losses that are not finite never fire: a diverged network is not
-grown.
+maps a name to its class, which says how it is fitted to a run; a new trigger is a class, in a file of its own if it
+likes, and an entry there. All work on ratios: multiplying the losses by a constant changes no answer. Losses that
+are not finite never fire: a diverged network is not grown.
 
 `GradientVariance` has the same interface but reads the norm of the gradient of every step; `watches` says so.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from structnet.errors import UserError
 
@@ -32,11 +33,19 @@ class Trigger(Protocol):
 
     watches: ClassVar[Watches]
 
-    def fires(self, losses: Series) -> bool: ...
+    @classmethod
+    def fitted(cls, interval: int) -> Trigger:
+        """The trigger for a run that asks it after every `interval` steps, about ten times at most.
+
+        So short a history decides little at the defaults, which suit one of thousands of steps.
+        """
+
+    def fires(self, losses: Series) -> bool:
+        """Whether it is time to grow. losses: of every step since the last growth, or what it watches."""
 
 
 @dataclass(frozen=True)
-class Interval:
+class FixedInterval(Trigger):
     """Fires when `steps` steps have passed since the last growth."""
 
     steps: int
@@ -45,12 +54,18 @@ class Interval:
     def __post_init__(self) -> None:
         _at_least("steps", self.steps, 1, "it is the number of steps between growths")
 
+    @classmethod
+    def fitted(cls, interval: int) -> FixedInterval:
+        """Fires whenever it is asked."""
+        return cls(interval)
+
+    @override
     def fires(self, losses: Series) -> bool:
         return len(losses) >= self.steps and _finite(losses)
 
 
 @dataclass(frozen=True)
-class Plateau:
+class Plateau(Trigger):
     """Fires behind the knee of the loss: when it falls much slower than it has fallen since the last growth.
 
     The losses since the last growth are averaged in 12 blocks of equal length, each with the standard error
@@ -85,6 +100,15 @@ class Plateau:
                 f"standard_errors is {self.standard_errors}, but must be above 0: it is how certain a plateau must be"
             )
 
+    @classmethod
+    def fitted(cls, interval: int) -> Plateau:
+        """Read at one standard error, from a fall to 60 % of the average, or from one of less than a fifth in all.
+
+        At its defaults it fires only behind a first steep fall, and never where the loss is flat.
+        """
+        return cls(0.6, 0.2, max(5 * _BLOCKS, 2 * interval), standard_errors=1.0)
+
+    @override
     def fires(self, losses: Series) -> bool:
         values = np.asarray(losses, dtype=np.float64)
         if len(values) < self.minimum or not np.isfinite(values).all():
@@ -112,7 +136,7 @@ class Plateau:
 
 
 @dataclass(frozen=True)
-class Patience:
+class Patience(Trigger):
     """Fires when the smoothed loss has set no new minimum for `steps` steps.
 
     Smoothed: the mean of adjacent blocks of `steps` ÷ 5 losses. A minimum counts when it is below the best
@@ -127,6 +151,12 @@ class Patience:
         _at_least("steps", self.steps, _PATIENCE_BLOCKS, "the loss is averaged over a fifth of the steps")
         _share("improvement", self.improvement, "it is the share of the loss a new minimum must gain")
 
+    @classmethod
+    def fitted(cls, interval: int) -> Patience:
+        """Patience for two intervals."""
+        return cls(max(_PATIENCE_BLOCKS, 2 * interval))
+
+    @override
     def fires(self, losses: Series) -> bool:
         values = np.asarray(losses, dtype=np.float64)
         length = self.steps // _PATIENCE_BLOCKS
@@ -138,7 +168,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class GradientVariance:
+class GradientVariance(Trigger):
     """Fires on a spike of the variance of the gradient norm; give it norms instead of losses.
 
     The logarithm of the variance in the last `window` steps is compared with the median of the 8 to 20
@@ -156,6 +186,12 @@ class GradientVariance:
         if not self.deviations > 0:
             raise UserError(f"deviations is {self.deviations}, but must be above 0: it is a spike's size")
 
+    @classmethod
+    def fitted(cls, interval: int) -> GradientVariance:
+        """Windows of half an interval, and spikes of half the size."""
+        return cls(max(10, interval // 2), 3.0)
+
+    @override
     def fires(self, losses: Series) -> bool:
         values = np.asarray(losses, dtype=np.float64)
         windows = min(21, len(values) // self.window)
@@ -171,7 +207,7 @@ class GradientVariance:
 
 
 TRIGGERS: dict[str, type[Trigger]] = {
-    "interval": Interval,
+    "interval": FixedInterval,
     "plateau": Plateau,
     "patience": Patience,
     "gradient_variance": GradientVariance,
@@ -179,27 +215,21 @@ TRIGGERS: dict[str, type[Trigger]] = {
 
 
 def fitted_trigger(name: str, interval: int) -> Trigger:
-    """The trigger of this name for a run that asks it after every `interval` steps, about ten times at most.
+    """The trigger of this name, fitted to a run that asks it after every `interval` steps.
 
-    So short a history decides little at the defaults, which suit one of thousands of steps: the plateau then fires
-    only behind a first steep fall, and never where the loss is flat. So the plateau is read at one standard error,
-    from a fall to 60 % of the average, or from one of less than a fifth in the whole history. Alarms per 1,000 steps
-    (`structnet.experiments.false_alarms`), while the loss fell by more than 3 % in three intervals / while it did
-    not, on four kinds of sparse networks for digits, MNIST and the teacher, 5 rng_seeds each, intervals of 33 or 100
-    steps:
-
-    plateau 1.7–6.8 / 2.8–13.3 (at its defaults 0–2.9 / 0), patience 0–0.7 / 2.7–7.0, gradient variance 0–0.7 / 0,
-    interval 11–32 / 10–34. Raises UserError for an unknown name.
+    Alarms per 1,000 steps (`structnet.experiments.false_alarms`), while the loss fell by more than 3 % in three
+    intervals / while it did not, on four kinds of sparse networks for digits, MNIST and the teacher, 5 rng_seeds
+    each, intervals of 33 or 100 steps: plateau 1.7–6.8 / 2.8–13.3 (at its defaults 0–2.9 / 0), patience 0–0.7 /
+    2.7–7.0, gradient variance 0–0.7 / 0, interval 11–32 / 10–34. Raises UserError for an unknown name.
     """
+    check_trigger(name)
+    return TRIGGERS[name].fitted(interval)
+
+
+def check_trigger(name: str) -> None:
+    """Raises UserError unless there is a trigger of this name."""
     if name not in TRIGGERS:
         raise UserError(f"trigger is '{name}', but must be one of {', '.join(TRIGGERS)}")
-    fitted: dict[str, Trigger] = {
-        "interval": Interval(interval),
-        "plateau": Plateau(0.6, 0.2, max(5 * _BLOCKS, 2 * interval), standard_errors=1.0),
-        "patience": Patience(max(_PATIENCE_BLOCKS, 2 * interval)),
-        "gradient_variance": GradientVariance(max(10, interval // 2), 3.0),
-    }
-    return fitted[name]
 
 
 _BLOCKS = 12

@@ -57,8 +57,10 @@ class Diagnosis:
         return np.concatenate([_spread(group) for group in self.activations])
 
     def outer(self, source_group: int, target_group: int) -> torch.Tensor:
-        """(target units, source units) mean outer product of error and activation: the gradient of the loss by
-        each connection, whether it exists or not. Zero where the target group reaches no output.
+        """(target units, source units) mean outer product of error and activation.
+
+        It is the gradient of the loss by each connection, whether it exists or not. Zero where the target group
+        reaches no output.
         """
         pair = source_group, target_group
         if pair not in self._products:
@@ -180,7 +182,8 @@ def bottlenecks(diagnosis: Diagnosis, above: float = EXTREMA_SHARE) -> list[int]
     extrema = topology.group_of(np.union1d(diagnosis.saturated, diagnosis.dead))
     share = np.bincount(extrema, minlength=topology.groups) / topology.architecture
     order = np.argsort(-share, kind="stable")
-    return order[share[order] > above].tolist()
+    positions: list[int] = order[share[order] > above].tolist()
+    return positions
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:
@@ -215,7 +218,8 @@ def saturated_units(units: torch.Tensor, activation: Activation, above: float) -
     # Where most units do the same, rounding is all the spread there is, and every other unit would stand out.
     if spread <= 1e-6 * float(np.abs(mean).max()):
         return np.zeros(len(mean), dtype=bool)
-    return distance > above * spread
+    saturated: np.ndarray = distance > above * spread
+    return saturated
 
 
 def _warnings(norms: dict[tuple[int, int], float]) -> list[str]:

@@ -26,8 +26,10 @@ class Activation:
 
 
 def _sigmoid_(x: torch.Tensor) -> torch.Tensor:
-    """The sigmoid, in place. Torch's own rounds the last numbers of a tensor differently from the others, so that
-    a unit would depend on how many others lie behind it.
+    """The sigmoid, in place.
+
+    Torch's own rounds the last numbers of a tensor differently from the others, so that a unit would depend on how
+    many others lie behind it.
     """
     return x.neg_().exp_().add_(1).reciprocal_()
 

@@ -78,7 +78,8 @@ class Edit:
         place[self.unit_origin[known]] = known
         if np.any(place[unit] < 0):
             raise KeyError(f"unit {int(unit[place[unit] < 0][0])} is gone")
-        return place[unit]
+        numbers: np.ndarray = place[unit]
+        return numbers
 
 
 def unchanged(network: StructNet) -> Edit:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from structnet.network.topology import Topology
 
@@ -37,7 +38,7 @@ class SparseLink:
         self.pair = pair
         self.span = topology.links[pair]
         self.n_in, self.n_out = topology.shape_of(pair)
-        self.connections = self.span.stop - self.span.start
+        self.connections = int(self.span.stop - self.span.start)
         self.device = device
         self._row, self._column = topology.positions(pair)
         if kernel == "auto":
@@ -124,40 +125,46 @@ class Kernel(Protocol):
         """Wᵀ @ error: (n_in, batch)."""
 
 
-class SparseRows:
+class SparseRows(Kernel):
     """Compressed sparse rows."""
 
+    @override
     def forward(
         self, link: SparseLink, values: torch.Tensor, source: torch.Tensor, start: torch.Tensor
     ) -> torch.Tensor:
         rows = _csr(link.row_pointer, link.column, values, link.n_out, link.n_in)
         return _product(rows, source).add_(start)
 
+    @override
     def value_gradient(
         self, link: SparseLink, error: torch.Tensor, source: torch.Tensor, out: torch.Tensor
     ) -> None:
         pattern = _csr(link.row_pointer, link.column, out, link.n_out, link.n_in)
         torch.sparse.sampled_addmm(pattern, error, source.t(), beta=0.0, out=pattern)
 
+    @override
     def source_gradient(self, link: SparseLink, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         pointer, column, order = link.transposed
         rows = _csr(pointer, column, values.index_select(0, order), link.n_in, link.n_out)
         return _product(rows, error)
 
 
-class MaskedDense:
+class MaskedDense(Kernel):
     """A dense matrix that exists for one product."""
 
+    @override
     def forward(
         self, link: SparseLink, values: torch.Tensor, source: torch.Tensor, start: torch.Tensor
     ) -> torch.Tensor:
         return torch.addmm(start.expand(link.n_out, source.shape[1]), link.dense(values), source)
 
+    @override
     def value_gradient(
         self, link: SparseLink, error: torch.Tensor, source: torch.Tensor, out: torch.Tensor
     ) -> None:
         torch.index_select((error @ source.t()).view(-1), 0, link.cell, out=out)
 
+    @override
     def source_gradient(self, link: SparseLink, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         return link.dense(values).t() @ error
 
@@ -199,5 +206,6 @@ def _product(rows: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
     fast at 2,000, there on every CPU, and a row is summed in the order of its columns wherever it lies.
     """
     if dense.device.type == "cpu":
-        return torch.sparse.mm(rows, dense, "sum")
+        product: torch.Tensor = torch.sparse.mm(rows, dense, "sum")
+        return product
     return rows @ dense

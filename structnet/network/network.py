@@ -75,7 +75,9 @@ class StructNet(nn.Module):
         self._links: tuple[torch.device, dict[tuple[int, int], SparseLink]] | None = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return _Propagation.apply(self.values, flatten(images, self.values.dtype), self).t()
+        """(batch, ...) -> (batch, classes) logits; differentiable once."""
+        logits: torch.Tensor = _Propagation.apply(self.values, flatten(images, self.values.dtype), self)
+        return logits.t()
 
     @property
     def architecture(self) -> list[int]:
@@ -89,6 +91,7 @@ class StructNet(nn.Module):
 
     @property
     def connection_count(self) -> int:
+        """Connections that exist."""
         return self.topology.connections
 
     @property
@@ -182,9 +185,10 @@ class StructNet(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """What torch prints in brackets."""
         return self.describe()
 
-    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[prefix + "architecture"] = torch.tensor(self.topology.architecture)
         destination[prefix + "source"] = torch.from_numpy(self.topology.source.copy())

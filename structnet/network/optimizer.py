@@ -75,6 +75,7 @@ class Adam:
         return replace(self, first=first, second=second)
 
     def copy(self) -> Adam:
+        """With moments of its own."""
         return self.with_moments(self.first.clone(), self.second.clone())
 
     def to_arrays(self) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _cover(index: int, n_in: int, n_out: int, rng: np.random.Generator) -> np.nd
 def _share(total: int, weight: np.ndarray, least: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Whole numbers that add up to total, in proportion to weight, each between least and room."""
     exact = np.clip(_factor(total, weight, least, room) * weight, least, room)
-    counts = np.minimum(np.floor(exact + 1e-9).astype(np.int64), room)
+    counts: np.ndarray = np.minimum(np.floor(exact + 1e-9).astype(np.int64), room)
     while (missing := total - int(counts.sum())) > 0:
         open_links = np.flatnonzero(counts < room)
         best = open_links[np.argsort(counts[open_links] - exact[open_links], kind="stable")]

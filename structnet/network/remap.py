@@ -39,7 +39,7 @@ def to_sequential(network: StructNet) -> nn.Sequential:
     sizes = network.architecture
     modules: list[nn.Module] = [nn.Flatten()]
     for group in range(1, len(sizes)):
-        layer = nn.utils.skip_init(
+        layer = nn.utils.skip_init(  # type: ignore[no-untyped-call]  # torch has no types for it
             nn.Linear, sizes[group - 1], sizes[group], device=values.device, dtype=values.dtype
         )
         link = network.links.get((group - 1, group))

@@ -29,6 +29,7 @@ class TrainState:
 
     @classmethod
     def fresh(cls, network: StructNet) -> TrainState:
+        """A network before its first step."""
         born = np.zeros(network.parameter_count, dtype=np.int64)
         return cls(network, Adam.for_values(network.values.detach()), 0, born)
 
@@ -38,6 +39,7 @@ class TrainState:
         return TrainState(edit.network, self.optimizer.carried(edit.origin), self.step, born)
 
     def copy(self) -> TrainState:
+        """With values, moments and ages of its own."""
         return TrainState(self.network.fork(), self.optimizer.copy(), self.step, self.born.copy())
 
     def to_arrays(self) -> dict[str, Any]:

@@ -76,10 +76,12 @@ class Topology:
 
     @property
     def groups(self) -> int:
+        """Groups of units, input and output included."""
         return len(self.architecture)
 
     @property
     def connections(self) -> int:
+        """Connections that exist."""
         return len(self.source)
 
     @property
@@ -143,8 +145,7 @@ class Topology:
 
     def absent_of(self, pair: tuple[int, int]) -> int:
         """Connections that a link can have and does not."""
-        span = self.span_of(pair)
-        return self.possible_of(pair) - (span.stop - span.start)
+        return self.possible_of(pair) - len(self.source[self.span_of(pair)])
 
     def positions(self, pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of each connection of a link, int32: positions in its target and in its source group."""
@@ -155,7 +156,8 @@ class Topology:
     def cells(self, pair: tuple[int, int]) -> np.ndarray:
         """(connections,) int64 places of a link's connections in its flattened (n_out, n_in) matrix, ascending."""
         row, column = self.positions(pair)
-        return row.astype(np.int64) * self.architecture[pair[0]] + column
+        cells: np.ndarray = row.astype(np.int64) * self.architecture[pair[0]] + column
+        return cells
 
     def ends(
         self, pair: tuple[int, int], row: np.ndarray, column: np.ndarray
@@ -173,7 +175,8 @@ class Topology:
 
     def position_in(self, group: int, unit: np.ndarray) -> np.ndarray:
         """Where in their group units lie that are known by their numbers."""
-        return unit - self.offsets[group]
+        positions: np.ndarray = unit - self.offsets[group]
+        return positions
 
     def fan_in(self) -> np.ndarray:
         """(units,) connections that end at each unit."""

@@ -113,19 +113,7 @@ def _compact_table(fs: Any, results: str, table: str, parts: list[Part], report:
         return
     experiment, folder = parts[0].experiment, parts[0].path.rpartition("/")[0]
     what = f"table {table} of experiment '{experiment}'"
-    sizes = {}
-    for part in parts:
-        try:
-            sizes[part], columns = _footer(fs, part)
-        except UserError as error:
-            report.damaged.append(str(error))
-            continue
-        unknown = sorted(set(columns) - set(SCHEMAS[table].names))
-        if unknown:  # from a later version: merging would lose it
-            report.left_alone.append(
-                f"{what}: {part.path} has a column {unknown[0]!r} that is not known here"
-            )
-            return
+    sizes = _sizes(fs, table, parts, report)
     batches = _batches(sizes)
     if all(len(batch) == 1 for batch in batches):
         return
@@ -153,6 +141,25 @@ def _compact_table(fs: Any, results: str, table: str, parts: list[Part], report:
     after = before + len(new) - _remove(fs, old, list_parts(results, table, experiment))
     row_count = sum(sizes[batch[0]] for batch in batches[:kept]) + sum(new.values())
     report.merged.append(Merged(experiment, table, before, after, row_count))
+
+
+def _sizes(fs: Any, table: str, parts: list[Part], report: Compaction) -> dict[Part, int]:
+    """Rows of each part that can be read; none of any if one has a column that is not known here."""
+    sizes = {}
+    for part in parts:
+        try:
+            sizes[part], columns = _footer(fs, part)
+        except UserError as error:
+            report.damaged.append(str(error))
+            continue
+        unknown = sorted(set(columns) - set(SCHEMAS[table].names))
+        if unknown:  # from a later version: merging would lose it
+            what = f"table {table} of experiment '{part.experiment}'"
+            report.left_alone.append(
+                f"{what}: {part.path} has a column {unknown[0]!r} that is not known here"
+            )
+            return {}
+    return sizes
 
 
 def _footer(fs: Any, part: Part) -> tuple[int, list[str]]:

@@ -268,7 +268,7 @@ def _stem(path: str) -> str:
 def _read(file: str) -> bytes:
     files, place = _located(file)
     try:
-        return files.cat_file(place)
+        return bytes(files.cat_file(place))
     except FileNotFoundError as error:
         raise UserError(
             f"there is no file {file}, but a snapshot is ID.safetensors and ID.json: check the path"
@@ -284,11 +284,12 @@ def _located(file: str) -> tuple[Any, str]:
     if "://" not in file:
         return LocalFileSystem(), str(Path(file).absolute())
     try:
-        return fsspec.url_to_fs(file)
+        files, place = fsspec.url_to_fs(file)
     except (ImportError, ValueError) as error:
         raise UserError(
             f"{file} cannot be reached ({_reason(error)}): check the part before '://'"
         ) from error
+    return files, str(place)
 
 
 def _reason(error: Exception) -> str:

@@ -69,6 +69,7 @@ class Cohort:
 
     @property
     def topologies(self) -> list[Topology]:
+        """Of the members, in their order."""
         return [topology for tile in self.tiles for topology in tile.topologies]
 
     def train(

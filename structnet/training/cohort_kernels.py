@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from typing_extensions import override
 
-from structnet.network.link import KERNELS, SparseLink, pick_kernel
+from structnet.network.link import KERNELS, Kernel, SparseLink, pick_kernel
 from structnet.network.network import StructNet
 
 
-class BatchedDense:
+class BatchedDense(Kernel):
     """A dense matrix per member that exists for one product, all of them multiplied as one batch.
 
     link: of a tile, not from the input. widths_in, widths_out: (members,) units of each member in the source
@@ -30,18 +31,21 @@ class BatchedDense:
         row, column = self._target.place[link.row], self._source.place[link.column]
         self._cell = row * self._source.widest + column % self._source.widest
 
+    @override
     def forward(
         self, link: SparseLink, values: torch.Tensor, source: torch.Tensor, start: torch.Tensor
     ) -> torch.Tensor:
         product = torch.bmm(self._matrices(values), self._source.padded(source))
         return self._target.units(product).add_(start)
 
+    @override
     def value_gradient(
         self, link: SparseLink, error: torch.Tensor, source: torch.Tensor, out: torch.Tensor
     ) -> None:
         product = torch.bmm(self._target.padded(error), self._source.padded(source).transpose(1, 2))
         torch.index_select(product.view(-1), 0, self._cell, out=out)
 
+    @override
     def source_gradient(self, link: SparseLink, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         product = torch.bmm(self._matrices(values).transpose(1, 2), self._target.padded(error))
         return self._source.units(product)

@@ -67,6 +67,7 @@ class Tile:
     def train(
         self, inputs: torch.Tensor, labels: torch.Tensor, recipe: Recipe, factor: float, step: int
     ) -> torch.Tensor:
+        """One step of all members on one batch; their losses, (members,), in nats. factor: on their rates."""
         values = self.network.values.detach()
         losses, gradient = losses_and_gradient(self.network, values, inputs, labels, len(self.places))
         update(
@@ -91,6 +92,7 @@ class Tile:
         self.optimizer = kept[1]
 
     def diverged(self) -> np.ndarray:
+        """(members,) booleans: some parameter is not finite."""
         bad = (~torch.isfinite(self.network.values.detach())).cpu().numpy()
         return np.bincount(self.owner[bad], minlength=len(self.places)) > 0
 
@@ -102,6 +104,7 @@ class Tile:
         return log2_of_labels(of_member, labels).cpu().numpy(), right.cpu().numpy()
 
     def unhealthy_units(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Saturated and dead hidden units, each (members,)."""
         inputs = flatten(images, self.network.values.dtype)
         activations = propagate(self.network, self.network.values.detach(), inputs)
         activation = activation_named(self.network.activation)
@@ -116,6 +119,7 @@ class Tile:
         return saturated, dead
 
     def take(self, member: int, step: int) -> TrainState:
+        """A member as an ordinary state of its own, at this step."""
         where = torch.from_numpy(self.places[member]).to(self.device)
         network = self.network.like(self.topologies[member], self.network.values.detach()[where])
         optimizer = self.optimizer.with_moments(self.optimizer.first[where], self.optimizer.second[where])

@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structnet.experiments.false_alarms import AlarmCount, alarms_of, count_alarms, falling_steps
-from structnet.growth.triggers import Interval, Patience, Plateau
+from structnet.growth.triggers import FixedInterval, Patience, Plateau
 
 
 def counted(losses: np.ndarray, interval: int = 50, **options: float) -> AlarmCount:
     falls = falling_steps(losses, horizon=100, least=options.get("least", 0.03))
-    return count_alarms(alarms_of(Interval(interval), losses, every=10), falls)
+    return count_alarms(alarms_of(FixedInterval(interval), losses, every=10), falls)
 
 
 def test_history_begins_anew_after_an_alarm() -> None:
-    assert alarms_of(Interval(30), np.ones(100), every=10) == [30, 60, 90]
-    assert alarms_of(Interval(25), np.ones(100), every=10) == [
+    assert alarms_of(FixedInterval(30), np.ones(100), every=10) == [30, 60, 90]
+    assert alarms_of(FixedInterval(25), np.ones(100), every=10) == [
         30,
         60,
         90,
     ]  # asked after every tenth step only
-    assert alarms_of(Interval(101), np.ones(100), every=10) == []
+    assert alarms_of(FixedInterval(101), np.ones(100), every=10) == []
 
 
 def test_history_begins_anew_after_the_longest_wait() -> None:

@@ -11,8 +11,8 @@ from structnet.errors import UserError
 from structnet.growth.triggers import (
     _FALLS,
     TRIGGERS,
+    FixedInterval,
     GradientVariance,
-    Interval,
     Patience,
     Plateau,
     Trigger,
@@ -35,9 +35,9 @@ def exponential(time_constant: int) -> np.ndarray:
 
 # --- contracts of every trigger
 
-ALL: list[Trigger] = [Interval(200), Plateau(), Patience(), GradientVariance()]
+ALL: list[Trigger] = [FixedInterval(200), Plateau(), Patience(), GradientVariance()]
 FIRING = {
-    "Interval": np.ones(200),
+    "FixedInterval": np.ones(200),
     "Plateau": np.ones(400),
     "Patience": np.ones(700),
     "GradientVariance": np.concatenate([np.tile([1.0, 1.1], 250), np.tile([1.0, 9.0], 25)]),
@@ -81,9 +81,9 @@ def test_the_unit_of_the_loss_does_not_matter(
 
 
 def test_interval_counts_steps() -> None:
-    assert not Interval(3).fires([1, 1])
-    assert Interval(3).fires([1, 1, 1])
-    assert Interval(3).fires([3, 2, 1, 0])
+    assert not FixedInterval(3).fires([1, 1])
+    assert FixedInterval(3).fires([1, 1, 1])
+    assert FixedInterval(3).fires([3, 2, 1, 0])
 
 
 # --- plateau
@@ -281,7 +281,7 @@ def test_an_unknown_trigger_is_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Interval(0), "steps is 0"),
+        (lambda: FixedInterval(0), "steps is 0"),
         (lambda: Plateau(slowdown=1.0), "slowdown is 1.0"),
         (lambda: Plateau(tolerance=0.0), "tolerance is 0.0"),
         (lambda: Plateau(minimum=50), "minimum is 50, but must be at least 60"),

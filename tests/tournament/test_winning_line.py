@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from helpers.training_cases import image_split
 
 from structnet import StructNet
 from structnet.data.dataset import Dataset
-from structnet.growth.triggers import TRIGGERS
+from structnet.errors import UserError
+from structnet.growth.triggers import TRIGGERS, Series, Watches
 from structnet.network.state import TrainState
 from structnet.training.loop import Recipe, constant, train_steps
 from structnet.training.rates import AgeRates
@@ -117,6 +118,37 @@ def test_a_trigger_sees_what_it_watches(monkeypatch: pytest.MonkeyPatch, watches
     losses = train_steps(alone, data().train, RECIPE, 20, constant(0.012), norms=norms)
     expected = norms if watches == "gradient_norm" else losses
     assert found.trigger.seen[-1] == expected.tolist()
+
+
+@dataclass(frozen=True)
+class AskedThrice:
+    """A trigger of this module alone, which fires when it is asked for the third time."""
+
+    interval: int
+    watches: ClassVar[Watches] = "loss"
+
+    @classmethod
+    def fitted(cls, interval: int) -> AskedThrice:
+        return cls(interval)
+
+    def fires(self, losses: Series) -> bool:
+        return len(losses) >= 3 * self.interval
+
+
+def test_a_trigger_is_one_class_and_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRIGGERS, "asked_thrice", AskedThrice)
+
+    def first_growth(trigger: str) -> int:
+        own = data()
+        result = Tournament(
+            seed(), own, settings=settings(trigger=trigger, rounds=1), pool=InlinePool(own)
+        ).run()
+        opened, first = result.rounds[:2]
+        return first["steps"] - opened["steps"]
+
+    assert first_growth("asked_thrice") - first_growth("interval") == 20
+    with pytest.raises(UserError, match="must be one of .*gradient_variance, asked_thrice"):
+        settings(trigger="unknown")
 
 
 # --- rates
