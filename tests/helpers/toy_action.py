@@ -11,7 +11,7 @@ from structnet.actions import Action
 from structnet.actions.base import Context, Proposal
 from structnet.network.edit import Edit, connect
 from structnet.network.network import StructNet
-from structnet.network.topology import random_absent
+from structnet.network.random_topology import random_absent
 
 
 def propose(context: Context) -> list[Proposal]:
