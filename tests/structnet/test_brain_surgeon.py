@@ -89,5 +89,5 @@ def test_it_takes_more_away_for_the_same_loss_than_magnitude(trained: StructNet)
 def test_a_network_too_large_for_it_is_refused(trained: StructNet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brain_surgeon, "MOST_PARAMETERS", 100)
     data = load_dataset("digits")
-    with pytest.raises(UserError, match="is for at most 100: sell by"):
+    with pytest.raises(UserError, match="is for at most 100: prune by"):
         surgeon(trained, diagnose(trained, data.train.images[:9], data.train.labels[:9]))
