@@ -272,7 +272,7 @@ def test_a_database_of_somebody_else_is_refused_and_kept(tmp_path: Path) -> None
         db.execute("CREATE TABLE theirs (x)")
     before = (tmp_path / "queue.sqlite").read_bytes()
     with pytest.raises(UserError, match=r"queue\.sqlite is no queue"):
-        added(open_store(str(tmp_path), create=True))
+        put(open_store(str(tmp_path), create=True))
     assert (tmp_path / "queue.sqlite").read_bytes() == before
 
 
