@@ -63,6 +63,7 @@ class Block:
 
     @property
     def cost(self) -> float:
+        """Of a training step of all members, in connections."""
         return sum(member.cost for member in self.members)
 
     @property
@@ -79,6 +80,7 @@ class Block:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Block:
+        """From what `to_config` gave."""
         return cls(config["name"], tuple(Member(tuple(shape), *rest) for shape, *rest in config["members"]))
 
 

@@ -94,6 +94,7 @@ class CohortWork:
         }
 
     def save(self, folder: Path) -> None:
+        """Writes the cohort and the rows so far."""
         state: dict[str, Any] = {name: getattr(self, name) for name in ("epoch", "seconds", "alive", "rows")}
         if self.cohort is not None:
             arrays = self.cohort.to_arrays()
@@ -102,6 +103,7 @@ class CohortWork:
         (folder / "state.json").write_text(json.dumps(state))
 
     def load(self, folder: Path) -> None:
+        """Goes on exactly where `save` was."""
         state = json.loads((folder / "state.json").read_text())
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.alive, self.rows = state["alive"], state["rows"]

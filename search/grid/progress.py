@@ -41,6 +41,7 @@ class LivePage:
             self.live.__exit__(kind, error, trace)
 
     def page(self) -> RenderableType:
+        """What the terminal shows."""
         raise NotImplementedError
 
 
@@ -129,6 +130,7 @@ class GridProgress(LivePage):
         return f"{networks:,} of {self.total:,} networks, {speed:.2f} a second{left}"
 
     def page(self) -> Group:
+        """What the terminal shows."""
         self.bar.update(self.task, description=self._state(), completed=self._done()[1])
         table = table_of(["best so far by", "value", "network"], [])
         for name, (value, key) in self.best.items():

@@ -61,24 +61,29 @@ class Listener(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
+        """Passes the report of a stretch on."""
         if "report" in result:
             self.metrics.reported(result["report"])
             self._or_end(lambda: self.on_report(result["report"]))
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Notes that a process has taken the trial up."""
         self._count(trials, trial, Trial.RUNNING)
         self._begun.add(trial.path)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Counts what still runs and waits."""
         self._count(trials, trial, Trial.TERMINATED)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Notes that the trial has to be taken up anew, and asks whether there is anywhere to write to."""
         self._count(trials, trial, Trial.PENDING)
         self._begun.discard(trial.path)
         self.metrics.failed("retried")
         self._or_end(self.check_store)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Notes a trial that was given up, and asks whether there is anywhere to write to."""
         self._count(trials, trial, Trial.ERROR)
         if trial.path not in self._begun:
             self.never_begun.add(trial.path)
@@ -86,6 +91,7 @@ class Listener(tune.Callback):
         self._or_end(self.check_store)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Notes which trial had which config."""
         self.indices = {trial.path: trial.config["index"] for trial in trials}
 
     def _or_end(self, call: Callable[[], None]) -> None:

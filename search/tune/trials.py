@@ -69,6 +69,7 @@ class Shared:
 
     @classmethod
     def of(cls, data: Dataset, options: CommonOptions, experiment: Experiment) -> Shared:
+        """Of a search with these options; puts the dataset into the object store."""
         names = ("name", "classes", "class_names", "preprocessing")
         about = {name: getattr(data, name) for name in names}
         where, plain = results_path(options), options.model_dump(mode="json")

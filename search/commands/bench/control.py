@@ -118,6 +118,7 @@ class Watched(GridProgress):
         return super().__enter__()
 
     def report(self, reported: dict[str, Any]) -> None:
+        """Takes in what a block says, and notes when the last one has ended."""
         super().report(reported)
         self.ended += reported["done"]
         if self.ended == self.blocks:
@@ -239,6 +240,7 @@ class Heats(Observer):
         self.began: list[tuple[float, int, int]] = []
 
     def heat_started(self, heat: int, heats: int, forks: int) -> None:
+        """Notes the moment, and how many jobs were sent before."""
         self.began.append((perf_counter(), forks, len(self.pool.sent)))
 
 

@@ -78,6 +78,7 @@ class HuntBench:
 
     @property
     def architecture(self) -> tuple[int, ...]:
+        """Of every network that is measured."""
         return self.data.input_units, HIDDEN, self.data.classes
 
     @property
@@ -86,16 +87,20 @@ class HuntBench:
         return f"{'-'.join(map(str, self.architecture))} density {DENSITY} batch {BATCH} {self.data.name}"
 
     def members(self, count: int) -> list[Member]:
+        """So many networks that differ in their rng_seed alone."""
         return grid([self.architecture], [DENSITY], range(count), limit=count)
 
     def network(self, rng_seed: int) -> StructNet:
+        """One of them, untrained."""
         return StructNet(self.architecture, DENSITY, rng_seed=rng_seed)
 
     def cohort(self, members: int) -> Cohort:
+        """So many of them as one cohort."""
         states = [TrainState.fresh(self.network(rng_seed)) for rng_seed in range(members)]
         return Cohort(states, [LEARNING_RATE] * members)
 
     def fastest_adam(self) -> str:
+        """The implementation of Adam that serves the other side best here."""
         with one_thread():
             return fastest_adam(self.network(0), self.data.train, BATCH)
 

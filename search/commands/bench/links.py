@@ -118,6 +118,7 @@ class SparseStep:
         self.state = TrainState.fresh(network.fork())
 
     def __call__(self, batch: Batch) -> torch.Tensor:
+        """One step; returns the loss before it."""
         network = self.state.network
         values = network.values.detach()
         inputs = flatten(batch[0], values.dtype)
@@ -147,6 +148,7 @@ class MaskedStep:
         self.adam = torch.optim.Adam([*self.weights, *self.biases], LEARNING_RATE, **ADAMS[adam])
 
     def __call__(self, batch: Batch) -> torch.Tensor:
+        """One step; returns the loss before it."""
         state, last = batch[0], len(self.weights) - 1
         for layer, (weight, mask, bias) in enumerate(zip(self.weights, self.masks, self.biases)):
             state = F.linear(state, weight * mask, bias)

@@ -27,6 +27,7 @@ class Moment:
 
     @classmethod
     def now(cls) -> Moment:
+        """This moment."""
         of_ray, of_workers = cpu_of_ray()
         return cls(perf_counter(), process_time(), of_ray, of_workers)
 

@@ -62,21 +62,25 @@ class SimulatedCohort:
     def train(
         self, split: Split, recipe: Recipe, steps: int, schedule: Callable[[int], float]
     ) -> torch.Tensor:
+        """Sleeps, and makes up a loss for each member."""
         time.sleep(self.seconds)
         self.step += steps
         return torch.from_numpy(self.rng.uniform(0.1, 2.3, (len(self.members), 1)))
 
     def evaluate(self, split: Split) -> CohortEvaluation:
+        """Makes up losses and accuracies."""
         count = len(self.members)
         return CohortEvaluation(
             self.rng.uniform(0.1, 2.3, count), self.rng.uniform(0.1, 0.98, count), np.empty((count, 0))
         )
 
     def unhealthy_units(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Makes up how many hidden units are saturated, and how many dead."""
         hidden = np.array([hidden_units(member.architecture) for member in self.members])
         return self.rng.integers(0, hidden // 4 + 1), self.rng.integers(0, hidden // 4 + 1)
 
     def diverged(self) -> np.ndarray:
+        """None ever does."""
         return np.zeros(len(self.members), dtype=bool)
 
     def take(self, member: int) -> TrainState:
@@ -84,6 +88,7 @@ class SimulatedCohort:
         return TrainState.fresh(StructNet([self.members[member].architecture[0], CLASSES], SNAPSHOT_DENSITY))
 
     def keep(self, members: Iterable[int]) -> SimulatedCohort:
+        """A cohort of these members only."""
         return SimulatedCohort([self.members[index] for index in members], self.seconds, self.step)
 
     def to_arrays(self) -> dict[str, Any]:
@@ -116,6 +121,7 @@ class SimulatedContender(Contender):
     """A contender whose forks are done at once: measured on as many images, with the state that they began with."""
 
     def do(self, work: Work[R], states: Sequence[Arrays]) -> tuple[R, Sequence[Arrays | None]]:
+        """Makes up the reports of forks; all other work is done as it is."""
         if not isinstance(work, RunForks):
             return super().do(work, states)
         rng = np.random.default_rng(len(work.forks))

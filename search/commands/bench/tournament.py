@@ -100,6 +100,7 @@ class Echo:
     makes: ClassVar[int] = 1
 
     def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[None, Sequence[Arrays]]:
+        """The state as it came, or rebuilt."""
         (state,) = states
         if self.rebuild:
             state = TrainState.from_arrays(state, contender.device).to_arrays()
@@ -174,17 +175,21 @@ class Timeline(Observer):
         self._heat_began, self._running, self._in_heats = 0.0, 0, 0.0
 
     def round_started(self, number: int) -> None:
+        """Starts the clock of a round."""
         self._round_began, self._in_heats = perf_counter(), 0.0
 
     def heat_started(self, heat: int, heats: int, forks: int) -> None:
+        """Starts the clock of a heat."""
         self._heat_began, self._running = perf_counter(), forks
 
     def fork_done(self) -> None:
+        """Stops the clock of the heat with its last fork."""
         self._running -= 1
         if not self._running:
             self._in_heats += perf_counter() - self._heat_began
 
     def round_done(self, row: dict[str, Any]) -> None:
+        """Notes the round that ended, if it had heats."""
         # Round 0 and the final phase end with this as well, but have no heats and no beginning.
         if self._round_began is not None:
             self.walls.append(perf_counter() - self._round_began)

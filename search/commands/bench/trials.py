@@ -77,12 +77,15 @@ class TrainOne(tune.Trainable):
     """The same as a class, whose process takes up one trial after the other."""
 
     def setup(self, config: dict[str, Any], **shared: Any) -> None:
+        """Takes what all trials share."""
         self.shared = shared
 
     def step(self) -> dict[str, Any]:
+        """The whole trial."""
         return {**masked_epoch(self.config["rng_seed"], **self.shared), "done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes up another trial in the same process."""
         self.config = new_config
         return True
 

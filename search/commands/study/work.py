@@ -26,6 +26,7 @@ class StudyWork:
         self.report: dict[str, Any] | None = None
 
     def step(self) -> dict[str, Any]:
+        """Does the task, once; its name and seconds."""
         if self.report is None:
             started = time.perf_counter()
             place = Place(self.shared.results, self.shared.experiment, self.name)
@@ -37,9 +38,11 @@ class StudyWork:
         return self.report
 
     def save(self, folder: Path) -> None:
+        """Writes what was reported."""
         (folder / "report.json").write_text(json.dumps(self.report))
 
     def load(self, folder: Path) -> None:
+        """A task that was reported is done."""
         self.report = json.loads((folder / "report.json").read_text())
 
 

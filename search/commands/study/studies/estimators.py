@@ -179,6 +179,7 @@ class Fork:
         return self.scored(self.gains[END, half])
 
     def scored(self, gain: float) -> float:
+        """This gain by the parameters that the fork adds."""
         return score(gain, self.parameters_added, SCORE_FLOOR)
 
 
