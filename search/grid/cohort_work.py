@@ -23,6 +23,7 @@ from search.grid.criteria import (
     patchability,
     survivors,
 )
+from search.options import recipe_of
 from search.tune.trials import Shared
 from structnet.errors import one_line
 from structnet.measure.information import label_entropy
@@ -33,7 +34,6 @@ from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.cohort import Cohort
 from structnet.training.loop import (
-    Recipe,
     chance_accuracy,
     cosine,
     diagnosis_sample,
@@ -61,13 +61,7 @@ class CohortWork:
         self.data = shared.dataset()
         self.options = options = {**shared.options, **config.get("options", {})}
         self.writer = TableWriter(shared.results, shared.experiment)
-        self.recipe = Recipe(
-            options["batch_size"],
-            options["l1"],
-            options["input_dropout"],
-            options["shift"],
-            rng_seed=options["rng_seed"],
-        )
+        self.recipe = recipe_of(options, rng_seed=options["rng_seed"])
         self.epochs, self.rate = int(options["epochs"]), float(options["learning_rate"])
         self.per_epoch = steps_per_epoch(len(self.data.train), self.recipe.batch_size)
         self.chance = chance_accuracy(self.data.validation.labels, self.data.classes)

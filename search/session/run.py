@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.options import CommonOptions, sizes
 from search.session.console import Console
@@ -74,6 +74,19 @@ def on_ray(options: CommonOptions) -> Iterator[None]:
     finally:
         if started:
             ray.shutdown()
+
+
+def finished_before(
+    experiment: Experiment, console: Console, trial: str = "", name: str = ""
+) -> dict[str, Any] | None:
+    """The row of a trial that an earlier run ended, which it says; None for one that is still to be run.
+
+    name: what it calls the trial, if not by the name of the experiment.
+    """
+    row = experiment.finished(trial)
+    if row:
+        console.say(f"{name or experiment.name} is finished already")
+    return row
 
 
 @contextmanager

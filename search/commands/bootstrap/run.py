@@ -22,7 +22,14 @@ from search.grid.trials import train_trials, trial_rows
 from search.options import sizes
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
+from search.session.run import (
+    architecture_of,
+    finished_before,
+    load_data,
+    on_ray,
+    print_outcome,
+    recorded,
+)
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
@@ -42,8 +49,7 @@ def run(options: BootstrapOptions) -> None:
     members = members_of(options, data)
     check_start(members, options)
     experiment = Experiment("bootstrap", options, options.model_dump(mode="json"))
-    if row := experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    if row := finished_before(experiment, console):
         sys.exit(1 if row["error"] else 0)
     console.say(announcement(members, data, options, experiment))
     chance = chance_accuracy(data.validation.labels, data.classes)

@@ -16,7 +16,7 @@ from typing import Any
 from search.grid.blocks import Member
 from search.grid.cohort_work import build
 from search.grid.criteria import efficiency
-from search.options import sizes
+from search.options import recipe_of, sizes
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.experiments.initialisation import Arm, compare_coarse_to_fine, compare_hierarchical
@@ -109,13 +109,7 @@ class StartWork:
 
     def _compared(self, data: Dataset) -> list[dict[str, Any]]:
         comparison, options = COMPARISONS[self.config["comparison"]], self.shared.options
-        recipe = Recipe(
-            options["batch_size"],
-            options["l1"],
-            options["input_dropout"],
-            options["shift"],
-            rng_seed=options["rng_seed"],
-        )
+        recipe = recipe_of(options, rng_seed=options["rng_seed"])
         start = sizes(options["larger"]), options["parameters"]
         how: dict[str, Any] = {
             "learning_rate": options["learning_rate"],

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from search.grid.criteria import efficiency
-from search.options import sizes
+from search.options import recipe_of, sizes
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
@@ -25,7 +25,6 @@ from structnet.storage.snapshot import load_snapshot, save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.loop import (
     Diverged,
-    Recipe,
     chance_accuracy,
     cosine,
     evaluate,
@@ -158,13 +157,7 @@ class EvolveWork:
     def _train_epoch(self) -> None:
         rival, options, started = self._rival, self.options, time.perf_counter()
         method = method_of(rival, self.architecture, self.steps, options)
-        recipe = Recipe(
-            options["batch_size"],
-            options["l1"],
-            options["input_dropout"],
-            options["shift"],
-            rng_seed=rival.rng_seed,
-        )
+        recipe = recipe_of(options, rng_seed=rival.rng_seed)
         state = self.state or TrainState.fresh(method.start().to(self.shared.device))
         try:
             state, losses, spent = evolve_steps(

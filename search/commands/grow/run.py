@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
-from search.options import numbers
+from search.options import numbers, recipe_of
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
     check_shift,
+    finished_before,
     load_data,
     on_ray,
     print_outcome,
@@ -85,14 +87,11 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
 
 def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     """The settings of one repetition, from options that are fitted to the data; raises UserError."""
-    from structnet.training.loop import Recipe
     from structnet.training.rates import AgeRates
     from tournament.rules.ledger import Economy
     from tournament.settings import Settings
 
-    assert (
-        options.round_steps is not None and options.heat_steps is not None and options.batch_size is not None
-    )
+    assert options.round_steps is not None and options.heat_steps is not None
     rates = None
     if options.matures_after is not None:
         rates = AgeRates(matures_after=options.matures_after, freezes_after=options.freezes_after)
@@ -118,15 +117,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         audit_factor=options.audit_factor,
         learning_rate=options.learning_rate,
         minutes=options.minutes,
-        recipe=Recipe(
-            batch_size=options.batch_size,
-            l1=options.l1,
-            input_dropout=options.input_dropout,
-            shift=options.shift,
-            rates=rates,
-            rng_seed=rng_seed,
-            weight_decay=options.weight_decay,
-        ),
+        recipe=recipe_of(dict(options), rates=rates, rng_seed=rng_seed, weight_decay=options.weight_decay),
         economy=Economy(options.income, options.opening_credits, options.refund),
     )
 
@@ -179,15 +170,14 @@ def _grow_all(
             device=options.device,
         )
         results = []
-        for seed in seeds:
-            trial = f"seed-{seed:04d}" if len(seeds) > 1 else ""
-            if experiment.finished(trial):
-                console.say(f"rng_seed {seed} is finished already")
-                continue
-            if trial:
-                console.say(f"rng_seed {seed}")
-            results.append(grow_one(options, data, experiment, pool, seed, trial, console))
-        pool.close()
+        with closing(pool):
+            for seed in seeds:
+                trial = f"seed-{seed:04d}" if len(seeds) > 1 else ""
+                if finished_before(experiment, console, trial, f"rng_seed {seed}"):
+                    continue
+                if trial:
+                    console.say(f"rng_seed {seed}")
+                results.append(grow_one(options, data, experiment, pool, seed, trial, console))
         return results
 
 

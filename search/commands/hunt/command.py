@@ -20,7 +20,7 @@ class HuntOptions(GridOptions):
         ARCHITECTURES,
         "Such as 'input-64-classes input-64-32-classes'.",
         GRID,
-        shown="28 of them; 5 small ones on digits",
+        shown="28 of them",
     )
     densities: str = option("0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2", "Of each of them.", GRID)
     rng_seeds: int = rng_seeds(10, ge=0)

@@ -20,7 +20,15 @@ from search.grid.trials import by_trial
 from search.options import numbers
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import architecture_of, load_data, on_ray, one_thread, print_outcome, recorded
+from search.session.run import (
+    architecture_of,
+    finished_before,
+    load_data,
+    on_ray,
+    one_thread,
+    print_outcome,
+    recorded,
+)
 from search.tune.trials import Factory
 from structnet.data.dataset import Dataset
 from structnet.storage.snapshot import load_snapshot, remove_snapshot
@@ -58,8 +66,7 @@ def hunt(
     factory and progress: what trains a block, and what is told of it; a benchmark has its own.
     """
     experiment = Experiment("hunt", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    if finished_before(experiment, console):
         return
     console.say(
         f"Hunting among {len(members):,} networks in {len(blocks_of(members))} blocks on {data.name}, "

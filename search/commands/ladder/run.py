@@ -15,7 +15,14 @@ from search.options import numbers
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.plots import plot_ladder
-from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
+from search.session.run import (
+    architecture_of,
+    finished_before,
+    load_data,
+    on_ray,
+    print_outcome,
+    recorded,
+)
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
@@ -33,8 +40,7 @@ def run(options: LadderOptions) -> None:
     options = fitted(options, data, allocations=shares)
     members = members_of(options, data, shares)
     experiment = Experiment("ladder", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    if finished_before(experiment, console):
         return
     console.say(
         f"A ladder of {len(members)} networks {options.architecture} on {data.name}, {options.epochs} epochs each, "

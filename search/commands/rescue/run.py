@@ -21,7 +21,14 @@ from search.grid.trials import train_trials, trial_rows
 from search.options import sizes
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded
+from search.session.run import (
+    architecture_of,
+    finished_before,
+    load_data,
+    on_ray,
+    print_outcome,
+    recorded,
+)
 from search.session.tables import table_of
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
@@ -48,8 +55,7 @@ def run(options: RescueOptions) -> None:
     data = load_data(options)
     options = fitted_to(options, data)
     experiment = Experiment("rescue", options, options.model_dump(mode="json"))
-    if row := experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    if row := finished_before(experiment, console):
         sys.exit(1 if row["error"] else 0)
     chance = chance_accuracy(data.validation.labels, data.classes)
     for line in announcement(options, data, chance, experiment):

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.commands.bootstrap.start_work import described
 from search.grid.criteria import efficiency
-from search.options import sizes
+from search.options import recipe_of, sizes
 from search.tune.trials import Shared
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context
@@ -19,7 +19,7 @@ from structnet.network.state import TrainState
 from structnet.seeds import stream
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
-from structnet.training.loop import DIAGNOSIS_IMAGES, Diverged, Recipe, chance_accuracy
+from structnet.training.loop import DIAGNOSIS_IMAGES, Diverged, chance_accuracy
 
 STRETCH_SECONDS = 5.0
 
@@ -124,7 +124,7 @@ def plan_of(options: dict[str, Any], rng_seed: int) -> Plan:
         options["epochs"],
         options["growths"],
         options["learning_rate"],
-        Recipe(options["batch_size"], options["l1"], options["input_dropout"], options["shift"]),
+        recipe_of(options),
     )
 
 

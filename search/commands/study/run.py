@@ -12,7 +12,7 @@ from search.commands.study.study import Finding, Row, Scale, Study, Task
 from search.commands.study.work import StudyWork, measured_rows
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import load_data, on_ray, print_outcome, recorded
+from search.session.run import finished_before, load_data, on_ray, print_outcome, recorded
 from search.session.tables import table_of
 from search.tune.trials import Shared, run_trials
 from structnet.data.dataset import Dataset
@@ -33,8 +33,7 @@ def run(options: StudyOptions) -> None:
     seeds = tuple(range(options.rng_seed, options.rng_seed + count))
     tasks = study.tasks(data, Scale(seeds, options.quick))
     experiment = Experiment("study", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    if finished_before(experiment, console):
         return
     console.say(f"{study.question}\nThe claim: {study.claim}")
     console.say(

@@ -26,7 +26,7 @@ from search.grid.progress import GridProgress
 from search.grid.trials import trial_rows
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import load_data, on_ray, print_outcome, recorded
+from search.session.run import finished_before, load_data, on_ray, print_outcome, recorded
 from search.tune.trials import Failed, Shared, run_trials
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
@@ -48,8 +48,7 @@ def run(options: SweepOptions) -> None:
             f"workers_each is {options.workers_each}, but there are {options.workers} workers: raise --workers"
         )
     experiment = Experiment("sweep", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    if finished_before(experiment, console):
         return
     _check_no_snapshots(options, experiment)
     trials = plan.trials

@@ -12,11 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search.commands.train.command import TrainOptions
+from search.options import recipe_of
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
     check_shift,
+    finished_before,
     load_data,
     on_ray,
     print_outcome,
@@ -50,8 +52,7 @@ def run(options: TrainOptions) -> None:
     check_share(batch_size, options.workers)
     network = start_network(options, data)
     experiment = Experiment("train", options, options.model_dump(mode="json"))
-    if experiment.finished(""):
-        console.say(f"{experiment.name} is finished already")
+    if finished_before(experiment, console):
         return
     console.say(f"Training {network.describe()} on {data.name}: {shape_of(data)}")
     console.say(
@@ -95,18 +96,9 @@ def plan_of(options: TrainOptions, experiment: Experiment) -> Plan:
     """What the workers are told."""
     from search.commands.train.worker import Plan
     from search.tune.trials import results_path
-    from structnet.training.loop import Recipe
 
-    assert options.batch_size is not None
     results = results_path(options)
-    recipe = Recipe(
-        options.batch_size,
-        options.l1,
-        options.input_dropout,
-        options.shift,
-        rng_seed=options.rng_seed,
-        weight_decay=options.weight_decay,
-    )
+    recipe = recipe_of(dict(options), rng_seed=options.rng_seed, weight_decay=options.weight_decay)
     folder = f"{results}/snapshots/{experiment.name}"
     return Plan(
         options.epochs,
