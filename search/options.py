@@ -128,9 +128,9 @@ Model = TypeVar("Model", bound=Options)
 class Command(Generic[Model]):
     """A command of `structnet`.
 
-    options: the model. function: what does it, given the checked options, as `module:name`; it is imported when it runs,
-    as it may need torch and Ray. defaults: of the options that are given, for a command whose defaults do not hang on the dataset. settings: of the
-    parser, Click's.
+    options: the model. function: what does it, given the checked options, as `module:name`; it is imported when it
+    runs, as it may need torch and Ray. defaults: those that go with the options given, for a command that has others
+    than its dataset's, or that checks what is given. settings: of the parser, Click's.
     """
 
     name: str
@@ -291,15 +291,15 @@ def type_on_line(annotation: Any) -> Any:
 def help_of(command: str, name: str, field: FieldInfo) -> str:
     """The text of an option and its default, with those of datasets that have one of their own."""
     text, shown = field.description or "", _extra(field).get("shown", "")
-    if not shown and field.annotation is not bool:
-        general = [] if field.is_required() or field.default in (None, (), "") else [_said(field.default)]
-        special = [
-            f"{_said(entry.defaults[command][name])} on {dataset}"
-            for dataset, entry in DATASETS.items()
-            if name in entry.defaults.get(command, {})
-        ]
-        shown = "; ".join([*general, *special])
-    return f"{text} Default: {shown}." if shown else text
+    if not shown and field.annotation is not bool and not field.is_required():
+        shown = "" if field.default in (None, (), "") else _said(field.default)
+    special = [
+        f"{_said(entry.defaults[command][name])} on {dataset}"
+        for dataset, entry in DATASETS.items()
+        if name in entry.defaults.get(command, {})
+    ]
+    told = "; ".join([shown] * bool(shown) + special)
+    return f"{text} Default: {told}." if told else text
 
 
 def _said(value: Any) -> str:

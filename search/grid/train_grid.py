@@ -14,7 +14,7 @@ from search.grid.criteria import champions
 from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
 from search.grid.trials import train_trials, trial_rows, whole_rows
-from search.options import CommonOptions
+from search.options import CommonOptions, recipe_of
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import check_shift
@@ -23,7 +23,6 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 from structnet.network.topology import ALLOCATIONS
 from structnet.storage.snapshot import load_snapshot
-from structnet.training.loop import Recipe
 from tournament.settings import fitted_lengths
 
 Options = TypeVar("Options", bound=GridOptions)
@@ -32,7 +31,7 @@ Options = TypeVar("Options", bound=GridOptions)
 def fitted(options: Options, data: Dataset, *, allocations: Sequence[str] = ()) -> Options:
     """The options with a batch size that fits the data, where none is given; raises UserError for bad ones."""
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
-    Recipe(batch_size, options.l1, options.input_dropout, options.shift)
+    recipe_of({**dict(options), "batch_size": batch_size})
     if not set(allocations or [options.allocation]) <= set(ALLOCATIONS):
         raise UserError(f"allocation is '{options.allocation}', but must be one of {', '.join(ALLOCATIONS)}")
     check_shift(options.shift, data)

@@ -9,11 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from search.cli import app
+from structnet.errors import WorkFailed
 from structnet.storage.tables import read_table
 
 STRUCTNET = [sys.executable, "-m", "search.cli"]
@@ -183,3 +187,26 @@ def test_ctrl_c_keeps_everything_and_resume_ends_as_if_undisturbed(
     assert done.returncode == 0, done.stderr
     for table in ("rounds", "candidates"):
         assert timeless(tmp_path, table, "first") == timeless(grown[0] / "results", table, "first")
+
+
+def test_grow_gives_its_workers_back_where_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    closed = []
+
+    class Pool:
+        """Workers that only count how often they are given back."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def fails(*_: object) -> None:
+        raise WorkFailed("no worker is left")
+
+    monkeypatch.setattr("search.commands.grow.run.on_ray", lambda options: nullcontext())
+    monkeypatch.setattr("search.commands.grow.run.grow_one", fails)
+    monkeypatch.setattr("tournament.workers.pool.RayPool", Pool)
+    done = CliRunner().invoke(app, ["grow", "--name", "lost", "--results", str(tmp_path)])
+    assert isinstance(done.exception, WorkFailed)
+    assert closed == [True]

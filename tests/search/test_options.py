@@ -129,6 +129,7 @@ def test_a_dataset_is_one_entry_with_defaults_of_its_own(
     monkeypatch.setitem(datasets.DATASETS, "toy", DatasetEntry(__name__, defaults))
     page = CliRunner().invoke(command_line(), ["validate", "--help"], env={"COLUMNS": "300"}).output
     assert "Default: 3; 10 on digits; 1 on toy." in page
+    assert "Default: 0.01; 0.05 on digits; 0.5 on toy." in page  # beside a default that is said in words
     line = ["validate", "--dataset", "toy", "--name", "toy", "--results", str(tmp_path)]
     done = CliRunner().invoke(command_line(), line)
     assert done.exit_code in (0, 1), done.output

@@ -154,6 +154,24 @@ def test_the_command_line_starts_without_torch_and_ray() -> None:
     run("import sys, search.cli; assert not {'torch', 'ray'} & set(sys.modules)")
 
 
+def test_the_help_of_every_command_needs_neither_torch_nor_ray() -> None:
+    run(
+        "import sys, typer\n"
+        "from typer.testing import CliRunner\n"
+        "from search.cli import app\n"
+        "def lines(command, words):\n"
+        "    yield words\n"
+        "    for name, part in getattr(command, 'commands', {}).items():\n"
+        "        yield from lines(part, [*words, name])\n"
+        "pages = list(lines(typer.main.get_command(app), []))\n"
+        "assert len(pages) > 20\n"
+        "for words in pages:\n"
+        "    page = CliRunner().invoke(app, [*words, '--help'])\n"
+        "    assert page.exit_code == 0 and 'Usage' in page.output, words\n"
+        "    assert not {'torch', 'ray'} & set(sys.modules), words\n"
+    )
+
+
 def test_status_reads_tables_without_torch_and_ray(tmp_path: Path) -> None:
     run(
         "import sys\n"

@@ -115,8 +115,8 @@ def device_named(name: str) -> torch.device:
 
 def console_for_tables() -> Console:
     """As wide as the terminal; elsewhere wide enough for every table of a benchmark."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=110, highlight=False)
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
 
 
 def check_repeats(repeats: int | None) -> None:

@@ -13,7 +13,7 @@ class BootstrapOptions(HuntOptions):
         "input-classes input-4-classes input-8-classes input-16-classes input-32-classes input-16-8-classes",
         "Candidates, such as 'input-classes input-8-classes'.",
         GRID,
-        shown="6 small ones; 5 on digits",
+        shown="6 small ones",
     )
     densities: str = option("0.0005,0.001,0.002,0.005,0.01,0.02,0.05", "Of each of them.", GRID)
     rng_seeds: int = option(5, "So many, from --rng-seed on; a seed must learn with all.", GRID, ge=2)
@@ -25,7 +25,7 @@ class BootstrapOptions(HuntOptions):
         None,
         "Its size, exactly.",
         GROWTH,
-        shown="1500, or half of all it has room for; 600 on digits",
+        shown="1500, or half of all it has room for",
     )
     scales: int | None = option(
         None,

@@ -13,7 +13,7 @@ from search.commands.evolve.command import EvolveOptions
 from search.commands.evolve.results import print_gaps, print_results
 from search.commands.evolve.work import EvolveWork, Rival, method_of, rivals_of, trials_of
 from search.grid.trials import train_trials, trial_rows
-from search.options import numbers
+from search.options import numbers, recipe_of
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -29,7 +29,7 @@ from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.topology import ALLOCATIONS
-from structnet.training.loop import Recipe, steps_per_epoch
+from structnet.training.loop import steps_per_epoch
 from tournament.settings import fitted_lengths
 
 
@@ -66,7 +66,7 @@ def run(options: EvolveOptions) -> None:
 def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
-    Recipe(batch_size, options.l1, options.input_dropout, options.shift)
+    recipe_of({**dict(options), "batch_size": batch_size})
     check_shift(options.shift, data)
     if options.allocation not in ALLOCATIONS:
         raise UserError(f"allocation is '{options.allocation}', but must be one of {', '.join(ALLOCATIONS)}")

@@ -10,9 +10,7 @@ class GrowOptions(BatchOptions):
     """The options of `grow`; lengths that are None are fitted to the data (grow.run.fitted_to)."""
 
     architecture: str = option("input,100,classes", "The seed's groups, such as 784,100,10.", GROWTH)
-    density: float | None = option(
-        None, "Share of connections that exist in the seed.", GROWTH, shown="0.01; 0.05 on digits"
-    )
+    density: float | None = option(None, "Share of connections that exist in the seed.", GROWTH, shown="0.01")
     allocation: str = allocation(GROWTH)
     epochs: int = option(20, "Length of the winning line.", TRAINING)
     rounds: int = option(12, "At most so many rounds.", GROWTH)

@@ -90,9 +90,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     from tournament.rules.ledger import Economy
     from tournament.settings import Settings
 
-    assert (
-        options.round_steps is not None and options.heat_steps is not None and options.batch_size is not None
-    )
+    assert options.round_steps is not None and options.heat_steps is not None
     rates = None
     if options.matures_after is not None:
         rates = AgeRates(matures_after=options.matures_after, freezes_after=options.freezes_after)

@@ -22,7 +22,7 @@ class HuntOptions(GridOptions):
         ARCHITECTURES,
         "Such as 'input-64-classes input-64-32-classes'.",
         GRID,
-        shown="28 of them; 5 small ones on digits",
+        shown="28 of them",
     )
     densities: str = option(DENSITIES, "Of each of them.", GRID)
     rng_seeds: int = rng_seeds(10, ge=0)

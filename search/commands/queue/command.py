@@ -19,8 +19,8 @@ class AddOptions(ListOptions):
 
     command: tuple[str, ...] = argument(
         ...,
-        "After --, a command that can be resumed, with its options: grow, hunt, ladder, rescue, bootstrap, sweep, evolve, "
-        "train or study.",
+        "After --, a command that can be resumed, with its options: grow, hunt, ladder, rescue, bootstrap, sweep, "
+        "evolve, train or study.",
     )
     priority: int = option(0, "What has more starts first.")
     cpus: float | None = option(None, "What it needs.", shown="its workers × cpus-per-worker")

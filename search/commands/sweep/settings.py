@@ -75,15 +75,9 @@ def plan_for(options: SweepOptions, data: Dataset) -> Plan:
     The base has the defaults, beside what `set` and `lenient` fix; without such a setting it is the first.
     Raises UserError for options that cannot be, and for a plan above the limit.
     """
-    if options.vary and options.focus:
-        raise UserError("vary and focus are both given, but a plan has one origin: leave one out")
-    if options.lenient and options.of != "grow":
-        raise UserError(f"lenient is '{options.lenient}', but hunt has no mechanisms: leave it out")
     fixed: dict[str, Any] = fixed_of(options.set)
     varied = lists_of(options.vary)
-    _check_names(options.of, [*fixed, *varied])
-    if both := sorted(fixed.keys() & varied.keys()):
-        raise UserError(f"{both[0]} is both varied and set: choose one")
+    _check_together(options, fixed, varied)
     if options.lenient:
         plain = _fitted(options, {}, data)
         assert isinstance(plain, GrowOptions)
@@ -114,6 +108,17 @@ def plan_for(options: SweepOptions, data: Dataset) -> Plan:
         raise _too_many(f"{count:,} trials", options)
     typed = {name: getattr(defaults, name) for name in fixed}
     return Plan(settings, base or settings[0], typed)
+
+
+def _check_together(options: SweepOptions, fixed: dict[str, Any], varied: dict[str, list[str]]) -> None:
+    """Raises UserError for options that exclude each other, and for names that the command swept does not have."""
+    if options.vary and options.focus:
+        raise UserError("vary and focus are both given, but a plan has one origin: leave one out")
+    if options.lenient and options.of != "grow":
+        raise UserError(f"lenient is '{options.lenient}', but hunt has no mechanisms: leave it out")
+    _check_names(options.of, [*fixed, *varied])
+    if both := sorted(fixed.keys() & varied.keys()):
+        raise UserError(f"{both[0]} is both varied and set: choose one")
 
 
 def _too_many(what: str, options: SweepOptions) -> UserError:

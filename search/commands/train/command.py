@@ -36,7 +36,7 @@ def defaults(told: Mapping[str, Any]) -> Mapping[str, Any]:
     """Those of the dataset; raises UserError where the network is told twice."""
     if told.get("snapshot") and (told.get("architecture") or told.get("density")):
         raise UserError("snapshot is given, and so is architecture or density: the snapshot has both")
-    return defaults_of(told.get("dataset", "digits"), "train")
+    return defaults_of(told.get("dataset", TrainOptions.model_fields["dataset"].default), "train")
 
 
 COMMAND = Command(

@@ -97,7 +97,6 @@ def plan_of(options: TrainOptions, experiment: Experiment) -> Plan:
     from search.commands.train.worker import Plan
     from search.tune.trials import results_path
 
-    assert options.batch_size is not None
     results = results_path(options)
     recipe = recipe_of(
         dict(options),

@@ -9,9 +9,7 @@ class ValidateOptions(CommonOptions):
     """The options of `validate`; density and batch size follow from the data as in `grow`."""
 
     architecture: str = option("input,100,classes", "The base network's groups, such as 784,100,10.", GROWTH)
-    density: float | None = option(
-        None, "Share of connections that exist in it.", GROWTH, shown="0.01; 0.05 on digits"
-    )
+    density: float | None = option(None, "Share of connections that exist in it.", GROWTH, shown="0.01")
     allocation: str = allocation(GROWTH)
     epochs: int = option(3, "Length of each short training.", TRAINING, ge=1)
     learning_rate: float = option(
