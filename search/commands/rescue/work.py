@@ -13,7 +13,7 @@ from search.options import recipe_of, sizes
 from search.tune.trials import Shared
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context
-from structnet.experiments.rescue import ARMS, ArmResult, RescuePlan, Rescue, best_site
+from structnet.experiments.rescue import ARMS, ArmResult, Rescue, RescuePlan, best_site
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
 from structnet.seeds import stream
