@@ -7,7 +7,7 @@ the defaults of the model; the checked model is also what the `experiments` tabl
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +37,12 @@ def option(
     """
     extra: dict[str, Any] = {"panel": panel, "shown": shown, "changes_result": changes_result}
     return Field(default, description=text, json_schema_extra=extra, **rules)
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Names of a registry, as a help text lists them."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def argument(default: Any, text: str, *, metavar: str | None = None) -> Any:

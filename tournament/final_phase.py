@@ -71,7 +71,7 @@ def _shrinking(line: WinningLine) -> Shrinking:
         peak=progress.final_largest,
         limit=settings.max_parameters or progress.final_size,
     )
-    if not line.policy.grows or not shrinking.may_buy(progress.step):
+    if not line.policy.grows or not shrinking.may_grow(progress.step):
         return shrinking
     affordable = progress.final_size + int(line.ledger.balance)
     most = affordable if settings.overshoot is None else min(affordable, settings.overshoot)

@@ -84,15 +84,9 @@ def plan_units(
     if rule == "random":
         column, value = _random_fan_in(context, diagnosis.spread[source_unit[useful]], count, fan_in)
     else:
-        directions = _directions(context, sources, targets)[:, useful]
-        if not len(directions):
+        column, value = _directed_fan_in(context, sources, targets, useful, count, fan_in, rule)
+        if not len(column):
             return None
-        if rule == "gradient":
-            column, value = _cut(context, directions[:count], fan_in)
-        else:
-            starts = directions[: max(count, FEWEST_STARTS)]
-            column, value = _ascended(context, sources, targets, useful, starts, fan_in)
-            column, value = column[:count], value[:count]
     state = weighted(diagnosis, sources, useful[column], value)
     biases = -threshold(state)
     fires = activation_named(context.state.network.activation).apply(state + biases[:, None])
@@ -215,6 +209,26 @@ def _random_fan_in(
     column = np.sort(np.argpartition(-key, fan_in - 1, axis=1)[:, :fan_in], axis=1)
     spread = np.sqrt(gain_of(context.state.network.activation) / fan_in)
     return column, context.rng.standard_normal((count, fan_in)) * spread
+
+
+def _directed_fan_in(
+    context: Context,
+    sources: list[int],
+    targets: list[int],
+    useful: np.ndarray,
+    count: int,
+    fan_in: int,
+    rule: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(count or fewer, fan_in) columns and values by the rules `gradient` and `gradmax`."""
+    directions = _directions(context, sources, targets)[:, useful]
+    if not len(directions):
+        return np.empty((0, fan_in), dtype=np.int64), np.empty((0, fan_in))
+    if rule == "gradient":
+        return _cut(context, directions[:count], fan_in)
+    starts = directions[: max(count, FEWEST_STARTS)]
+    column, value = _ascended(context, sources, targets, useful, starts, fan_in)
+    return column[:count], value[:count]
 
 
 def _cut(context: Context, vectors: np.ndarray, fan_in: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class ScalesComparison:
     """Three ways to a network of one size, in as many steps on the same batches.
 
     coarse_to_fine: through the scales. regrown: on the finest images all the time; at each change of scale it
-    gets as many random connections of value 0, which are sold on the same schedule. fixed: on the finest
+    gets as many random connections of value 0, which are pruned on the same schedule. fixed: on the finest
     images, of the final size and shape all the time, so of fewer parameter-steps.
     """
 
@@ -112,7 +113,7 @@ def compare_coarse_to_fine(
 
     architecture: of the finest network. parameters: what is left at the end of every scale, at most; the
     coarsest network starts with as many, or dense. epochs: at each scale, coarsest first; every scale is
-    `factor` times as fine as the one before, and what a refinement adds is sold in the epochs that follow it
+    `factor` times as fine as the one before, and what a refinement adds is pruned in the epochs that follow it
     (structnet.training.shrinking, without moves). One cosine leads through all scales. A recipe's shift is in pixels
     of the finest images and shrinks with them, rounded down. Raises UserError where images cannot be pooled
     so often or sizes do not fit, Diverged if training does.
@@ -132,28 +133,26 @@ def compare_coarse_to_fine(
 
     coarse = (prod(splits[0].images.shape[1:]), *sizes[1:])
     size = min(parameters, parameters_dense(coarse))
-    state, spent, bought = TrainState.fresh(random_network(coarse, size, rng_seed=rng_seed)), 0, []
-    for scale, here in enumerate(steps):
-        if scale:
-            channels, height, width = splits[scale - 1].images.shape[1:]
-            edit = refine_input(state.network, channels, height, width, factor)
-            bought.append(edit.added)
-            state = state.edited(edit)
-        local = replace(recipe, shift=recipe.shift // zooms[scale])
-        state, cost = _sell_while_training(state, splits[scale], local, here, rate, parameters)
-        spent += cost
-    through = _measured(state, data, spent)
+    added = [0]
 
-    state, spent = TrainState.fresh(random_network(sizes, size, rng_seed=rng_seed)), 0
-    for scale, here in enumerate(steps):
-        if scale:
-            rng = stream(rng_seed, "regrown", scale)
-            ends = random_absent_everywhere(state.network.topology, bought[scale - 1], rng)
-            state = state.edited(connect(state.network, *ends))
-        state, cost = _sell_while_training(state, data.train, recipe, here, rate, parameters)
-        spent += cost
-    regrown = _measured(state, data, spent)
+    def refined(state: TrainState, scale: int) -> TrainState:
+        channels, height, width = splits[scale - 1].images.shape[1:]
+        edit = refine_input(state.network, channels, height, width, factor)
+        added.append(edit.added)
+        return state.edited(edit)
 
+    def regrown_at_random(state: TrainState, scale: int) -> TrainState:
+        rng = stream(rng_seed, "regrown", scale)
+        ends = random_absent_everywhere(state.network.topology, added[scale], rng)
+        return state.edited(connect(state.network, *ends))
+
+    locally = [replace(recipe, shift=recipe.shift // zoom) for zoom in zooms]
+    scales = [_Scale(*scale) for scale in zip(splits, locally, steps)]
+    start = random_network(coarse, size, rng_seed=rng_seed)
+    through = _trained_through(scales, start, refined, rate, parameters, data)
+    scales = [_Scale(data.train, recipe, count) for count in steps]
+    start = random_network(sizes, size, rng_seed=rng_seed)
+    regrown = _trained_through(scales, start, regrown_at_random, rate, parameters, data)
     network = random_network(through.network.architecture, through.network.parameter_count, rng_seed=rng_seed)
     return ScalesComparison(through, regrown, train_arm(network, data, recipe, sum(steps), learning_rate))
 
@@ -220,10 +219,35 @@ def _measured(state: TrainState, data: Dataset, parameter_steps: int) -> Arm:
     return Arm(state.network, measured.accuracy, measured.loss, state.step, parameter_steps)
 
 
-def _sell_while_training(
+class _Scale(NamedTuple):
+    """What is trained on at a scale, and for how many steps."""
+
+    split: Split
+    recipe: Recipe
+    steps: int
+
+
+def _trained_through(
+    scales: Sequence[_Scale],
+    network: StructNet,
+    grown: Callable[[TrainState, int], TrainState],
+    rate: Rate,
+    parameters: int,
+    data: Dataset,
+) -> Arm:
+    """Trains at one scale after the other; grown: what a state becomes as it enters scale 1, 2, …."""
+    state, spent = TrainState.fresh(network), 0
+    for number, (split, recipe, steps) in enumerate(scales):
+        state = grown(state, number) if number else state
+        state, cost = _prune_while_training(state, split, recipe, steps, rate, parameters)
+        spent += cost
+    return _measured(state, data, spent)
+
+
+def _prune_while_training(
     state: TrainState, split: Split, recipe: Recipe, steps: int, rate: Rate, parameters: int
 ) -> tuple[TrainState, int]:
-    """So many steps, in which what is above the limit is sold; returns the parameter-steps as well."""
+    """So many steps, in which what is above the limit is pruned; returns the parameter-steps as well."""
     size = state.network.parameter_count
     plan = Shrinking(state.step, state.step + steps, size, size, parameters, move_share=0.0)
     spent = 0

@@ -49,7 +49,7 @@ LEAST_SHARE = 8  # a growth site adds at least an eighth of what a moment has to
 
 
 @dataclass(frozen=True)
-class Plan:
+class RescuePlan:
     """What is tested, and how it is trained.
 
     mechanism: name of a growth action. budget: parameters it may add, over `growths` moments at equal
@@ -117,7 +117,7 @@ class Rescue:
     changes: list[Change]
     parameter_steps: int
 
-    def __init__(self, data: Dataset, plan: Plan, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, data: Dataset, plan: RescuePlan, *, device: torch.device | str = "cpu") -> None:
         self.data, self.plan, self.device = data, plan, device
         self.recipe = replace(plan.recipe, rng_seed=plan.rng_seed)
         self.steps = plan.epochs * steps_per_epoch(len(data.train), self.recipe.batch_size)
@@ -309,8 +309,8 @@ def rescue(
     learning_rate: float = 2e-3,
     recipe: Recipe = Recipe(),  # noqa: B008
 ) -> list[ArmResult]:
-    """All arms of one test, in the order of ARMS; arguments and what they raise as `Plan` and `Rescue`."""
-    plan = Plan(
+    """All arms of one test, in the order of ARMS; arguments and what they raise as `RescuePlan` and `Rescue`."""
+    plan = RescuePlan(
         tuple(architecture),
         density,
         mechanism,

@@ -24,7 +24,7 @@ def fan_in_matrix(topology: Topology, group: int = 1) -> np.ndarray:
     return matrix
 
 
-def likeness(one: np.ndarray, other: np.ndarray) -> float:
+def similarity(one: np.ndarray, other: np.ndarray) -> float:
     """Share of the connections that two fan-in matrices, (units, inputs), have in common, units matched: in [0, 1].
 
     0 where one of them has no connection.
@@ -35,7 +35,7 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * float(common[rows, columns].sum()) / total if one.any() and other.any() else 0.0
 
 
-def input_likeness(one: np.ndarray, other: np.ndarray) -> float:
+def input_similarity(one: np.ndarray, other: np.ndarray) -> float:
     """Correlation of how many units each input feeds; 0 where that is the same for all inputs."""
     degrees = one.sum(axis=0).astype(np.float64), other.sum(axis=0).astype(np.float64)
     if min(degree.std() for degree in degrees) == 0:

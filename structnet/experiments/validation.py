@@ -126,14 +126,11 @@ def validate(
     on_stage(f"training the base network: {network.parameter_count:,} parameters, {epochs} epochs")
     base = short.train(network, data.train, learning_rate)
     steps = short.steps
-    dense_start = StructNet(network.architecture, 1.0, rng_seed=rng_seed, activation=network.activation)
-    dense_start.to(network.values.device)
     on_stage(
-        f"training its dense version: {dense_start.parameter_count:,} parameters, {epochs} epochs of "
+        f"training its dense version: {network.parameters_dense:,} parameters, {epochs} epochs of "
         f"{len(some):,} images, at {len(DENSE_RATES)} learning rates"
     )
-    tried = [short.train(dense_start, some, share * learning_rate) for share in DENSE_RATES]
-    dense = max(tried, key=lambda one: one.evaluation.accuracy if one.evaluation else -1.0)
+    dense = _trained_dense(network, some, short, learning_rate)
     on_stage(f"training the base network on shuffled labels: {len(some):,} images, {SHUFFLES} times")
     shuffled = [
         short.train(
@@ -159,6 +156,14 @@ def validate(
         *checks_of_data(base.network, data),
     ]
     return Validation(found, known, base, dense, steps, short.steps, short.parameter_steps)
+
+
+def _trained_dense(network: StructNet, some: Split, short: _ShortTraining, learning_rate: float) -> Trained:
+    """The dense network of the same shape, at the learning rate that suits it best."""
+    start = StructNet(network.architecture, 1.0, rng_seed=short.rng_seed, activation=network.activation)
+    start.to(network.values.device)
+    tried = [short.train(start, some, share * learning_rate) for share in DENSE_RATES]
+    return max(tried, key=lambda one: one.evaluation.accuracy if one.evaluation else -1.0)
 
 
 def checks_of_diagnosis(diagnosis: Diagnosis, moment: str) -> list[Check]:

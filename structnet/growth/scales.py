@@ -3,12 +3,12 @@
 Images are average-pooled (28×28 → 14×14 → 7×7). A network trained on the pooled ones becomes one on the finer
 ones that computes the same function of them: every connection from a coarse pixel becomes one from each of the
 pixels it was pooled from, with its value divided by their number. That multiplies the connections of the input,
-so some are sold again, at once (`sold`) or while training goes on (structnet.training.shrinking).
+so some are pruned again, at once (`pruned`) or while training goes on (structnet.training.shrinking).
 
 Whether it pays is measured by `compare_coarse_to_fine` (structnet.experiments.initialisation). MNIST, [784, 64, 10],
 1 + 1 + 1 epochs at 6e-3, validation, 3 rng_seeds: 93.0 % at 1,500 parameters and 95.8 % at 4,000; a network that
 always saw 28×28 and held as many parameters at every step 91.9 and 95.4, one of fixed size 88.0 and 93.7. Most of
-the gain is that of buying and selling, and in cross-entropy the second is as good or better. In a tournament
+the gain is that of growing and pruning, and in cross-entropy the second is as good or better. In a tournament
 it made no difference: MNIST, 6 epochs, 4,000 parameters, 3 rng_seeds, validation 96.04 % with and 96.07 % without
 scales, at 14.8 and 15.0 million parameter-steps in all.
 """
@@ -152,12 +152,12 @@ def refine_input(network: StructNet, channels: int, height: int, width: int, fac
     )
 
 
-def sold(state: TrainState, parameters: int, rule: str = RULES[0]) -> TrainState:
-    """The state after its connections of least worth are sold at once, until it has at most so many parameters.
+def pruned(state: TrainState, parameters: int, rule: str = RULES[0]) -> TrainState:
+    """The state after its connections of least worth are pruned at once, until it has at most so many parameters.
 
     As few go as will do, and units without a way in or out are folded away. rule: `w²·√v` or `magnitude`; the
     magnitude decides among equals. Just refined, all of a family are equals and go together, which leaves
-    nothing fine about the weakest: train first, or sell while training. Raises UserError for an unknown rule,
+    nothing fine about the weakest: train first, or prune while training. Raises UserError for an unknown rule,
     or fewer parameters than a network with these outputs can have.
     """
     if rule not in RULES:

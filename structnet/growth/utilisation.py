@@ -26,15 +26,15 @@ class Utilisation:
     """One growth. step: at which it was born. connections: how many are left.
 
     bits: usable information that the network would lose without them, per image; negative where it is better off
-    without. standard_error: of that, over the images. likeness: the largest absolute correlation of a hidden unit that
-    they feed with another unit of its group, the mean over these units; None where they feed none.
+    without. standard_error: of that, over the images. largest_correlation: the largest absolute correlation of a
+    hidden unit that they feed with another unit of its group, the mean over these units; None where they feed none.
     """
 
     step: int
     connections: int
     bits: float
     standard_error: float
-    likeness: float | None
+    largest_correlation: float | None
 
     def is_redundant(self, price: float) -> bool:
         """Whether some connections are left, and worth less than this price in bits per thousand of them."""

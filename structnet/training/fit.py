@@ -10,7 +10,7 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.training.loop import SCHEDULES, Recipe, evaluate, steps_per_epoch, train_steps
+from structnet.training.loop import SCHEDULES, Evaluation, Recipe, evaluate, steps_per_epoch, train_steps
 from structnet.training.rates import AgeRates
 from structnet.training.shrinking import Shrinking, shrink_steps
 
@@ -47,7 +47,7 @@ def fit(
 
     batch_size … weight_decay, rng_seed: as in structnet.training.loop.Recipe.
     patience: stops after so many epochs without a new best; None trains them all, and ends with the last
-    epoch as it is. max_parameters: connections are sold by w²·√v on a cubic schedule until 70 % of the
+    epoch as it is. max_parameters: connections are pruned by w²·√v on a cubic schedule until 70 % of the
     training (structnet.training.shrinking), and only epochs within the limit can be best. state: to go on from a
     snapshot. Raises UserError for an unknown schedule, Diverged if training does.
     """
@@ -69,14 +69,8 @@ def fit(
         else:
             state, losses = shrink_steps(state, data.train, recipe, per_epoch, rate, shrinking)
         measured, last = evaluate(state.network, data.validation), state.step - 1
-        row = {
-            "epoch": epoch,
-            "parameters": state.network.parameter_count,
-            "learning_rate": rate(last) * (shrinking.pace(last) if shrinking else 1),
-            "train_loss": float(losses.mean()),
-            "loss": measured.loss,
-            "accuracy": measured.accuracy,
-        }
+        pace = shrinking.pace(last) if shrinking else 1
+        row = _row(epoch, state, rate(last) * pace, float(losses.mean()), measured)
         history.epochs.append(row)
         if on_epoch:
             on_epoch(row)
@@ -90,3 +84,16 @@ def fit(
     network.become(history.state.network)
     history.state.network = network
     return history
+
+
+def _row(
+    epoch: int, state: TrainState, learning_rate: float, train_loss: float, measured: Evaluation
+) -> dict[str, Any]:
+    return {
+        "epoch": epoch,
+        "parameters": state.network.parameter_count,
+        "learning_rate": learning_rate,
+        "train_loss": train_loss,
+        "loss": measured.loss,
+        "accuracy": measured.accuracy,
+    }

@@ -1,17 +1,17 @@
-"""The final phase of a network's growth: overshoot, move, sell, anneal.
+"""The final phase of a network's growth: overshoot, move, prune, anneal.
 
-While the learning rate falls, the network first buys the connections it has the credits for, at random; then
-those of least worth are sold on a cubic schedule (Zhu & Gupta 2017) until it is within its limit, and a share
+While the learning rate falls, the network first grows the connections it has the credits for, at random; then
+those of least worth are pruned on a cubic schedule (Zhu & Gupta 2017) until it is within its limit, and a share
 of the others is moved to where the gradient is largest (Evci et al. 2020, RigL), less and less of them. Worth
 is w²·√v, with v Adam's second moment: a free diagonal of the Fisher information. A unit that has lost its
 last way in or out may get a new one by a later move; when the moves end, those that did not are folded away.
 
 The fewer connections a unit has, the larger the steps that it can take (Dey et al. 2024, SμPar: a rate in inverse
-proportion to density for Adam). The learning rate is that of the peak and rises with the root of what has been sold.
+proportion to density for Adam). The learning rate is that of the peak and rises with the root of what has been pruned.
 MNIST, validation, 5 rng_seeds: the tournament of 4,000 parameters reaches 98.32 ± 0.06 % with it and 98.18 ± 0.15 %
 without; 0.006 at a dense start of 266,610 becomes too much, and 0.003 is as good as 0.006 without the rise.
 
-Connections that are bought only to be sold are exploration. MNIST, 20 epochs, validation, 5 rng_seeds: 4,000
+Connections that grow only to be pruned are exploration. MNIST, 20 epochs, validation, 5 rng_seeds: 4,000
 parameters shrunk from 16,000 reach 97.99 %, from as many placed by gradient 97.88 %, and 97.55 % where a seed of
 4,000 is only moved for as many steps - which costs fewer parameter-steps.
 """
@@ -42,11 +42,11 @@ FEWEST_CHANGES = 20
 class Shrinking:
     """When and how far a network shrinks: `start` and `stop` are steps of its line, sizes are parameters.
 
-    size: at the start. peak: what it grows to by `bought_until`, a share of the phase. limit: what it has
-    shrunk to by `sold_until`; a limit above size and peak changes nothing. move_share: share of connections
-    moved in `interval` steps at the beginning, falling along a cosine to 0 at sold_until. interval: most steps
-    between two changes. images: training images that the gradient of absent connections is taken from. bought:
-    where connections are bought on the way to the peak, at `random` places or by `gradient`.
+    size: at the start. peak: what it grows to by `grown_until`, a share of the phase. limit: what it has
+    shrunk to by `pruned_until`; a limit above size and peak changes nothing. move_share: share of connections
+    moved in `interval` steps at the beginning, falling along a cosine to 0 at pruned_until. interval: most steps
+    between two changes. images: training images that the gradient of absent connections is taken from. placed:
+    where connections grow on the way to the peak, at `random` places or by `gradient`.
     """
 
     start: int
@@ -54,12 +54,12 @@ class Shrinking:
     size: int
     peak: int
     limit: int
-    bought_until: float = 0.15
-    sold_until: float = 0.7
+    grown_until: float = 0.15
+    pruned_until: float = 0.7
     move_share: float = 0.3
     interval: int = 50
     images: int = 1024
-    bought: str = "random"
+    placed: str = "random"
 
     @property
     def every(self) -> int:
@@ -72,37 +72,37 @@ class Shrinking:
         least = min(self.limit, top)
         if step + self.every >= self.stop:
             return least
-        if self.buys(step):
-            return self.size + round((self.peak - self.size) * progress / self.bought_until)
-        begin = self.bought_until if self.peak > self.size else 0.0
-        done = min(1.0, (progress - begin) / (self.sold_until - begin))
+        if self.grows(step):
+            return self.size + round((self.peak - self.size) * progress / self.grown_until)
+        begin = self.grown_until if self.peak > self.size else 0.0
+        done = min(1.0, (progress - begin) / (self.pruned_until - begin))
         return least + round((top - least) * (1 - done) ** 3)
 
     def moves(self, step: int) -> float:
-        """Share of connections to move at this step: none while connections are bought."""
-        if self.buys(step):
+        """Share of connections to move at this step: none while connections still grow."""
+        if self.grows(step):
             return 0.0
-        done = min(1.0, self._progress(step) / self.sold_until)
+        done = min(1.0, self._progress(step) / self.pruned_until)
         return self.move_share * self.every / self.interval * 0.5 * (1 + math.cos(math.pi * done))
 
-    def buys(self, step: int) -> bool:
-        """Whether connections are still bought on the way to the peak."""
-        return self.peak > self.size and self.may_buy(step)
+    def grows(self, step: int) -> bool:
+        """Whether connections still grow on the way to the peak."""
+        return self.peak > self.size and self.may_grow(step)
 
-    def may_buy(self, step: int) -> bool:
-        """Whether the time for buying has not passed yet."""
-        return self._progress(step) < self.bought_until
+    def may_grow(self, step: int) -> bool:
+        """Whether the time for growing has not passed yet."""
+        return self._progress(step) < self.grown_until
 
     def pace(self, step: int) -> float:
         """Factor of the learning rate at this step: 1 at the peak, and more the fewer parameters are left."""
         changed = step - (step - self.start) % self.every
-        if self.buys(changed):
+        if self.grows(changed):
             return 1.0
         return math.sqrt(max(self.size, self.peak) / max(1, self.target(changed)))
 
     def folds(self, step: int) -> bool:
         """Whether units without a way in or out have no move to wait for any more."""
-        return self._progress(step) >= self.sold_until or step + self.every >= self.stop
+        return self._progress(step) >= self.pruned_until or step + self.every >= self.stop
 
     def _progress(self, step: int) -> float:
         return min(1.0, max(0.0, (step - self.start) / max(1, self.stop - self.start)))
@@ -116,7 +116,7 @@ def shrink_steps(
     learning_rate: Callable[[int], float],
     shrinking: Shrinking,
 ) -> tuple[TrainState, torch.Tensor]:
-    """Trains for so many steps, moving and selling on the way; returns the new state and the losses.
+    """Trains for so many steps, moving and pruning on the way; returns the new state and the losses.
 
     The given state is used up: go on with the one returned. Changes fall on fixed steps of the line, so
     cutting a phase into several calls changes nothing. learning_rate: by the step of the line, at the peak (see
@@ -159,21 +159,21 @@ def worth(state: TrainState) -> np.ndarray:
 
 def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinking) -> TrainState:
     network, target = state.network, shrinking.target(state.step)
-    # Before the first step it is too early to say what is worth least, unless it has to be sold.
+    # Before the first step it is too early to say what is worth least, unless it has to go.
     moved = round(shrinking.moves(state.step) * network.connection_count) if state.optimizer.step else 0
     wanted = moved + max(0, target - network.parameter_count)
     edit = unchanged(network)
-    if wanted and shrinking.buys(state.step) and shrinking.bought == "random":
+    if wanted and shrinking.grows(state.step) and shrinking.placed == "random":
         rng = stream(recipe.rng_seed, "explore", state.step)
         edit = connect(network, *random_absent_everywhere(network.topology, wanted, rng))
     elif wanted:
-        # Beside what is moved, this buys back what folding has freed.
+        # Beside what is moved, this grows back what folding has freed.
         edit = connect(network, *_wanted(state, split, recipe, shrinking, wanted))
-    # Fewer may have been found than were wanted, so what is sold follows from what is there now.
-    sold = max(0, edit.network.parameter_count - target)
-    if sold:
+    # Fewer may have been found than were wanted, so what is pruned follows from what is there now.
+    excess = max(0, edit.network.parameter_count - target)
+    if excess:
         # Least worth among what was there before: new connections have had no time to be worth anything.
-        weakest = np.argsort(worth(state), kind="stable")[:sold]
+        weakest = np.argsort(worth(state), kind="stable")[:excess]
         edit = edit.then(disconnect(edit.network, np.flatnonzero(np.isin(edit.origin, weakest))))
     state = _within(state.edited(edit), target)
     # Not before the moves have ended, as a unit may get a new way in or out - unless there are more biases
@@ -204,7 +204,7 @@ def _pairs(network: StructNet) -> list[tuple[int, int]]:
 
 
 def _within(state: TrainState, limit: int) -> TrainState:
-    """Folds, then sells, what is above the limit although all that there was before has been sold."""
+    """Folds, then prunes, what is above the limit although all that there was before has been pruned."""
     while state.network.parameter_count > limit:
         state = state.edited(fold(state.network))
         excess = max(0, state.network.parameter_count - limit)

@@ -9,7 +9,7 @@ import torch
 from structnet import StructNet
 from structnet.data.datasets import load_dataset
 from structnet.measure.calibration import fitted_scale, tempered_likelihoods
-from structnet.measure.information import log2_of_labels
+from structnet.measure.information import convex_minimum, log2_of_labels
 from structnet.network.state import TrainState
 from structnet.training.loop import Recipe, constant, train_steps
 from tournament.workers.fork import measure
@@ -93,3 +93,17 @@ def test_a_network_that_is_ten_times_as_sure_has_the_same_bits() -> None:
     assert plain.tempered_bits is not None and sure.tempered_bits is not None
     np.testing.assert_allclose(sure.tempered_bits, plain.tempered_bits, atol=1e-4)
     assert sure.tempered_bits.mean() > sure.bits.mean() + 0.1
+
+
+@pytest.mark.parametrize("least", [-1.0, 0.0, 3.3, 8.0, 15.9, 16.0, 20.0])
+def test_the_least_of_a_convex_function_is_found_by_halving(least: float) -> None:
+    """Also at an end of the interval, and with as many slopes as halvings and one."""
+    asked: list[float] = []
+
+    def slope(place: float) -> float:
+        asked.append(place)
+        return place - least
+
+    found = convex_minimum(slope, 16.0, 10)
+    assert abs(found - min(max(least, 0.0), 16.0)) <= 16.0 / 2**11
+    assert len(asked) == 11

@@ -93,7 +93,7 @@ def test_the_limit_on_parameters_holds_at_the_end(epochs: int, batch_size: int) 
     network = StructNet([16, 8, 3], density=0.9)
     assert network.parameter_count > 140
     history = fit(network, small_data(), epochs=epochs, batch_size=batch_size, max_parameters=60)
-    # Folding may free more than was to be sold; it is bought back if there is a change left.
+    # Folding may free more than was to be pruned; it grows back if there is a change left.
     assert (50 if epochs * 60 // batch_size > 5 else 30) <= network.parameter_count <= 60
     assert history.epochs[-1]["parameters"] == network.parameter_count
     assert history.state is not None

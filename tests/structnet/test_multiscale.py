@@ -116,7 +116,7 @@ def test_the_ledger_adds_up(grown: Result) -> None:
 
 
 def test_without_credits_it_waits_and_in_the_end_sells(data: Dataset) -> None:
-    """Whatever is refined is sold again at once, so the balance is never below 0 and the size does not rise."""
+    """Whatever is refined is pruned again at once, so the balance is never below 0 and the size does not rise."""
     result = grow(data, economy=Economy(income=0.0, opening_credits=0.0))
     (row,) = refinements(result)
     assert row["site"] == "1×1 to 4×4"

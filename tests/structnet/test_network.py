@@ -298,3 +298,16 @@ def test_damaged_state_dicts_are_refused() -> None:
 def test_unknown_activation() -> None:
     with pytest.raises(UserError, match="activation is 'step', but must be one of relu, tanh, sigmoid"):
         StructNet([4, 2], 0.5, activation="step")
+
+
+def test_a_network_like_another_shares_nothing_but_what_it_is() -> None:
+    network = network_of([5, 4, 3], 0.5, activation="tanh", kernel="sparse_rows", dtype=torch.float32)
+    values = np.arange(network.parameter_count, dtype=np.float64)
+    other = network.with_values(values)
+    assert (other.activation, other.kernel, other.values.dtype) == ("tanh", "sparse_rows", torch.float32)
+    assert other.topology is network.topology
+    assert other.values.tolist() == values.tolist()
+    smaller = network_of([5, 3], 1.0)
+    assert network.like(smaller.topology, smaller.values.detach()).architecture == [5, 3]
+    with pytest.raises(ValueError, match="values for"):
+        network.with_values(values[1:])

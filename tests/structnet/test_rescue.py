@@ -17,8 +17,8 @@ from structnet.errors import UserError
 from structnet.experiments.rescue import (
     ARMS,
     ArmResult,
-    Plan,
     Rescue,
+    RescuePlan,
     accuracies_of,
     best_site,
     growth_moments,
@@ -38,7 +38,7 @@ BUDGET = 23
 DATA = small_data()
 
 
-def plan(**changes: Any) -> Plan:
+def plan(**changes: Any) -> RescuePlan:
     options: dict[str, Any] = {
         "architecture": (16, 10, 3),
         "density": 0.15,
@@ -50,10 +50,10 @@ def plan(**changes: Any) -> Plan:
         "learning_rate": 0.01,
         "recipe": RECIPE,
     }
-    return Plan(**(options | changes))
+    return RescuePlan(**(options | changes))
 
 
-def run(asked: Plan) -> dict[str, ArmResult]:
+def run(asked: RescuePlan) -> dict[str, ArmResult]:
     test = Rescue(DATA, asked)
     while not test.step()["done"]:
         pass

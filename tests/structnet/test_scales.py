@@ -14,7 +14,7 @@ from structnet.actions.prune import freed_by
 from structnet.data.dataset import Split
 from structnet.data.preprocessing import preprocess
 from structnet.errors import UserError
-from structnet.growth.scales import pooled, pooled_images, pooled_split, refine_input, sold
+from structnet.growth.scales import pooled, pooled_images, pooled_split, pruned, refine_input
 from structnet.network.edit import disconnect
 from structnet.network.network import StructNet, flatten
 from structnet.network.state import TrainState
@@ -174,12 +174,12 @@ def test_selling_by_magnitude_by_hand() -> None:
     assert topology.source.tolist() == [1, 2, 0, 3, 4]
     network = StructNet.from_parts(topology, torch.tensor([0.5, -0.4, 0.1, 3.0, 9.0, 1.0, 2.0, 0.0]))
     state = TrainState.fresh(network)
-    left = sold(state, 7, "magnitude")
+    left = pruned(state, 7, "magnitude")
     assert left.network.architecture == [3, 1, 1]
     assert flat(left.network).tolist() == [0.5, pytest.approx(-0.4), 3.0, 1.0, 18.0]
-    assert flat(sold(state, 5, "magnitude").network).tolist() == flat(left.network).tolist()
-    assert flat(sold(state, 4, "magnitude").network).tolist() == [0.5, 3.0, 1.0, 18.0]
-    assert sold(state, 8) is state
+    assert flat(pruned(state, 5, "magnitude").network).tolist() == flat(left.network).tolist()
+    assert flat(pruned(state, 4, "magnitude").network).tolist() == [0.5, 3.0, 1.0, 18.0]
+    assert pruned(state, 8) is state
 
 
 @given(st.integers(4, 120), st.sampled_from(["w²·√v", "magnitude"]), st.integers(0, 100))
@@ -187,7 +187,7 @@ def test_selling_by_magnitude_by_hand() -> None:
 def test_no_more_is_sold_than_needed(parameters: int, rule: str, rng_seed: int) -> None:
     state = in_training(skip_network(rng_seed))
     network = state.network
-    left = sold(state, parameters, rule)
+    left = pruned(state, parameters, rule)
     assert left.network.parameter_count <= parameters
     magnitude = np.abs(flat(network).numpy()[: network.connection_count])
     # Without a gradient so far, as behind a dead unit, worths are 0: the magnitude decides among equals.
@@ -203,7 +203,7 @@ def test_no_more_is_sold_than_needed(parameters: int, rule: str, rng_seed: int) 
 def test_what_is_refined_and_sold_at_once_loses_whole_families() -> None:
     state = in_training(skip_network())
     edit = refine_input(state.network, 1, 4, 4)
-    left = sold(state.edited(edit), state.network.parameter_count + 40)
+    left = pruned(state.edited(edit), state.network.parameter_count + 40)
     kept = np.bincount(left.born, minlength=state.network.parameter_count)
     family = np.bincount(edit.origin)
     whole = (kept == 0) | (kept == family)
@@ -213,9 +213,9 @@ def test_what_is_refined_and_sold_at_once_loses_whole_families() -> None:
 def test_what_cannot_be_sold() -> None:
     state = TrainState.fresh(skip_network())
     with pytest.raises(UserError, match="parameters is 3, but must be at least 4"):
-        sold(state, 3)
+        pruned(state, 3)
     with pytest.raises(UserError, match="rule is 'size', but must be one of w²·√v, magnitude"):
-        sold(state, 50, "size")
+        pruned(state, 50, "size")
 
 
 def test_a_sale_of_what_counts_for_nothing_changes_nothing() -> None:
@@ -224,6 +224,6 @@ def test_a_sale_of_what_counts_for_nothing_changes_nothing() -> None:
     flat(network)[torch.from_numpy(idle)] = 0.0
     state = TrainState.fresh(network)
     images = image_split(dtype=torch.float64).images
-    left = sold(state, network.parameter_count - len(idle), "magnitude")
+    left = pruned(state, network.parameter_count - len(idle), "magnitude")
     assert np.array_equal(left.network.topology.source, disconnect(network, idle).network.topology.source)
     assert torch.allclose(left.network(images), network(images), rtol=0, atol=1e-12)

@@ -46,7 +46,7 @@ def skip_network(sizes: list[int], share: float, rng_seed: int = 0) -> StructNet
 
 
 def phase(network: StructNet, steps: int, limit: int, **options: float) -> Shrinking:
-    """From step 0, without buying unless a peak is given."""
+    """From step 0, without growing unless a peak is given."""
     size = network.parameter_count
     return Shrinking(0, steps, size, int(options.pop("peak", size)), limit, **options)  # type: ignore[arg-type]
 
@@ -111,13 +111,13 @@ def test_moves_by_hand() -> None:
     assert plan.moves(100 + 350) == pytest.approx(0.15)
     assert plan.moves(100 + 175) == pytest.approx(0.3 * (2 + math.sqrt(2)) / 4)
     assert [plan.moves(step) for step in (800, 1000, 1100)] == pytest.approx([0, 0, 0])
-    buying = Shrinking(start=100, stop=1100, size=600, peak=700, limit=100)
-    assert [buying.moves(step) for step in (100, 249)] == [0.0, 0.0]
-    assert buying.moves(250) == plan.moves(250) > 0
+    growing = Shrinking(start=100, stop=1100, size=600, peak=700, limit=100)
+    assert [growing.moves(step) for step in (100, 249)] == [0.0, 0.0]
+    assert growing.moves(250) == plan.moves(250) > 0
 
 
 def test_the_pace_by_hand() -> None:
-    """1 while 300 are bought, then the root of how many times fewer there are than at the peak of 900."""
+    """1 while 300 grow, then the root of how many times fewer there are than at the peak of 900."""
     plan = Shrinking(start=0, stop=1000, size=600, peak=900, limit=100)
     assert [plan.pace(step) for step in (0, 149, 150)] == [1, 1, 1]
     assert plan.pace(400) == plan.pace(449) == pytest.approx(math.sqrt(900 / plan.target(400)))
@@ -254,7 +254,7 @@ def test_what_is_sold_is_of_least_worth() -> None:
     assert torch.equal(state.network.values.detach(), kept)
 
 
-def test_buying_changes_no_output() -> None:
+def test_growing_changes_no_output() -> None:
     network = skip_network([8, 5, 3], 0.7)
     split = columns(3, dtype=torch.float64)
     before = network(split.images).detach()
@@ -268,11 +268,11 @@ def test_buying_changes_no_output() -> None:
     assert torch.equal(state.network.values.detach()[new], torch.zeros(8, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("bought", ["random", "gradient"])
-def test_connections_are_bought_where_it_says(bought: str) -> None:
+@pytest.mark.parametrize("placed", ["random", "gradient"])
+def test_connections_grow_where_it_says(placed: str) -> None:
     """After one step of a single layer, those of the largest gradient, or some others."""
     network, split = StructNet([8, 3], 0.25, rng_seed=2), columns()
-    shrinking = Shrinking(0, 200, network.parameter_count, network.parameter_count + 9, 100, bought=bought)
+    shrinking = Shrinking(0, 200, network.parameter_count, network.parameter_count + 9, 100, placed=placed)
     state, _ = shrink_steps(
         TrainState.fresh(network), split, RECIPE, shrinking.every, constant(1e-2), shrinking
     )
@@ -284,7 +284,7 @@ def test_connections_are_bought_where_it_says(bought: str) -> None:
     state, _ = shrink_steps(state, split, RECIPE, 1, constant(1e-2), shrinking)
     after = state.network.topology
     assert after.connections == before.connections + wanted
-    assert after.has(source, target).all() == (bought == "gradient")
+    assert after.has(source, target).all() == (placed == "gradient")
 
 
 def test_connections_move_to_where_the_gradient_is_largest() -> None:

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from structnet.errors import UserError
 from structnet.network.random_topology import random_topology
-from structnet.network.topology import ALLOCATIONS, Topology, parameters_dense
+from structnet.network.topology import (
+    ALLOCATIONS,
+    Topology,
+    bias_count,
+    density_for,
+    hidden_units,
+    parameters_dense,
+    possible_connections,
+)
 
 architectures = st.lists(st.integers(1, 12), min_size=2, max_size=4)
 densities = st.floats(0.001, 1.0)
@@ -161,6 +169,47 @@ def test_sorted_by_hand() -> None:
     assert topology.has(np.array([1, 0, 2]), np.array([4, 4, 4])).tolist() == [True, False, True]
     assert topology.possible() == 4 + 2 + 2
     assert topology.parameters == 4 + 3
+
+
+def test_where_things_lie_by_hand() -> None:
+    """The same network: its flat vector has 4 connections and the biases of units 2, 3 and 4."""
+    topology, _ = Topology.sorted([2, 2, 1], np.array([2, 1, 1, 0]), np.array([4, 4, 2, 3]))
+    assert (topology.units, topology.bias_count, topology.hidden) == (5, 3, slice(2, 4))
+    assert topology.bias_spans == [slice(0, 0), slice(4, 6), slice(6, 7)]
+    assert topology.bias_of(np.array([2, 4])).tolist() == [4, 6]
+    assert [part.tolist() for part in topology.split(np.arange(7))] == [[0, 1, 2, 3], [4, 5, 6]]
+    assert topology.shape_of((0, 2)) == (2, 1)
+    assert [topology.possible_of(pair) for pair in ((0, 1), (0, 2), (1, 2))] == [4, 2, 2]
+    assert [topology.absent_of(pair) for pair in ((0, 1), (0, 2), (1, 2))] == [2, 1, 1]
+    assert [part.tolist() for part in topology.positions((0, 1))] == [[0, 1], [1, 0]]
+    assert topology.cells((0, 1)).tolist() == [1, 2]
+    assert [part.tolist() for part in topology.ends((0, 1), *topology.positions((0, 1)))] == [[1, 0], [2, 3]]
+    assert topology.position_in(1, np.array([2, 3])).tolist() == [0, 1]
+
+
+def test_groups_that_are_not_linked_have_room() -> None:
+    topology, _ = Topology.sorted([2, 3, 1], np.array([0]), np.array([2]))
+    assert topology.span_of((1, 2)) == slice(0, 0)
+    assert (topology.absent_of((1, 2)), len(topology.cells((1, 2)))) == (3, 0)
+
+
+def test_what_a_shape_has() -> None:
+    assert (bias_count([4, 3, 2]), hidden_units([4, 3, 2]), possible_connections([4, 3, 2])) == (5, 3, 18)
+    assert parameters_dense([4, 3, 2]) == 23
+    assert density_for([4, 3, 2], 5 + 9) == 0.5
+
+
+@given(architectures, st.floats(0.05, 1.0), st.integers(0, 3))
+def test_links_hold_all_connections_and_cells_are_their_places(
+    architecture: list[int], density: float, rng_seed: int
+) -> None:
+    topology = drawn(architecture, density, rng_seed)
+    for pair, span in topology.links.items():
+        row, column = np.divmod(topology.cells(pair), architecture[pair[0]])
+        source, target = topology.ends(pair, row, column)
+        assert np.array_equal(source, topology.source[span]) and np.array_equal(target, topology.target[span])
+    absent = sum(topology.absent_of((group, group + 1)) for group in range(topology.groups - 1))
+    assert topology.connections + absent == possible_connections(architecture)
 
 
 def test_without_connections() -> None:

@@ -1,4 +1,4 @@
-"""Patch utilisation: the worth of a growth by hand, its likeness, and what a tournament tells of it."""
+"""Patch utilisation: the worth of a growth by hand, its correlation, and what a tournament tells of it."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_a_growth_that_is_gone_costs_nothing() -> None:
     assert not gone.is_redundant(1.0)
 
 
-def test_likeness_is_the_correlation_of_activations() -> None:
-    """Units 2 and 3 are (1, 0) and (0, 1): their correlation is −1. Outputs have no likeness."""
+def test_the_largest_correlation_is_that_of_activations() -> None:
+    """Units 2 and 3 are (1, 0) and (0, 1): their correlation is −1. Outputs have none."""
     early, late = utilisation(state(), one_hot(), [5, 9])
-    assert early.likeness == pytest.approx(1.0)
-    assert late.likeness is None
+    assert early.largest_correlation == pytest.approx(1.0)
+    assert late.largest_correlation is None
 
 
-def test_likeness_between_and_of_a_constant_unit() -> None:
+def test_correlations_between_and_of_a_constant_unit() -> None:
     """Activations (1,0,1,0), (1,1,0,0) and constant 0: uncorrelated. A fourth (1,1,1,0): 1/√3 with both."""
     topology, _ = Topology.sorted([3, 3, 2], np.array([0, 1]), np.array([3, 4]))
     found = TrainState.fresh(StructNet.from_parts(topology, torch.tensor([1.0, 1.0, 0, 0, 0, 0, 0])))
@@ -74,11 +74,11 @@ def test_likeness_between_and_of_a_constant_unit() -> None:
     found = found.edited(connect(found.network, np.array([2]), np.array([5]), 0.0))
     images = torch.tensor([[1.0, 1, 1], [0, 1, 1], [1, 0, 1], [0, 0, 0]])
     split = Split(images, torch.zeros(4, dtype=torch.int64))
-    assert utilisation(found, split, [3])[0].likeness == 0.0
+    assert utilisation(found, split, [3])[0].largest_correlation == 0.0
     with torch.no_grad():
         found.network.values[topology.connections] = 1.0  # the connection of step 3, last in order
-    assert utilisation(found, split, [3])[0].likeness == pytest.approx(1 / math.sqrt(3))
-    assert utilisation(found, split, [0])[0].likeness == pytest.approx(1 / math.sqrt(3))
+    assert utilisation(found, split, [3])[0].largest_correlation == pytest.approx(1 / math.sqrt(3))
+    assert utilisation(found, split, [0])[0].largest_correlation == pytest.approx(1 / math.sqrt(3))
 
 
 def test_a_connection_of_no_effect_is_redundant_and_one_that_decides_is_not() -> None:

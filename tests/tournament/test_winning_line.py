@@ -147,7 +147,7 @@ def test_a_trigger_is_one_class_and_one_entry(monkeypatch: pytest.MonkeyPatch) -
         return first["steps"] - opened["steps"]
 
     assert first_growth("asked_thrice") - first_growth("interval") == 20
-    with pytest.raises(UserError, match="must be one of .*gradient_variance, asked_thrice"):
+    with pytest.raises(UserError, match=r"must be one of .*gradient_variance, asked_thrice"):
         settings(trigger="unknown")
 
 

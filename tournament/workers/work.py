@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from structnet.actions.base import Proposal
-from structnet.growth.scales import refine_input, sold
+from structnet.growth.scales import pruned, refine_input
 from structnet.growth.triggers import Watches
 from structnet.growth.utilisation import Utilisation, utilisation
 from structnet.network.state import TrainState
@@ -146,7 +146,7 @@ class Refine:
         line = TrainState.from_arrays(states[0], contender.device)
         channels, height, width = contender.split("train", line.network.architecture).images.shape[1:]
         refined = line.edited(refine_input(line.network, channels, height, width, self.factor))
-        line = sold(refined, self.most)
+        line = pruned(refined, self.most)
         validation = contender.split("validation", line.network.architecture)
         return fork.measure(line, validation, with_probe=self.with_probe), [line.to_arrays()]
 

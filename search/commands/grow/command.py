@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from search.options import EXPERIMENT, GROWTH, TRAINING, BatchOptions, Command, allocation, option
+from search.options import EXPERIMENT, GROWTH, TRAINING, BatchOptions, Command, allocation, one_of, option
 from structnet.actions import offered
+from structnet.growth.triggers import TRIGGERS
+from tournament.rules.score import POLICIES
 
 
 class GrowOptions(BatchOptions):
@@ -22,10 +24,8 @@ class GrowOptions(BatchOptions):
     )
     candidates: int = option(16, "Forks in the first heat.", GROWTH)
     actions: str = option(",".join(offered()), "Growth actions offered, with commas.", GROWTH)
-    trigger: str = option(
-        "interval", "When to grow: interval, plateau, patience or gradient_variance.", GROWTH
-    )
-    policy: str = option("score", "score, surplus, gain, random or control.", GROWTH)
+    trigger: str = option("interval", f"When to grow: {one_of(TRIGGERS)}.", GROWTH)
+    policy: str = option("score", f"{one_of(POLICIES)}.", GROWTH)
     target_accuracy: float | None = option(None, "Stop growing at this validation accuracy.", GROWTH)
     max_parameters: int | None = option(None, "Bound on the final network, not on the path.", GROWTH)
     overshoot: int | None = option(

@@ -13,7 +13,7 @@ from search.options import recipe_of, sizes
 from search.tune.trials import Shared
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context
-from structnet.experiments.rescue import ARMS, ArmResult, Plan, Rescue, best_site
+from structnet.experiments.rescue import ARMS, ArmResult, Rescue, RescuePlan, best_site
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
 from structnet.seeds import stream
@@ -112,9 +112,9 @@ class RescueWork:
         return f"{self.shared.options['results']}/{place}"
 
 
-def plan_of(options: dict[str, Any], rng_seed: int) -> Plan:
+def plan_of(options: dict[str, Any], rng_seed: int) -> RescuePlan:
     """The test of one rng_seed; raises UserError for what cannot be."""
-    return Plan(
+    return RescuePlan(
         tuple(sizes(options["architecture"])),
         options["density"],
         options["mechanism"],

@@ -18,8 +18,8 @@ from search.commands.study.study import Finding, Measurement, Place, Row, Scale,
 from structnet.data.dataset import Dataset
 from structnet.experiments.similarity import (
     fan_in_matrix,
-    input_likeness,
-    likeness,
+    input_similarity,
+    similarity,
     with_swapped_connections,
 )
 from structnet.measure.statistics import mean_and_spread, shown_with_spread
@@ -46,9 +46,9 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     rng = stream(task.rng_seed, "likeness")
     nulls = [with_swapped_connections(other, rng) for _ in range(NULLS)]
     return [
-        Measurement("likeness:grown", likeness(one, other)),
-        Measurement("likeness:null", float(np.mean([likeness(one, null) for null in nulls]))),
-        Measurement("inputs:grown", input_likeness(one, other)),
+        Measurement("likeness:grown", similarity(one, other)),
+        Measurement("likeness:null", float(np.mean([similarity(one, null) for null in nulls]))),
+        Measurement("inputs:grown", input_similarity(one, other)),
         *(Measurement("accuracy", result.measured.accuracy, number) for number, result in enumerate(grown)),
         *(
             Measurement("hidden", result.network.architecture[1], number)

@@ -18,6 +18,7 @@ from search.commands.study.comparison import (
 )
 from search.commands.study.studies.tournaments import measure_tournament, tournament_tasks
 from search.commands.study.study import Finding, Row, Study, verdict
+from structnet.growth import triggers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +52,7 @@ TRIGGERS = _study(
     "triggers",
     "Does it matter when a network grows?",
     "growing at a plateau, or at a spike of the gradient's variance, is better than at fixed intervals",
-    {name: {"trigger": name} for name in ("interval", "plateau", "patience", "gradient_variance")},
+    {name: {"trigger": name} for name in triggers.TRIGGERS},
 )
 RATES = _study(
     "rates",

@@ -106,7 +106,7 @@ def _scheduled(task: Task, data: Dataset) -> list[Measurement]:
         size=size,
         peak=size if is_dense else options["peak"],
         limit=options["limit"],
-        bought="gradient" if options["start"] == "gradient" else "random",
+        placed="gradient" if options["start"] == "gradient" else "random",
     )
     rate = cosine(RATE_OF_DENSE if is_dense else LEARNING_RATE, 0, stop)
     state, spent = TrainState.fresh(network), 0
