@@ -19,7 +19,7 @@ test: install
 	$(BIN)/pytest -m "not slow"
 
 test-slow: install
-	$(BIN)/pytest -m "not soak" --timeout 3600
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -m "not soak" --timeout 3600
 
 test-faults: install
 	$(BIN)/pytest -m faults -s --durations=0

@@ -16,9 +16,16 @@ os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
 
 import pytest
 import torch
+from helpers.command_cases import GROWN, structnet
 from helpers.process_cases import short_folder
+from hypothesis import settings
 
 torch.set_num_threads(1)
+
+# How many examples a property is tried on: no test says so itself, unless each of them takes long.
+settings.register_profile("small", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=200, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "small"))
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and whatever they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -41,6 +48,15 @@ def ray_session() -> Iterator[None]:
         )
         yield
         ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def grown(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Path, str]:
+    """A folder with the finished experiment `first` in its `results`, and what the command printed. Read only."""
+    folder = tmp_path_factory.mktemp("grown")
+    done = structnet("grow", *GROWN, "--name", "first", cwd=folder)
+    assert done.code == 0, done.out + done.err
+    return folder, done.out
 
 
 @pytest.fixture

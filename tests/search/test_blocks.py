@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.commands.hunt.command import HuntOptions
@@ -104,14 +104,12 @@ seeds = st.lists(st.integers(0, 50), min_size=1, max_size=4, unique=True)
 shares = st.sampled_from([("proportional",), ("uniform",), ("proportional", "uniform")])
 grids = st.builds(grid, shapes, densities, seeds, shares, limit=st.just(1000))
 costs = st.floats(10, 5000)
-quick = settings(max_examples=40, deadline=None)
 
 
 def family(member: Member) -> tuple[int, float, str]:
     return len(member.architecture), member.density, member.allocation
 
 
-@quick
 @given(grids, costs)
 def test_every_network_is_in_exactly_one_block(members: list[Member], cost: float) -> None:
     found = [member for block in blocks_of(members, cost) for member in block.members]
@@ -119,7 +117,6 @@ def test_every_network_is_in_exactly_one_block(members: list[Member], cost: floa
     assert set(found) == set(members)
 
 
-@quick
 @given(grids, costs)
 def test_a_block_is_of_one_family_and_within_its_cost(members: list[Member], cost: float) -> None:
     for block in blocks_of(members, cost):
@@ -127,7 +124,6 @@ def test_a_block_is_of_one_family_and_within_its_cost(members: list[Member], cos
         assert block.cost <= cost or len(block.members) == 1
 
 
-@quick
 @given(grids, costs)
 def test_the_dearest_block_comes_first(members: list[Member], cost: float) -> None:
     found = blocks_of(members, cost)
@@ -135,7 +131,6 @@ def test_the_dearest_block_comes_first(members: list[Member], cost: float) -> No
     assert all(one.cost >= other.cost for one, other in pairwise(found))
 
 
-@quick
 @given(grids, costs)
 def test_an_rng_seed_stays_together_where_it_fits(members: list[Member], cost: float) -> None:
     places: dict[Any, set[str]] = defaultdict(set)
@@ -148,7 +143,6 @@ def test_an_rng_seed_stays_together_where_it_fits(members: list[Member], cost: f
         assert len(found) == 1 or together[kind] > cost * (1 - 1e-9)
 
 
-@quick
 @given(shapes, densities, seeds, costs, st.randoms(use_true_random=False))
 def test_the_order_of_densities_and_rng_seeds_does_not_matter(
     architectures: list[tuple[int, ...]],
@@ -163,7 +157,6 @@ def test_the_order_of_densities_and_rng_seeds_does_not_matter(
     assert blocks_of(grid(architectures, some, rng_seeds, limit=1000), cost) == before
 
 
-@quick
 @given(grids, costs)
 def test_a_block_is_plain_values_and_back(members: list[Member], cost: float) -> None:
     for block in blocks_of(members, cost):
@@ -175,7 +168,6 @@ def test_more_may_stand_in_a_config() -> None:
     assert Block.from_config({**block.to_config(), "options": {"epochs": 3}}) == block
 
 
-@quick
 @given(shapes, densities, seeds, shares)
 def test_a_grid_is_every_combination_once(
     architectures: list[tuple[int, ...]],

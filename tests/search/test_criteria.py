@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.grid.criteria import (
@@ -20,8 +20,6 @@ from search.grid.criteria import (
     patchability,
     survivors,
 )
-
-quick = settings(max_examples=60, deadline=None)
 
 
 def row(network: str, accuracy: float | None = 0.5, **columns: Any) -> dict[str, Any]:
@@ -120,7 +118,6 @@ def test_no_rows_have_no_champions() -> None:
     assert champions([]) == {}
 
 
-@quick
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_champions_of_the_champions_are_the_same(values: list[int], order: random.Random) -> None:
     """So a run that was stopped after it gave up the others finds the same ones again."""
@@ -174,7 +171,6 @@ def test_survivors_of_equals_are_those_of_least_loss() -> None:
     assert survivors(rows) == [5, 6, 7, 8]
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)), max_size=40))
 def test_whoever_is_best_survives(values: list[tuple[int, int, int]]) -> None:
     rows = [

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from helpers.table_cases import DAMAGES, damage, epoch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -115,7 +115,6 @@ def test_a_printed_table_shows_values_as_they_are(capsys: pytest.CaptureFixture[
 # One row for each key
 
 
-@settings(max_examples=15, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.dictionaries(st.integers(0, 5), st.floats(0, 1), max_size=4)),

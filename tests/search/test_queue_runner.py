@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.process_cases import process, wait_until
+from helpers.command_cases import GROWN, timeless
+from helpers.process_cases import PATIENCE_SECONDS, process, wait_until
 
 from search.commands.queue.processes import identity, is_locked
 from search.commands.queue.runner import Machine, Runner
 from search.commands.queue.store import Entry, Store, open_store
 from structnet.errors import UserError
-from structnet.storage.tables import read_table
-
-PATIENCE_SECONDS = 600.0
 
 # Stands for a command: notes each start and its arguments, and does what the last of these says. Two of one name at
 # the same time are noted as doubled.
@@ -323,15 +321,6 @@ def test_a_runner_killed_before_its_process_began_loses_nothing(place: Place) ->
 
 # -- networks that grow
 
-LINE = ["--epochs", "4", "--rounds", "1", "--candidates", "2", "--workers", "1", "--rng-seed", "3"]
-
-
-def rows(folder: Path, table: str, name: str) -> list[dict[str, Any]]:
-    """The rows of an experiment without what the clock, the worker and the folder make of them."""
-    hidden = ("experiment", "seconds", "worker", "snapshot")
-    found = read_table(str(folder), table, name).to_pylist()
-    return [{key: value for key, value in row.items() if key not in hidden} for row in found]
-
 
 def ended(started: subprocess.Popen[str], code: int = 0) -> str:
     out, err = started.communicate(timeout=PATIENCE_SECONDS)
@@ -340,21 +329,13 @@ def ended(started: subprocess.Popen[str], code: int = 0) -> str:
     return out
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of a run without a queue."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    ended(process("grow", *LINE, "--name", "first", cwd=folder))
-    return folder / "results"
-
-
 @pytest.mark.parametrize(
     "with_it", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["and its command", "alone"]
 )
 def test_a_queue_whose_runner_is_killed_ends_with_the_tables_of_an_undisturbed_run(
-    undisturbed: Path, tmp_path: Path, with_it: bool
+    grown: tuple[Path, str], tmp_path: Path, with_it: bool
 ) -> None:
-    ended(process("queue", "add", "--", "grow", *LINE, "--name", "first", cwd=tmp_path))
+    ended(process("queue", "add", "--", "grow", *GROWN, "--name", "first", cwd=tmp_path))
     results = tmp_path / "results"
     runner = process("queue", "run", cwd=tmp_path)
     try:
@@ -375,6 +356,6 @@ def test_a_queue_whose_runner_is_killed_ends_with_the_tables_of_an_undisturbed_r
     (entry,) = open_store(str(results)).entries()
     assert (entry.status, entry.attempts) == ("finished", 2), said
     assert ("still runs" in said) != with_it
-    assert len(rows(results, "experiments", "first")) == 1
+    assert len(timeless(results, "experiments")) == 1
     for table in ("rounds", "candidates"):
-        assert rows(results, table, "first") == rows(undisturbed, table, "first") != []
+        assert timeless(results, table) == timeless(grown[0] / "results", table) != []

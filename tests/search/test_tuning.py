@@ -1,4 +1,4 @@
-"""Tune around the work of a trial: what ends, what fails, what a process that dies leaves behind, and what a resume does."""
+"""Tune around the work of a trial: what ends, what fails, what a dead process leaves behind, and what a resume does."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.action_cases import PRESERVING, SIZES, Case, cases, change_of_output, eventful, make, reopened
 from helpers.toy_action import TOY
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from search.commands.grow.command import GrowOptions
@@ -66,7 +66,6 @@ def check_twins(case: Case, action: Action) -> int:
 
 
 @given(case=cases(), name=EVERY)
-@settings(max_examples=120, deadline=None)
 def test_conforms(case: Case, name: str) -> None:
     check_conformance(case, name)
 
@@ -185,7 +184,6 @@ def test_an_action_of_ones_own_conforms(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @given(case=cases(), name=EVERY)
-@settings(max_examples=40, deadline=None)
 def test_what_is_gone_stays_gone(case: Case, name: str) -> None:
     for proposal in case.proposals(name)[:3]:
         state = case.state.edited(action_of(proposal.action).apply(case.network, proposal))
@@ -203,7 +201,6 @@ def test_what_is_gone_stays_gone(case: Case, name: str) -> None:
 
 
 @given(case=cases(dtypes=(torch.float64,)), name=st.sampled_from(PRESERVING))
-@settings(max_examples=60, deadline=None)
 def test_predicted_gain_is_the_gradient_of_what_is_new(case: Case, name: str) -> None:
     for proposal in case.proposals(name):
         edit = action_of(proposal.action).apply(case.network, proposal)
@@ -214,7 +211,6 @@ def test_predicted_gain_is_the_gradient_of_what_is_new(case: Case, name: str) ->
 
 
 @given(case=cases(dtypes=(torch.float64,)), name=st.sampled_from(sorted(set(PRESERVING) - {"clone"})))
-@settings(max_examples=60, deadline=None)
 def test_survivors_keep_their_gradient(case: Case, name: str) -> None:
     before = case.gradient(case.network)
     for proposal in case.proposals(name):
@@ -231,7 +227,6 @@ def test_survivors_keep_their_gradient(case: Case, name: str) -> None:
     seed=st.integers(0, 10**6),
     name=st.sampled_from(PRESERVING),
 )
-@settings(max_examples=60, deadline=None)
 def test_everything_new_gets_a_gradient(hidden: list[int], activation: str, seed: int, name: str) -> None:
     # All units fire on nearly all images and reach the output, so nothing is excused. Actions that move half of
     # a small network change what it computes, and may silence a unit by that.
@@ -252,7 +247,6 @@ def test_everything_new_gets_a_gradient(hidden: list[int], activation: str, seed
 
 
 @given(case=cases(), name=EVERY)
-@settings(max_examples=30, deadline=None)
 def test_the_same_stream_proposes_the_same(case: Case, name: str) -> None:
     once, again = (ACTIONS[name].propose(case.context()) for _ in range(2))
     assert [(one.site, one.predicted_gain) for one in once] == [

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.session.plots import plot_ladder
@@ -156,7 +156,6 @@ def numbers(cliff: Cliff) -> list[float | None]:
     return [cliff.density, cliff.below, *(cliff.interval or ())]
 
 
-@settings(max_examples=60, deadline=None)
 @given(ladders())
 def test_the_interval_holds_the_mean_and_both_lie_on_the_ladder(rungs: list[Rung]) -> None:
     cliff = locate_cliff(rungs, 0.1)
@@ -169,7 +168,6 @@ def test_the_interval_holds_the_mean_and_both_lie_on_the_ladder(rungs: list[Rung
         assert number is None or min(densities) * (1 - 1e-9) <= number <= max(densities) * (1 + 1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(ladders(), st.floats(0.01, 1))
 def test_a_ladder_of_scaled_densities_has_a_scaled_cliff(rungs: list[Rung], scale: float) -> None:
     before = locate_cliff(rungs, 0.1)
@@ -179,7 +177,6 @@ def test_a_ladder_of_scaled_densities_has_a_scaled_cliff(rungs: list[Rung], scal
     assert (before.plateau, before.reached) == (after.plateau, after.reached)
 
 
-@settings(max_examples=60, deadline=None)
 @given(ladders(), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(rungs: list[Rung], random: object) -> None:
     shuffled = list(rungs)

@@ -45,7 +45,7 @@ from structnet.training.loop import Recipe, train_steps
 
 
 @every_case
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)  # of every case
 @given(
     st.permutations(range(MEMBERS)),
     st.lists(st.integers(1, MEMBERS - 1), max_size=3, unique=True),
@@ -145,7 +145,7 @@ def test_allocations_and_seeds_of_fresh_networks() -> None:
 
 
 @every_case
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=4)  # of every case
 @given(st.lists(st.integers(0, MEMBERS - 1), min_size=1, unique=True), st.integers(0, STEPS))
 def test_dropping_members_does_not_disturb_the_others(case: str, kept: list[int], when: int) -> None:
     dtype, recipe = CASES[case][2:]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.table_cases import damage, epoch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.commands.query.run import run_query
@@ -214,7 +214,6 @@ PARTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(PARTS, st.integers(0, 12)), min_size=1, max_size=3), st.sampled_from([3, 5, 100]))
 def test_readers_see_the_same_rows_wherever_compaction_stops(
     sessions: list[tuple[list[tuple[str, dict[int, int]]], int]], at_most: int

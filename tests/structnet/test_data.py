@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.data_files import grey_images, image_rows, number_table, png, same_split, write_all_splits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.data.datasets import DATASETS, load_dataset
@@ -355,7 +355,6 @@ def test_the_splits_must_have_images_of_one_size(tmp_path: Path) -> None:
         load_dataset(folder)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=10, max_size=40), st.booleans())
 def test_scaled_columns_stay_in_range_on_the_training_split(
     tmp_path_factory: pytest.TempPathFactory, values: list[float], standardise: bool

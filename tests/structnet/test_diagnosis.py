@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.measure.diagnosis import Diagnosis, diagnose, largest
@@ -71,7 +71,6 @@ def test_loss_gradient_and_errors_agree_with_autograd(activation: str) -> None:
 
 
 @given(seed=st.integers(0, 10**6), density=st.sampled_from([0.2, 0.6, 1.0]), k=st.integers(1, 40))
-@settings(max_examples=30, deadline=None)
 def test_absent_is_the_largest_of_all_absent(seed: int, density: float, k: int) -> None:
     network = StructNet([5, 4, 3, 2], density=density, rng_seed=seed, activation="tanh").double()
     images, labels = data(5, 2, seed)
@@ -165,7 +164,6 @@ def test_bounded_activations() -> None:
 
 
 @given(units=st.integers(1, 60), low=st.floats(0.1, 100), width=st.floats(0, 100))
-@settings(max_examples=30, deadline=None)
 def test_no_rule_guarantees_a_count(units: int, low: float, width: float) -> None:
     diagnosis = layer(np.linspace(low, low + width, units).tolist())  # a healthy group: nothing stands out
     assert len(diagnosis.saturated) == len(diagnosis.dead) == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.action_cases import Case, cases, change_of_output, make, reopened
-from hypothesis import given, settings
+from hypothesis import given
 
 from structnet.actions import ACTIONS, new_units
 from structnet.actions.patch import random_twin
@@ -91,7 +91,6 @@ def test_a_saturated_unit_gets_outputs() -> None:
 
 
 @given(case=cases())
-@settings(max_examples=30, deadline=None)
 def test_a_twin_differs_in_placement_only(case: Case) -> None:
     context, topology = case.context(), case.network.topology
     for proposal in ACTIONS["patch"].propose(context)[:8]:

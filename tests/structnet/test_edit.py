@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.growth.scales import refine_input
@@ -152,7 +152,6 @@ def test_fold_by_hand() -> None:
     activation=st.sampled_from(["relu", "tanh", "sigmoid"]),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=40, deadline=None)
 def test_fold_leaves_the_output_and_no_idle_unit(
     hidden: list[int], share: float, activation: str, seed: int
 ) -> None:

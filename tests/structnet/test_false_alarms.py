@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.experiments.false_alarms import AlarmCount, alarms_of, count_alarms, falling_steps
@@ -79,7 +79,6 @@ def test_a_fall_that_noise_could_be_is_none() -> None:
 
 
 @given(st.integers(0, 199), st.integers(2, 100))
-@settings(deadline=None)
 def test_short_runs_tell_nothing(steps: int, horizon: int) -> None:
     falls = falling_steps(np.linspace(2, 1, steps), horizon=horizon, least=0.01)
     assert falls.shape == (steps + 1,)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.training_cases import flat, image_split, skip_network
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet import StructNet
@@ -85,7 +85,6 @@ def check(small: StructNet, edit: Edit, architecture: list[int], parameters: int
     st.sampled_from(["relu", "tanh", "sigmoid"]),
     st.integers(0, 1000),
 )
-@settings(max_examples=40, deadline=None)
 def test_size_and_function(
     old: list[int],
     wider: list[int],
@@ -251,7 +250,6 @@ def test_decisiveness_by_hand() -> None:
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.5]), max_size=8), st.integers(1, 12))
-@settings(deadline=None)
 def test_top_never_gives_more_than_there_is(score: list[float], k: int) -> None:
     best = top(np.array(score), k).tolist()
     assert len(best) == min(k, np.count_nonzero(score))
@@ -289,7 +287,6 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=4), st.floats(0, 1), st.integers(0, 100))
-@settings(max_examples=50, deadline=None)
 def test_random_networks_have_the_number_asked_for(
     architecture: list[int], size: float, rng_seed: int
 ) -> None:

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -96,7 +96,6 @@ def test_gradients_of_values_and_inputs(kernel: str, activation: str, share: flo
     assert torch.autograd.gradcheck(logits, (network.values.detach().requires_grad_(), images))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 5), min_size=2, max_size=4),
     st.floats(0, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet import StructNet
@@ -62,7 +62,6 @@ def test_moments_of_what_survives_follow_it_through_an_edit() -> None:
     assert again.step == 9
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_any_ancestry_is_carried(data: st.DataObject) -> None:
     moments = st.floats(0, 1e6, width=32, allow_subnormal=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from helpers.training_cases import image_split, skip_network
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
@@ -47,7 +47,6 @@ def test_without_freezing_the_old_stay_established() -> None:
     matures_after=st.integers(1, 2000),
     rest=st.none() | st.integers(1, 2000),
 )
-@settings(deadline=None)
 def test_scale_falls_with_age(young: float, share: float, matures_after: int, rest: int | None) -> None:
     freezes_after = None if rest is None else matures_after + rest
     rates = AgeRates(young * share, young, matures_after, freezes_after)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -33,7 +33,6 @@ def images_for(network: StructNet) -> torch.Tensor:
     return torch.randn(6, network.architecture[0], dtype=network.values.dtype, generator=generator)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 7), min_size=2, max_size=4),
     st.floats(0.01, 1.0),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.training_cases import image_split, skip_network
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet import StructNet
@@ -106,7 +106,6 @@ def test_a_share_that_is_a_whole_number_is_not_rounded_to_one_less() -> None:
 
 
 @given(st.integers(0, 10**6), st.floats(0.05, 0.9))
-@settings(max_examples=25, deadline=None)
 def test_set_keeps_the_count_of_every_link(rng_seed: int, zeta: float) -> None:
     state = trained(skip_network(rng_seed), image_split(40, dtype=torch.float64), steps=2)
     after = set_step(state, zeta, np.random.default_rng(rng_seed))
@@ -177,7 +176,6 @@ def test_rigl_moves_the_weakest_to_the_largest_gradients() -> None:
 
 
 @given(st.integers(0, 10**6), st.floats(0.05, 0.9))
-@settings(max_examples=25, deadline=None)
 def test_rigl_keeps_the_count_of_every_link(rng_seed: int, share: float) -> None:
     split = image_split(40, dtype=torch.float64)
     state = trained(skip_network(rng_seed), split, steps=2)
@@ -252,7 +250,6 @@ def test_pruning_counts_the_units_that_go_with_the_connections() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(4, 150))
-@settings(max_examples=25, deadline=None)
 def test_pruning_takes_no_more_than_it_must(rng_seed: int, parameters: int) -> None:
     """One connection less would leave too many parameters: pruned to one more than is left, nothing changes."""
     state = TrainState.fresh(skip_network(rng_seed))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.training_cases import flat, image_split, skip_network
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet import load_dataset
@@ -99,7 +99,6 @@ def test_refining_by_hand() -> None:
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
 def test_the_function_of_the_pooled_image_stays(
     channels: int, height: int, width: int, factor: int, rng_seed: int
 ) -> None:
@@ -183,7 +182,6 @@ def test_selling_by_magnitude_by_hand() -> None:
 
 
 @given(st.integers(4, 120), st.sampled_from(["w²·√v", "magnitude"]), st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
 def test_no_more_is_sold_than_needed(parameters: int, rule: str, rng_seed: int) -> None:
     state = in_training(skip_network(rng_seed))
     network = state.network

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet import StructNet
@@ -149,7 +149,6 @@ sizes = st.integers(1, 5000)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 3000), sizes, sizes, sizes, st.integers(1, 200))
-@settings(max_examples=40, deadline=None)
 def test_the_target_rises_to_the_peak_then_falls_to_the_limit(
     start: int, steps: int, size: int, peak: int, limit: int, interval: int
 ) -> None:
@@ -425,7 +424,6 @@ def test_a_limit_that_nothing_can_meet_is_refused() -> None:
     st.floats(0, 1),
     st.floats(0.05, 1),
 )
-@settings(max_examples=25, deadline=None)
 def test_any_phase_ends_within_its_limit(
     rng_seed: int, steps: int, limit: int, peak: int, move_share: float, share: float
 ) -> None:

@@ -12,7 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
@@ -233,7 +233,6 @@ def test_missing_files(written: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("ending", [".json", ".safetensors"])
-@settings(deadline=None)
 @given(data=st.data())
 def test_truncated_files(tmp_path_factory: pytest.TempPathFactory, ending: str, data: st.DataObject) -> None:
     stem = tmp_path_factory.mktemp("truncated") / "best"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from helpers.table_cases import DAMAGES, damage, epoch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.commands.query.run import run_query
@@ -216,7 +216,6 @@ def test_rows_are_unique_by_key_and_the_last_part_by_name_wins(tmp_path: Path) -
     assert read_table(str(tmp_path), "epochs", "two").num_rows == 2
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.integers(0, 5), st.floats(allow_nan=False), max_size=4), min_size=1, max_size=4

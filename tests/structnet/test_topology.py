@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.errors import UserError
@@ -55,7 +55,6 @@ def assert_in_order(topology: Topology) -> None:
 # --- random topologies
 
 
-@settings(deadline=None)
 @given(architectures, densities, st.sampled_from(ALLOCATIONS), st.integers(0, 99))
 def test_density_fixes_the_number_of_connections(
     architecture: list[int], density: float, allocation: str, rng_seed: int
@@ -69,7 +68,6 @@ def test_density_fixes_the_number_of_connections(
     assert_in_order(topology)
 
 
-@settings(deadline=None)
 @given(architectures, densities, st.sampled_from(ALLOCATIONS))
 def test_ensure_paths_reaches_every_unit_or_says_what_it_takes(
     architecture: list[int], density: float, allocation: str

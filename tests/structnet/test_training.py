@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.training_cases import flat, image_split, skip_network
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -39,7 +39,6 @@ from structnet.training.rates import AgeRates
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 5), st.integers(0, 3))
-@settings(deadline=None)
 def test_an_epoch_sees_no_image_twice(images: int, batch_size: int, rng_seed: int, epoch: int) -> None:
     per_epoch = steps_per_epoch(images, batch_size)
     steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
@@ -218,7 +217,6 @@ RICH = Recipe(
 
 
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=5))
-@settings(max_examples=15, deadline=None)
 def test_training_in_pieces_is_training_in_one_go(pieces: list[int]) -> None:
     split, rate = image_split(), cosine(1e-2, 0, 40)
     whole, cut = TrainState.fresh(skip_network()), TrainState.fresh(skip_network())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.errors import UserError
@@ -69,7 +69,6 @@ def test_contract(trigger: Trigger) -> None:
     n=st.integers(120, 1600),
     factor=st.sampled_from([10.0, 1 / 3, 1e-6, 1024.0]),
 )
-@settings(max_examples=300, deadline=None)
 def test_the_unit_of_the_loss_does_not_matter(
     trigger: Trigger, curve: np.ndarray, rng_seed: int, n: int, factor: float
 ) -> None:
@@ -105,7 +104,6 @@ def test_plateau_fires_behind_the_knee_with_noise(time_constant: int) -> None:
 
 
 @given(start=st.floats(0.1, 10), left=st.floats(0, 0.999), n=st.integers(120, 3000))
-@settings(deadline=None)
 def test_plateau_never_fires_on_a_straight_fall(start: float, left: float, n: int) -> None:
     """However slow: left is the share of the loss that remains at the end."""
     assert not Plateau().fires(np.linspace(start, start * left, n))
@@ -129,7 +127,6 @@ def test_plateau_fires_on_a_noisy_loss_that_does_not_fall() -> None:
 
 
 @given(rise=st.floats(0, 3), level=st.floats(0, 5))
-@settings(deadline=None)
 def test_plateau_fires_on_a_loss_that_is_flat_or_rises(rise: float, level: float) -> None:
     assert Plateau().fires(level + np.linspace(0, rise, 300))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tournament.audits import Audit, learn
@@ -61,7 +61,6 @@ audits = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
 @given(audits, st.floats(0.01, 100))
 def test_rises_are_within_what_was_seen_and_scale_with_the_unit(found: list[Audit], unit: float) -> None:
     mine = learn(found)

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ from structnet.training.loop import Recipe
 from tournament import Economy, Settings, Tournament
 from tournament.coordinator import Result
 from tournament.observer import Observer
+from tournament.workers import cluster
 from tournament.workers.cluster import probe, start_ray
 from tournament.workers.contender import Contender
 from tournament.workers.dispatch import TASK_RETRIES
@@ -117,25 +118,6 @@ def test_a_worker_that_dies_is_replaced_and_its_fork_retried(
         pool.close()
 
 
-class Bomb:
-    """Ends the process that unpacks it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os._exit, (1,)
-
-
-def test_work_that_kills_every_worker_it_gets_fails_alone(digits: Dataset) -> None:
-    pool = RayPool(digits, 1)
-    try:
-        state = pool.put(TrainState.fresh(StructNet([64, 16, 10], 0.1)).to_arrays())
-        outcomes = pool.run([Job(Measure(Bomb()), (state,)), Job(Measure("validation"), (state,))])
-        assert outcomes[0].report is None
-        assert "worker lost" in outcomes[0].error
-        assert outcomes[1].report.loss > 0
-    finally:
-        pool.close()
-
-
 @dataclass(frozen=True)
 class Die:
     """Ends its process so many times, with a mark in a folder; then tells how often it did."""
@@ -153,17 +135,39 @@ class Die:
         return marks, []
 
 
-@pytest.mark.parametrize("times", [TASK_RETRIES, TASK_RETRIES + 1])
-def test_a_job_whose_worker_dies_is_tried_again_twice(digits: Dataset, tmp_path: Path, times: int) -> None:
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the modules of tests
+@pytest.fixture
+def by_value() -> Iterator[None]:
+    """Workers cannot import the modules of tests."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_job_whose_worker_dies_is_tried_again_twice(
+    digits: Dataset, tmp_path: Path, by_value: None
+) -> None:
+    pool = RayPool(digits, 1)
     try:
-        pool = RayPool(digits, 1)
-        (outcome,) = pool.run([Job(Die(str(tmp_path), times))])
+        (outcome,) = pool.run([Job(Die(str(tmp_path), TASK_RETRIES))])
     finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
         pool.close()
-    assert outcome.report == (times if times <= TASK_RETRIES else None)
-    assert (outcome.error or "").startswith("worker lost") == (times > TASK_RETRIES)
+    assert (outcome.report, outcome.error) == (TASK_RETRIES, "")
+
+
+def test_work_that_kills_every_worker_it_gets_fails_alone(
+    digits: Dataset, tmp_path: Path, by_value: None
+) -> None:
+    pool = RayPool(digits, 1)
+    try:
+        state = pool.put(TrainState.fresh(StructNet([64, 16, 10], 0.1)).to_arrays())
+        deadly = Job(Die(str(tmp_path), TASK_RETRIES + 2))
+        outcomes = pool.run([deadly, Job(Measure("validation"), (state,))])
+    finally:
+        pool.close()
+    assert outcomes[0].report is None
+    assert outcomes[0].error.startswith("worker lost")
+    assert len(list(tmp_path.iterdir())) == 1 + TASK_RETRIES
+    assert outcomes[1].report.loss > 0
 
 
 def test_more_workers_than_cpus_are_refused(digits: Dataset) -> None:
@@ -182,7 +186,9 @@ def test_an_address_that_does_not_answer_is_refused_at_once(address: str, messag
     assert time.monotonic() - started < 30
 
 
-def test_a_server_that_is_no_ray_is_refused_in_time() -> None:
+def test_a_server_that_is_no_ray_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cluster.ADDRESS_TIMEOUT_SECONDS + cluster.HEALTH_TIMEOUT_SECONDS <= 30
+    monkeypatch.setattr(cluster, "HEALTH_TIMEOUT_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         started = time.monotonic()
         with pytest.raises(UserError, match="does not answer as a Ray cluster"):
