@@ -18,7 +18,7 @@ from search.cli import app
 from structnet import StructNet
 from structnet.actions import ACTIONS, Action, action_of, growing, offered
 from structnet.data.datasets import load_dataset
-from structnet.experiments.rescue import Plan
+from structnet.experiments.rescue import RescuePlan
 from structnet.storage.tables import read_table
 from structnet.training.loop import Recipe
 from tournament import Economy, Settings, Tournament
@@ -64,7 +64,7 @@ def test_a_tournament_grows_by_an_action_of_ones_own(toy: Action) -> None:
 
 def test_it_is_offered_and_tested_as_its_role_says(toy: Action, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "toy" in Settings().actions and "toy" in growing()
-    assert Plan((64, 16, 10), 0.1, "toy", 20).mechanism == "toy"
+    assert RescuePlan((64, 16, 10), 0.1, "toy", 20).mechanism == "toy"
     case = make([12, 8, 4])
     proposal = toy.propose(case.context())[0]
     twin = toy.twin(case.context(), proposal)
