@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from search.commands.train import command, worker
+from search.commands.train import run as command
+from search.commands.train import worker
 from search.commands.train.command import COMMAND, TrainOptions
 from structnet import StructNet
 from structnet.data.datasets import load_dataset
