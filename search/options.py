@@ -111,7 +111,10 @@ class BatchOptions(CommonOptions):
 
 
 def recipe_of(options: Mapping[str, Any], **more: Any) -> Recipe:
-    """What a training step does, from options of BatchOptions that are fitted to the data; more: fields it has beside."""
+    """What a training step does, from options of BatchOptions that are fitted to the data.
+
+    more: the other fields of the recipe. Raises UserError for values that cannot be.
+    """
     from structnet.training.loop import Recipe
 
     return Recipe(options["batch_size"], options["l1"], options["input_dropout"], options["shift"], **more)

@@ -57,6 +57,7 @@ class Plain(Observer):
         return None
 
     def round_done(self, row: dict[str, Any]) -> None:
+        """Prints the row as a line."""
         named = [
             f"{text}" if name == "architecture" else f"{name} {text}"
             for (name, _), text in zip(COLUMNS, cells(row))
@@ -103,23 +104,29 @@ class Terminal(Observer):
         self.bar.reset(self.task, description=text, total=total)
 
     def round_started(self, number: int) -> None:
+        """Says that the network trains and is diagnosed."""
         self.round = number
         self._show(f"round {number}: training and diagnosis", None)
 
     def surveyed(self, survey: Survey) -> None:
+        """Says how many units are saturated or dead."""
         found = f"{survey.saturated} saturated, {survey.dead} dead units"
         self._show(f"round {self.round}: {found}", None)
 
     def heat_started(self, heat: int, heats: int, forks: int) -> None:
+        """Begins the bar of a heat, which is as long as it has forks."""
         self._show(f"round {self.round}: heat {heat} of {heats}", forks)
 
     def fork_done(self) -> None:
+        """Moves the bar on by a fork."""
         self.bar.advance(self.task)
 
     def final_progress(self, done: int, total: int) -> None:
+        """Moves the bar of the final phase, in steps."""
         self.bar.update(self.task, description="final phase: move, sell, anneal", completed=done, total=total)
 
     def round_done(self, row: dict[str, Any]) -> None:
+        """Adds the row to the table."""
         self.rows.append(cells(row))
         self.live.update(self._page())
 

@@ -77,7 +77,10 @@ def on_ray(options: CommonOptions) -> Iterator[None]:
 
 
 def unfinished(command: str, options: CommonOptions, console: Console) -> Experiment | None:
-    """The experiment of a command; None, which is said, if it is finished already. Exits with 1 if it ended in an error."""
+    """The experiment of a command; None, which is said, if it is finished already.
+
+    Exits with 1 if it ended in an error.
+    """
     experiment = Experiment(command, options)
     row = experiment.finished("")
     if row is None:

@@ -93,10 +93,12 @@ class Entry:
 
     @property
     def command(self) -> str:
+        """The first of its words, such as grow."""
         return self.arguments[0]
 
     @property
     def demand(self) -> Demand:
+        """What it needs to start, and how urgent it is."""
         return Demand(self.id, self.priority, self.cpus, self.gpus, self.devices)
 
 

@@ -63,6 +63,7 @@ class SweepProgress(LivePage):
         return sum(self.costs[name] for name in self.done)
 
     def page(self) -> Group:
+        """The bar, and below it how far the sweep is."""
         return Group(self.bar, Text(self.line()))
 
 
