@@ -331,18 +331,18 @@ def unfinished(results: Path) -> None:
     TableWriter(str(results), "first").write("experiments", "run", [row])
 
 
-@pytest.mark.parametrize(("table", "name"), [("networks", "block-0001"), ("epochs", "block-0002-epoch-0003")])
-def test_a_block_whose_rows_are_damaged_is_trained_again(
-    hunted: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, name: str
+def test_blocks_whose_rows_are_damaged_are_trained_again(
+    hunted: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though Tune knows it as done: the hunt was stopped after its last block, before its end."""
+    """Though Tune knows them as done: the hunt was stopped after its last block, before its end."""
     monkeypatch.setattr("search.session.run._forget_tune", lambda experiment: None)
     run(tmp_path)
     unfinished(tmp_path)
-    part = tmp_path / "tables" / table / "experiment=first" / f"{name}.parquet"
-    part.write_bytes(part.read_bytes()[:100])
+    for table, name in (("networks", "block-0001"), ("epochs", "block-0002-epoch-0003")):
+        part = tmp_path / "tables" / table / "experiment=first" / f"{name}.parquet"
+        part.write_bytes(part.read_bytes()[:100])
     said = run(tmp_path, resume=True)
-    assert f"1 of 4 trials lack results and are run: {name[:10]}" in said
+    assert "2 of 4 trials lack results and are run: block-0001, block-0002" in said
     for table in ("networks", "epochs"):
         assert placeless(tmp_path, table) == placeless(hunted[0], table)
 

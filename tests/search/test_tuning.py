@@ -30,7 +30,7 @@ class Counting:
     """Counts to STRETCHES and notes every stretch and every start in a file of its own.
 
     config: "unmade": it cannot be made; "dies_at", a stretch in which the process ends, once, or 0, when it is made;
-    "raises_at", one that fails always; "stops_at", one that fails until the file `repaired` is there.
+    "stops_at", one that fails until the file `repaired` is there.
     """
 
     def __init__(self, config: dict[str, Any], shared: Shared) -> None:
@@ -48,8 +48,6 @@ class Counting:
     def step(self) -> dict[str, Any]:
         self.count += 1
         self.die_once()
-        if self.config.get("raises_at") == self.count:
-            raise RuntimeError("no more of this")
         if self.config.get("stops_at") == self.count and not (self.folder / "repaired").exists():
             raise RuntimeError("stopped")
         self.note(f"step-{self.count}")
@@ -104,7 +102,6 @@ CONFIGS = [
     {"name": "unmade", "unmade": True},
     {"name": "plain"},
     {"name": "dying", "dies_at": 3},
-    {"name": "bad", "raises_at": 2},
     {"name": "stopped", "stops_at": 3},
     {"name": "another"},
     {"name": "last"},
@@ -184,23 +181,23 @@ def test_a_process_that_dies_as_it_takes_up_a_trial_is_replaced_too(
 
 def test_those_that_fail_are_named_with_their_reason(first: Ran) -> None:
     reasons = {failure.config["name"]: failure.error for failure in first.failed}
-    assert sorted(reasons) == ["bad", "stopped", "unmade"]
+    assert sorted(reasons) == ["stopped", "unmade"]
     assert reasons["unmade"].endswith("MemoryError: no room")
-    assert reasons["bad"].endswith("RuntimeError: no more of this")
-    assert [failure.config for failure in first.failed if failure.config["name"] == "bad"] == [CONFIGS[3]]
+    assert reasons["stopped"].endswith("RuntimeError: stopped")
+    assert [failure.config for failure in first.failed if failure.config["name"] == "stopped"] == [CONFIGS[3]]
 
 
 def test_what_fails_is_tried_again(first: Ran) -> None:
-    assert notes(first.folder, "bad", starts=True).count("made") >= 2
-    assert notes(first.folder, "bad") == ["step-1", "loaded-1"]
+    assert notes(first.folder, "stopped", starts=True).count("made") >= 2
+    assert notes(first.folder, "stopped") == ["step-1", "step-2", "loaded-2"]
 
 
 def test_metrics_tell_of_networks_failures_and_what_waits(first: Ran) -> None:
     def values(name: str, **tags: str) -> list[float]:
         return [value for found, value, its in first.published if (found, its) == (f"structnet_{name}", tags)]
 
-    # Of `bad` one stretch, of `stopped` two.
-    assert sum(values("networks_trained", experiment="counted")) == (len(FINE) + 1) * STRETCHES + 1 + 2
+    # Of `stopped` two stretches.
+    assert sum(values("networks_trained", experiment="counted")) == (len(FINE) + 1) * STRETCHES + 2
     assert len(values("trials_failed", experiment="counted", outcome="given_up")) == len(first.failed)
     assert values("trials_failed", experiment="counted", outcome="retried")
     assert 0 < max(values("jobs_waiting", queue="trials")) <= len(CONFIGS)
@@ -214,7 +211,7 @@ def test_a_resume_does_what_is_left(resumed: Ran) -> None:
         assert not (resumed.folder / f"{name}.log").read_text(), "what is done is not done again"
     assert notes(resumed.folder, "stopped") == ["loaded-2", "step-3", "step-4"]
     assert [(report["name"], report["count"]) for report in resumed.told] == [("stopped", 3), ("stopped", 4)]
-    assert sorted(failure.config["name"] for failure in resumed.failed) == ["bad", "unmade"]
+    assert sorted(failure.config["name"] for failure in resumed.failed) == ["unmade"]
 
 
 def test_where_nothing_was_started_a_resume_starts(

@@ -53,6 +53,7 @@ def worker(rank: int, folder: str) -> None:
     found["agreed"], found["second"] = other.network.values.detach(), other.optimizer.second
     found["steps"] = torch.tensor([other.step, other.optimizer.step])
     np.savez(f"{folder}/{rank}.npz", **{name: np.asarray(value) for name, value in found.items()})
+    dist.barrier()  # on a busy machine the one that ends first would otherwise take the other's connection along
     dist.destroy_process_group()
 
 
