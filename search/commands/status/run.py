@@ -20,7 +20,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.commands.query.run import check_folder, run_query
 from search.commands.status.command import StatusOptions
 from search.commands.status.standing import Standing, progress, span
 from search.grid.criteria import CRITERIA, best
@@ -28,6 +27,7 @@ from search.session.console import Console
 from search.session.run import program
 from structnet.errors import UserError
 from structnet.storage.schemas import SCHEMAS
+from structnet.storage.sql import check_folder, run_query
 from structnet.storage.tables import list_parts, read_table
 
 SHOWN_TRIALS, SHOWN_FAILURES = 30, 10
