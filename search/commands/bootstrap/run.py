@@ -13,7 +13,6 @@ from typing import Any
 
 from search.commands.bootstrap.command import BootstrapOptions
 from search.commands.bootstrap.results import print_comparison, print_ladder
-from search.commands.bootstrap.seed_finder import Candidate, candidates, smallest
 from search.commands.bootstrap.start_work import COMPARISONS, SMALL, StartWork, configs_of
 from search.commands.hunt.run import members_of
 from search.grid.blocks import Member, blocks_of
@@ -26,6 +25,7 @@ from search.session.run import architecture_of, load_data, on_ray, print_outcome
 from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
+from structnet.experiments.seed_finder import Candidate, candidates, smallest
 from structnet.growth.hierarchy import LEAST_PER_UNIT
 from structnet.growth.scales import default_scales, pooled_images
 from structnet.network.topology import bias_count, parameters_dense
