@@ -22,8 +22,8 @@ def predict(snapshot: str, inputs: str) -> pa.Table:
     """One row for each input: row (from 0), prediction (class name), probability of it (softmax, in [0, 1]).
 
     If the file has labels also label (class name) and correct. snapshot: path or URL as for
-    `structnet.storage.snapshot.load_snapshot`. inputs: a file or folder as for `structnet.data.preprocessing.read_inputs`.
-    Raises UserError if a file cannot be read or does not fit the network.
+    `structnet.storage.snapshot.load_snapshot`. inputs: a file or folder as for
+    `structnet.data.preprocessing.read_inputs`. Raises UserError if a file cannot be read or does not fit the network.
     """
     loaded = load_snapshot(snapshot)
     network = loaded.state.network

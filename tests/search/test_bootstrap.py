@@ -12,22 +12,23 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 import torch
+from helpers.table_cases import candidate_row
 
 from search.cli import main
 from search.commands.bootstrap import run as bootstrap
 from search.commands.bootstrap.command import COMMAND
 from search.commands.bootstrap.results import in_words, leads, print_comparison
-from search.commands.bootstrap.start_work import COMPARISONS, StartWork, configs_of
 from search.session.console import Console
-from search.tune.trials import Shared
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
+from structnet.data.packing import description, pack
 from structnet.experiments.seed_finder import Candidate, candidates, smallest
+from structnet.experiments.start_work import COMPARISONS, StartWork, configs_of
+from structnet.experiments.work import Shared
 from structnet.measure.statistics import ConfidenceInterval
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
 from structnet.training.loop import evaluate
-from tournament.workers.contender import pack
 
 TINY: dict[str, Any] = {
     "architectures": "input-classes input-4-classes input-6-classes",
@@ -162,9 +163,8 @@ def test_bad_input_gets_one_line_and_exit_code_2(
 
 def shared_with(results: Path, **more: Any) -> Shared:
     data = load_dataset("digits")
-    about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
     options = bootstrap.fitted_to(options_of(**more), data).model_dump(mode="json")
-    return Shared(pack(data), about, str(results), "alone", options)
+    return Shared(pack(data), description(data), str(results), "alone", options)
 
 
 def config(comparison: str) -> dict[str, Any]:
@@ -326,7 +326,7 @@ def test_it_says_what_it_found(done: Done) -> None:
 def test_if_nothing_learns_it_says_so_and_exits_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [row((64, 4, 10), 0.2, seed, 50, 0.15) for seed in (0, 1)]
+    rows = [candidate_row((64, 4, 10), 0.2, seed, 50, 0.15) for seed in (0, 1)]
     monkeypatch.setattr(bootstrap, "train_grid", lambda *_: pa.Table.from_pylist(rows))
     monkeypatch.setattr(bootstrap, "on_ray", lambda _: nullcontext())
     for resume in (False, True):
@@ -344,7 +344,7 @@ def test_if_nothing_learns_it_says_so_and_exits_with_1(
 def test_without_images_coarse_to_fine_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [row((32, 4), 0.2, seed, 30, 0.9) for seed in (0, 1)]
+    rows = [candidate_row((32, 4), 0.2, seed, 30, 0.9) for seed in (0, 1)]
     monkeypatch.setattr(bootstrap, "train_grid", lambda *_: pa.Table.from_pylist(rows))
     monkeypatch.setattr(bootstrap, "on_ray", lambda _: nullcontext())
     call(tmp_path, dataset="teacher")

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from helpers.table_cases import candidate_row
 
 from structnet.experiments.seed_finder import Candidate, around, candidates, smallest, smallest_by_shape
 
-
-def row(
-    shape: tuple[int, ...],
-    density: float,
-    rng_seed: int,
-    parameters: int | None,
-    accuracy: float | None,
-    status: str = "finished",
-) -> dict[str, Any]:
-    return {
-        "network": f"{shape}-{density}-{rng_seed}",
-        "architecture": list(shape),
-        "density": density,
-        "rng_seed": rng_seed,
-        "parameters": parameters,
-        "accuracy": accuracy,
-        "status": status,
-    }
-
-
 # Chance is 0.1 and the margin 0.1, so learning begins at 0.2.
 ROWS = [
-    row((9, 3), 0.1, 0, 10, 0.6),
-    row((9, 3), 0.1, 1, 10, 0.19),  # the smallest, but not with every rng_seed
-    row((9, 3), 0.5, 0, 20, 0.2),
-    row((9, 3), 0.5, 1, 20, 0.3),
-    row((9, 2, 3), 0.5, 0, 20, 0.4),
-    row((9, 2, 3), 0.5, 1, 20, 0.5),  # as small, and more accurate
-    row((9, 2, 3), 0.3, 0, 15, 0.9),
-    row((9, 2, 3), 0.3, 1, 15, None, "failed"),
-    row((9, 4, 3), 0.5, 0, 30, 0.2),
-    row((9, 4, 3), 0.5, 1, 30, 0.3),
-    row((9, 4, 3), 0.9, 0, None, None, "failed"),  # could not be built
+    candidate_row((9, 3), 0.1, 0, 10, 0.6),
+    candidate_row((9, 3), 0.1, 1, 10, 0.19),  # the smallest, but not with every rng_seed
+    candidate_row((9, 3), 0.5, 0, 20, 0.2),
+    candidate_row((9, 3), 0.5, 1, 20, 0.3),
+    candidate_row((9, 2, 3), 0.5, 0, 20, 0.4),
+    candidate_row((9, 2, 3), 0.5, 1, 20, 0.5),  # as small, and more accurate
+    candidate_row((9, 2, 3), 0.3, 0, 15, 0.9),
+    candidate_row((9, 2, 3), 0.3, 1, 15, None, "failed"),
+    candidate_row((9, 4, 3), 0.5, 0, 30, 0.2),
+    candidate_row((9, 4, 3), 0.5, 1, 30, 0.3),
+    candidate_row((9, 4, 3), 0.9, 0, None, None, "failed"),  # could not be built
 ]
 
 
