@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,9 +20,6 @@ from pydantic.fields import FieldInfo
 
 from structnet.data.datasets import DATASETS, defaults_of
 from structnet.errors import UserError
-
-if TYPE_CHECKING:
-    from structnet.training.loop import Recipe
 
 EXPERIMENT, GROWTH, TRAINING, RAY, GRID = "Experiment", "Growth", "Training", "Ray", "Grid"
 
@@ -108,16 +105,6 @@ class BatchOptions(CommonOptions):
     l1: float = option(5e-5, L1, TRAINING)
     input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
     shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
-
-
-def recipe_of(options: Mapping[str, Any], **more: Any) -> Recipe:
-    """What a training step does, from options of BatchOptions that are fitted to the data.
-
-    more: the other fields of the recipe. Raises UserError for values that cannot be.
-    """
-    from structnet.training.loop import Recipe
-
-    return Recipe(options["batch_size"], options["l1"], options["input_dropout"], options["shift"], **more)
 
 
 def allocation(panel: str) -> Any:
@@ -320,14 +307,6 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
 
 
 # Lists in texts
-
-
-def sizes(text: str) -> list[int]:
-    """`784,100,10` as numbers; raises UserError for anything else."""
-    try:
-        return [int(part) for part in text.replace("-", ",").split(",")]
-    except ValueError as error:
-        raise UserError(f"architecture is '{text}', but must be sizes such as 784,100,10") from error
 
 
 def numbers(name: str, text: str) -> list[float]:

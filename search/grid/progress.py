@@ -11,11 +11,11 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 
-from search.grid.blocks import Block
-from search.grid.criteria import CRITERIA, best
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.tables import table_of
+from structnet.experiments.champions import CRITERIA, best
+from structnet.experiments.grid import Block
 
 LINE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 10.0

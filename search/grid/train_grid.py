@@ -8,21 +8,22 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from search.grid.blocks import Member, blocks_of, check_memory
-from search.grid.cohort_work import CohortWork
-from search.grid.criteria import champions
 from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
 from search.grid.trials import train_trials, trial_rows, whole_rows
-from search.options import CommonOptions, recipe_of
+from search.options import CommonOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import check_shift
-from search.tune.trials import Factory, Shared
+from search.tune.trials import Factory, shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
+from structnet.experiments.champions import champions
+from structnet.experiments.cohort_work import CohortWork
+from structnet.experiments.grid import Member, blocks_of, check_memory
 from structnet.network.topology import ALLOCATIONS
 from structnet.storage.snapshot import load_snapshot
+from structnet.training.loop import recipe_of
 from tournament.settings import fitted_lengths
 
 Options = TypeVar("Options", bound=GridOptions)
@@ -61,7 +62,7 @@ def train_grid(
         there = trial_rows(options.results, experiment.name, {block.name for block in blocks})
         before = there.select(GridProgress.COLUMNS).to_pylist()
     with progress(console, blocks, experiment, before) as shown:
-        shared = Shared.of(data, options, experiment)
+        shared = shared_by(data, options, experiment)
         rows = train_trials(
             factory,
             configs,

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from search.options import CommonOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.tune.trials import Factory, Shared, can_restore, run_trials
+from search.tune.trials import Factory, can_restore, run_trials
 from structnet.errors import WorkFailed
-from structnet.network.network import StructNet
-from structnet.network.topology import hidden_units
+from structnet.experiments.work import Shared
 from structnet.storage.tables import read_table
 
 LISTED = 8  # names of trials in a message
@@ -100,14 +99,3 @@ def whole_rows(results: str, table: str, experiment: str) -> pa.Table:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of damaged parts: whose rows they had is run again
         return read_table(results, table, experiment, skip_damaged=True)
-
-
-def structure_columns(network: StructNet) -> dict[str, Any]:
-    """What the table `networks` has on a network's structure."""
-    return {
-        "architecture": network.architecture,
-        "density_real": network.topology.density,
-        "parameters": network.parameter_count,
-        "parameters_dense": network.parameters_dense,
-        "hidden_units": hidden_units(network.architecture),
-    }

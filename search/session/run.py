@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from search.options import CommonOptions, sizes
+from search.options import CommonOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
 from structnet.errors import UserError, WorkFailed, one_line
@@ -41,9 +41,9 @@ def check_shift(shift: int, data: Dataset) -> None:
 def architecture_of(text: str, data: Dataset) -> tuple[int, ...]:
     """`784-64-10` or `input-64-classes` as sizes; raises UserError unless it fits the data."""
     ends = text.replace("input", str(data.input_units)).replace("classes", str(data.classes))
-    from structnet.network.topology import check_architecture
+    from structnet.network.topology import check_architecture, sizes_of
 
-    shape = check_architecture(sizes(ends))
+    shape = check_architecture(sizes_of(ends))
     if shape[0] != data.input_units or shape[-1] != data.classes:
         raise UserError(
             f"architecture is {ends}, but {data.name} has {data.input_units} inputs and {data.classes} classes: "

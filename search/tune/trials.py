@@ -9,11 +9,11 @@ That state is a pickle of Tune's, so resume only from a results folder whose wri
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import ray
@@ -28,58 +28,39 @@ from search.tune.checkpoints import is_whole, seal, tune_state_is_whole
 from search.tune.listener import Listener
 from search.tune.metrics import SearchMetrics
 from structnet.data.dataset import Dataset
+from structnet.data.packing import description, pack
+from structnet.experiments.work import Shared, TrialWork
 from structnet.storage.atomic import is_local, write_whole
 from structnet.storage.tables import open_results
 from tournament.workers.cluster import cap_gpu_memory
-from tournament.workers.contender import pack, unpack
 
 RETRIES = 3
 
 
-class TrialWork(Protocol):
-    """What a trial does, in stretches that can be saved in between."""
+class StoredArrays(Mapping[str, np.ndarray]):
+    """Arrays that lie in the object store, once for every machine, and are had from there when they are asked for."""
 
-    def step(self) -> dict[str, Any]:
-        """One stretch of up to about half a minute; numbers and texts for the display, and `done`, a bool.
+    def __init__(self, handle: ray.ObjectRef) -> None:
+        self.handle = handle
 
-        What trains networks tells its `name` and as `networks` of how many the training has ended.
-        """
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays()[name]
 
-    def save(self, folder: Path) -> None:
-        """Writes its state as plain files, without pickle."""
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays())
 
-    def load(self, folder: Path) -> None:
-        """Goes on exactly where `save` was."""
+    def __len__(self) -> int:
+        return len(self._arrays())
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = ray.get(self.handle)
+        return found
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What all trials of a search share.
-
-    packed: the dataset as arrays (tournament.workers.contender.pack), or in a list of one the handle under which they
-    lie in the object store, once for every machine. about: the rest of the dataset. options: plain values.
-    """
-
-    packed: dict[str, np.ndarray] | list[ray.ObjectRef]
-    about: dict[str, Any]
-    results: str
-    experiment: str
-    options: dict[str, Any]
-    device: str = "cpu"
-
-    @classmethod
-    def of(cls, data: Dataset, options: CommonOptions, experiment: Experiment) -> Shared:
-        """Of a search with these options; puts the dataset into the object store."""
-        names = ("name", "classes", "class_names", "preprocessing")
-        about = {name: getattr(data, name) for name in names}
-        where, plain = results_path(options), options.model_dump(mode="json")
-        return cls([ray.put(pack(data))], about, where, experiment.name, plain, options.device)
-
-    def dataset(self) -> Dataset:
-        """The dataset on the device; on a CPU without a copy."""
-        packed = self.packed if isinstance(self.packed, dict) else ray.get(self.packed[0])
-        splits: dict[str, Any] = unpack(packed, self.device)
-        return Dataset(**self.about, **splits)
+def shared_by(data: Dataset, options: CommonOptions, experiment: Experiment) -> Shared:
+    """What the trials of an experiment share: the dataset goes into the object store once, and they read it there."""
+    packed, plain = StoredArrays(ray.put(pack(data))), options.model_dump(mode="json")
+    return Shared(packed, description(data), results_path(options), experiment.name, plain, options.device)
 
 
 Factory = Callable[[dict[str, Any], Shared], TrialWork]

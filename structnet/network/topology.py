@@ -235,6 +235,14 @@ def dense_architecture(architecture: Sequence[int], parameters: int) -> tuple[in
     return min(options, key=lambda sizes: abs(parameters_dense(sizes) - parameters))
 
 
+def sizes_of(text: str) -> list[int]:
+    """`784,100,10` or `784-100-10` as numbers; raises UserError for anything else."""
+    try:
+        return [int(part) for part in text.replace("-", ",").split(",")]
+    except ValueError as error:
+        raise UserError(f"architecture is '{text}', but must be sizes such as 784,100,10") from error
+
+
 def check_architecture(architecture: Sequence[int]) -> tuple[int, ...]:
     """The architecture as a tuple; raises UserError unless it is at least two sizes of 1 or more."""
     sizes = tuple(int(size) for size in architecture)

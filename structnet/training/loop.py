@@ -8,7 +8,7 @@ see the same images with the same noise, and a snapshot needs no generator state
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -64,6 +64,14 @@ class Recipe:
                 f"weight_decay is {self.weight_decay}, but must be at least 0: it is the shrinkage of a connection "
                 "per step and unit of learning rate"
             )
+
+
+def recipe_of(options: Mapping[str, Any], **more: Any) -> Recipe:
+    """The recipe that options of these names ask for.
+
+    more: its other fields. Raises UserError for values that cannot be.
+    """
+    return Recipe(options["batch_size"], options["l1"], options["input_dropout"], options["shift"], **more)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from search.grid.blocks import Block
-from search.grid.cohort_work import CohortWork
-from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
+from structnet.data.packing import description, pack
+from structnet.experiments.cohort_work import CohortWork
+from structnet.experiments.grid import Block
+from structnet.experiments.work import Shared
 from structnet.storage.tables import read_table
-from tournament.workers.contender import pack
 
 MEASURED_ON_THE_WAY = ("seconds",)
 OPTIONS = {
@@ -29,9 +29,8 @@ OPTIONS = {
 
 def shared_for(data: Dataset, results: Path, experiment: str = "test", **changed: Any) -> Shared:
     """What a trial gets, without Ray; options as in OPTIONS but for those that are changed."""
-    about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
     options = {**OPTIONS, **changed, "results": str(results)}
-    return Shared(pack(data), about, str(results), experiment, options)
+    return Shared(pack(data), description(data), str(results), experiment, options)
 
 
 def train_block(

@@ -15,6 +15,26 @@ def epoch(number: int, loss: float | None = None, network: str = "0") -> dict[st
     return {"trial": "", "network": network, "epoch": number, "loss": loss}
 
 
+def candidate_row(
+    shape: tuple[int, ...],
+    density: float,
+    rng_seed: int,
+    parameters: int | None,
+    accuracy: float | None,
+    status: str = "finished",
+) -> dict[str, Any]:
+    """A row of `networks`, of a network that may be the smallest seed."""
+    return {
+        "network": f"{shape}-{density}-{rng_seed}",
+        "architecture": list(shape),
+        "density": density,
+        "rng_seed": rng_seed,
+        "parameters": parameters,
+        "accuracy": accuracy,
+        "status": status,
+    }
+
+
 def damage(path: Path, how: str) -> None:
     """Damages a part of the table `epochs`: its bytes, or what it holds."""
     data = path.read_bytes()

@@ -14,11 +14,11 @@ from search.commands.bench.command import HuntOptions
 from search.session.console import Console
 from structnet.data import digits
 from structnet.data.datasets import load_dataset
+from structnet.data.packing import pack
 from structnet.errors import UserError
 from structnet.storage.schemas import SCHEMAS
 from structnet.storage.tables import read_table
 from structnet.training.loop import Recipe, training_batch
-from tournament.workers.contender import pack
 
 TINY = {"COHORTS": (2, 4), "MAIN_COHORT": 4, "NETWORKS": 4, "TRIALS": ((1, 2), (1, 3))}
 

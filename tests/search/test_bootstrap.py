@@ -12,22 +12,23 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 import torch
+from helpers.table_cases import candidate_row
 
 from search.cli import main
 from search.commands.bootstrap import run as bootstrap
 from search.commands.bootstrap.command import COMMAND
 from search.commands.bootstrap.results import in_words, leads, print_comparison
-from search.commands.bootstrap.seed_finder import Candidate, around, candidates, smallest, smallest_by_shape
-from search.commands.bootstrap.start_work import COMPARISONS, StartWork, configs_of
 from search.session.console import Console
-from search.tune.trials import Shared
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
+from structnet.data.packing import description, pack
+from structnet.experiments.seed_finder import Candidate, candidates, smallest
+from structnet.experiments.start_work import COMPARISONS, StartWork, configs_of
+from structnet.experiments.work import Shared
 from structnet.measure.statistics import ConfidenceInterval
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
 from structnet.training.loop import evaluate
-from tournament.workers.contender import pack
 
 TINY: dict[str, Any] = {
     "architectures": "input-classes input-4-classes input-6-classes",
@@ -41,79 +42,6 @@ TINY: dict[str, Any] = {
     "larger_epochs": 2,
     "scale_epochs": 1,
 }
-
-
-# The seed finder
-
-
-def row(
-    shape: tuple[int, ...],
-    density: float,
-    rng_seed: int,
-    parameters: int | None,
-    accuracy: float | None,
-    status: str = "finished",
-) -> dict[str, Any]:
-    return {
-        "network": f"{shape}-{density}-{rng_seed}",
-        "architecture": list(shape),
-        "density": density,
-        "rng_seed": rng_seed,
-        "parameters": parameters,
-        "accuracy": accuracy,
-        "status": status,
-    }
-
-
-# Chance is 0.1 and the margin 0.1, so learning begins at 0.2.
-ROWS = [
-    row((9, 3), 0.1, 0, 10, 0.6),
-    row((9, 3), 0.1, 1, 10, 0.19),  # the smallest, but not with every rng_seed
-    row((9, 3), 0.5, 0, 20, 0.2),
-    row((9, 3), 0.5, 1, 20, 0.3),
-    row((9, 2, 3), 0.5, 0, 20, 0.4),
-    row((9, 2, 3), 0.5, 1, 20, 0.5),  # as small, and more accurate
-    row((9, 2, 3), 0.3, 0, 15, 0.9),
-    row((9, 2, 3), 0.3, 1, 15, None, "failed"),
-    row((9, 4, 3), 0.5, 0, 30, 0.2),
-    row((9, 4, 3), 0.5, 1, 30, 0.3),
-    row((9, 4, 3), 0.9, 0, None, None, "failed"),  # could not be built
-]
-
-
-def test_a_candidate_learns_only_with_every_rng_seed() -> None:
-    found = candidates(ROWS, 0.1, 0.1)
-    assert [one.parameters for one in found] == [10, 15, 20, 20, 30]
-    assert [(one.learned, one.rng_seeds, one.learns) for one in found] == [
-        (1, 2, False),
-        (1, 2, False),
-        (2, 2, True),
-        (2, 2, True),
-        (2, 2, True),
-    ]
-    assert found[0].mean == pytest.approx(0.395)
-    assert found[1].accuracies == (0.9,)
-
-
-def test_of_equals_the_most_accurate_is_the_smallest() -> None:
-    found = candidates(ROWS, 0.1, 0.1)
-    best = smallest(found)
-    assert best is not None
-    assert (best.shape, best.density, best.parameters) == ("9-2-3", 0.5, 20)
-    assert [one.shape for one in smallest_by_shape(found)] == ["9-2-3", "9-3", "9-4-3"]
-    assert smallest(candidates(ROWS, 0.1, 0.5)) is None
-
-
-def test_the_ladder_is_what_lies_around() -> None:
-    found = [Candidate((9, 3), size / 10, size, (size / 100,), 1, int(size > 4)) for size in range(1, 11)]
-    assert [one.parameters for one in around(found, found[4], 2)] == [3, 4, 5, 6, 7]
-    assert [one.parameters for one in around(found, found[0], 2)] == [1, 2, 3]
-    assert [one.parameters for one in around(found, None, 2)] == [6, 7, 8, 9, 10]
-
-
-def test_a_network_that_is_there_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="is there twice"):
-        candidates([ROWS[0], ROWS[0]], 0.1, 0.1)
 
 
 # Verdicts
@@ -235,9 +163,8 @@ def test_bad_input_gets_one_line_and_exit_code_2(
 
 def shared_with(results: Path, **more: Any) -> Shared:
     data = load_dataset("digits")
-    about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
     options = bootstrap.fitted_to(options_of(**more), data).model_dump(mode="json")
-    return Shared(pack(data), about, str(results), "alone", options)
+    return Shared(pack(data), description(data), str(results), "alone", options)
 
 
 def config(comparison: str) -> dict[str, Any]:
@@ -399,7 +326,7 @@ def test_it_says_what_it_found(done: Done) -> None:
 def test_if_nothing_learns_it_says_so_and_exits_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [row((64, 4, 10), 0.2, seed, 50, 0.15) for seed in (0, 1)]
+    rows = [candidate_row((64, 4, 10), 0.2, seed, 50, 0.15) for seed in (0, 1)]
     monkeypatch.setattr(bootstrap, "train_grid", lambda *_: pa.Table.from_pylist(rows))
     monkeypatch.setattr(bootstrap, "on_ray", lambda _: nullcontext())
     for resume in (False, True):
@@ -417,7 +344,7 @@ def test_if_nothing_learns_it_says_so_and_exits_with_1(
 def test_without_images_coarse_to_fine_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [row((32, 4), 0.2, seed, 30, 0.9) for seed in (0, 1)]
+    rows = [candidate_row((32, 4), 0.2, seed, 30, 0.9) for seed in (0, 1)]
     monkeypatch.setattr(bootstrap, "train_grid", lambda *_: pa.Table.from_pylist(rows))
     monkeypatch.setattr(bootstrap, "on_ray", lambda _: nullcontext())
     call(tmp_path, dataset="teacher")

@@ -14,13 +14,14 @@ import torch
 from helpers.grid_cases import shared_for, timeless
 
 from search.cli import main
-from search.commands.evolve import results, work
+from search.commands.evolve import results
 from search.commands.evolve.command import COMMAND
-from search.commands.evolve.work import EvolveWork, rivals_of, trials_of
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
+from structnet.experiments import rivals_work
 from structnet.experiments.baselines import METHODS
 from structnet.experiments.error_curve import gap_between
+from structnet.experiments.rivals_work import EvolveWork, rivals_of, trials_of
 from structnet.network.topology import parameters_dense
 from structnet.storage.tables import read_table
 
@@ -55,7 +56,7 @@ def run(folder: Path, **given: Any) -> str:
     """Runs the command in this process, on the Ray of the session, in trials of six networks; what it printed."""
     said = StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
-        patch.setattr(work, "LEAST_STEPS", 6 * STEPS)
+        patch.setattr(rivals_work, "LEAST_STEPS", 6 * STEPS)
         COMMAND.run({**SMALL, "results": str(folder), "name": "first", **given})
     return said.getvalue()
 
@@ -155,7 +156,7 @@ def train(
     shared = shared_for(data, folder, "test", **{**OPTIONS, **changed})
     trial, reports = EvolveWork(config, shared), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "STRETCH_SECONDS", 0.0)
+        patch.setattr(rivals_work, "STRETCH_SECONDS", 0.0)
         while not (reports and reports[-1]["done"]):
             reports.append(trial.step())
             if len(reports) in stop_after:

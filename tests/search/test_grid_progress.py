@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from search.grid import progress as grid_progress
-from search.grid.blocks import Block, Member
 from search.grid.progress import GridProgress
 from search.session.console import Console
+from structnet.experiments.grid import Block, Member
 
 # Costs 20 and 30 a network: blocks of 60 and 40.
 DEAR = Block("block-0000", tuple(Member((4, 3), 0.5, rng_seed) for rng_seed in (0, 1)))

@@ -21,13 +21,13 @@ from search.commands.hunt import run as hunt
 from search.commands.hunt.command import COMMAND, HuntOptions
 from search.commands.hunt.run import judge_champions, members_of
 from search.commands.query.run import print_query
-from search.grid.blocks import blocks_of
-from search.grid.criteria import champions
 from search.grid.train_grid import fitted
 from search.grid.trials import trial_rows
 from search.session.experiment import Experiment
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
+from structnet.experiments.champions import champions
+from structnet.experiments.grid import blocks_of
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import TableWriter, list_parts, read_table
 from structnet.training.loop import evaluate, steps_per_epoch

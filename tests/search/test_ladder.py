@@ -15,11 +15,11 @@ from helpers.grid_cases import timeless
 from search.cli import main
 from search.commands.ladder import run as ladder
 from search.commands.ladder.command import COMMAND
-from search.grid.blocks import grid
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Rung, locate_cliff
+from structnet.experiments.grid import grid
 from structnet.storage.tables import read_table
 from structnet.training.loop import chance_accuracy
 

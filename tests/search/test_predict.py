@@ -1,113 +1,42 @@
-"""Predictions of a snapshot on files, with labels and without."""
+"""`structnet predict`: what it prints, and the file it writes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 import pytest
-import torch
 
-from search.commands import predict as module
-from search.commands.predict import predict, print_predictions, write_predictions
-from structnet import StructNet
+from search.commands.predict import print_predictions, write_predictions
 from structnet.errors import UserError
-from structnet.network.topology import Topology
 
-torch.set_num_threads(1)
-
-# Two columns, halved: "cat" where the first is larger, "dog" where the second is.
-PREPROCESSING = {
-    "kind": "columns",
-    "shape": [2],
-    "scaling": "unit",
-    "columns": ["a", "b"],
-    "offset": [0.0, 0.0],
-    "scale": [2.0, 2.0],
-    "class_names": ["cat", "dog"],
-}
+PLAIN = pa.table(
+    {"row": [0, 1, 2], "prediction": ["cat", "dog", "cat"], "probability": [0.7310586, 0.88, 0.88]}
+)
 
 
-def save_network(path: Path, preprocessing: dict[str, Any], class_names: list[str]) -> str:
-    topology, _ = Topology.sorted([2, 2], [0, 1], [2, 3])  # type: ignore[arg-type]
-    network = StructNet.from_parts(topology, torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    network.save(str(path), preprocessing=preprocessing, class_names=class_names)
-    return str(path)
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> str:
-    return save_network(tmp_path / "net", PREPROCESSING, ["cat", "dog"])
-
-
-def rows_file(tmp_path: Path, **columns: list[Any]) -> str:
-    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "rows.parquet")
-    return str(tmp_path / "rows.parquet")
-
-
-def test_with_labels(
-    saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+def test_the_first_rows_are_printed_and_the_accuracy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """In blocks of two rows. Logits of the first row: 1 and 0, so its probability is 1 ÷ (1 + e⁻¹)."""
-    monkeypatch.setattr(module, "BLOCK", 2)
     monkeypatch.setenv("COLUMNS", "100")
-    file = rows_file(tmp_path, a=[2, 0, 5], b=[0, 4, 1], label=["cat", "cat", "cat"])
-    table = predict(saved, file)
-    assert table.column_names == ["row", "prediction", "probability", "label", "correct"]
-    assert table.column("row").to_pylist() == [0, 1, 2]
-    assert table.column("prediction").to_pylist() == ["cat", "dog", "cat"]
-    assert table.column("probability").to_pylist() == pytest.approx([0.7310586, 0.8807971, 0.8807971])
-    assert table.column("label").to_pylist() == ["cat", "cat", "cat"]
-    assert table.column("correct").to_pylist() == [True, False, True]
-    print_predictions(table, rows=2)
+    labelled = PLAIN.append_column("label", [["cat"] * 3]).append_column("correct", [[True, False, True]])
+    print_predictions(labelled, rows=2)
     shown = capsys.readouterr().out
     assert "0.731" in shown
     assert "and 1 more rows" in shown
     assert "accuracy 0.6667: 2 of 3 correct" in shown
 
 
-def test_without_labels(saved: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    (tmp_path / "rows.csv").write_text("b,a\n1,0\n")
-    table = predict(saved + ".json", str(tmp_path / "rows.csv"))
-    assert table.to_pylist() == [{"row": 0, "prediction": "dog", "probability": pytest.approx(0.6224593)}]
-    print_predictions(table)
+def test_without_labels_there_is_no_accuracy(capsys: pytest.CaptureFixture) -> None:
+    print_predictions(PLAIN)
     assert "accuracy" not in capsys.readouterr().out
 
 
-def test_names_of_the_preprocessing_will_do(tmp_path: Path) -> None:
-    saved = save_network(tmp_path / "net", PREPROCESSING, [])
-    assert predict(saved, rows_file(tmp_path, a=[1], b=[0])).column("prediction").to_pylist() == ["cat"]
-
-
-def test_writing(saved: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    table = predict(saved, rows_file(tmp_path, a=[1], b=[0]))
+def test_writing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = str(tmp_path / "out.parquet")
-    write_predictions(table, output)
-    assert pyarrow.parquet.read_table(output).equals(table)
-    assert f"wrote 1 predictions to {output}" in capsys.readouterr().out
+    write_predictions(PLAIN, output)
+    assert pyarrow.parquet.read_table(output).equals(PLAIN)
+    assert f"wrote 3 predictions to {output}" in capsys.readouterr().out
     with pytest.raises(UserError, match="cannot be written"):
-        write_predictions(table, str(tmp_path / "missing" / "out.parquet"))
-
-
-def test_refusals(saved: str, tmp_path: Path) -> None:
-    file = rows_file(tmp_path, a=[1], b=[0])
-    with pytest.raises(UserError, match="has no preprocessing"):
-        predict(save_network(tmp_path / "bare", {}, []), file)
-    names = ["a", "b", "c"]
-    with pytest.raises(UserError, match="has 3 class names, but 2 outputs"):
-        predict(save_network(tmp_path / "more", {**PREPROCESSING, "class_names": names}, []), file)
-    with pytest.raises(UserError, match="there is no file"):
-        predict(str(tmp_path / "none"), file)
-    wider = {
-        **PREPROCESSING,
-        "columns": ["a", "b", "c"],
-        "offset": [0.0] * 3,
-        "scale": [1.0] * 3,
-        "shape": [3],
-    }
-    three = rows_file(tmp_path, a=[1], b=[0], c=[0])
-    with pytest.raises(UserError, match="has 3 values per row, but the network takes 2"):
-        predict(save_network(tmp_path / "wide", wider, []), three)
+        write_predictions(PLAIN, str(tmp_path / "missing" / "out.parquet"))

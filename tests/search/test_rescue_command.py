@@ -17,19 +17,19 @@ from helpers.training_cases import Untouchable
 from search.cli import main
 from search.commands.rescue import run as command
 from search.commands.rescue.command import COMMAND, RescueOptions
-from search.commands.rescue.work import RescueWork, finds_a_site, plan_of
 from search.session.console import Console
-from search.tune.trials import Shared
 from structnet.data.datasets import load_dataset
+from structnet.data.packing import description, pack
 from structnet.errors import UserError
 from structnet.experiments.rescue import ARMS, Rescue
 from structnet.experiments.rescue import rescue as all_arms
+from structnet.experiments.rescue_work import RescueWork, finds_a_site, plan_of
 from structnet.experiments.verdict import judge
+from structnet.experiments.work import Shared
 from structnet.measure.statistics import mean_and_spread
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
 from structnet.training.loop import Recipe, evaluate
-from tournament.workers.contender import pack
 
 TINY: dict[str, Any] = {
     "architecture": "input-16-classes",
@@ -183,8 +183,9 @@ def test_what_diverged_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 def shared_with(results: Path, **more: Any) -> Shared:
     data = load_dataset("digits")
-    about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
-    return Shared(pack(data), about, str(results), "alone", fitted_options(**more).model_dump(mode="json"))
+    return Shared(
+        pack(data), description(data), str(results), "alone", fitted_options(**more).model_dump(mode="json")
+    )
 
 
 CONFIG = {"name": "seed-0003", "rng_seed": 3}
@@ -199,7 +200,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 def test_a_trial_that_is_saved_goes_on_where_it_was(
     stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.commands.rescue.work.STRETCH_SECONDS", 0.0)
+    monkeypatch.setattr("structnet.experiments.rescue_work.STRETCH_SECONDS", 0.0)
     whole, half = RescueWork(CONFIG, shared_with(tmp_path)), RescueWork(CONFIG, shared_with(tmp_path))
     while not whole.step()["done"]:
         pass

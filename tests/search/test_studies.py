@@ -37,12 +37,12 @@ from search.commands.study.study import (
     verdict,
 )
 from search.commands.study.work import StudyWork, measured_rows, rows_of
-from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
+from structnet.data.packing import description, pack
 from structnet.errors import UserError
+from structnet.experiments.work import Shared
 from structnet.storage.tables import read_table
-from tournament.workers.contender import pack
 
 QUICK = Scale((0, 1), quick=True)
 
@@ -221,8 +221,7 @@ def test_a_task_is_done_once_also_after_it_was_saved(digits: Dataset, tmp_path: 
         return [Measurement("value", 1.0)]
 
     toy = replace(TOY, measure=measure)
-    about = {name: getattr(digits, name) for name in ("name", "classes", "class_names", "preprocessing")}
-    shared = Shared(pack(digits), about, str(tmp_path), "t", {"study": "toy"})
+    shared = Shared(pack(digits), description(digits), str(tmp_path), "t", {"study": "toy"})
     config = {"name": "one-0000", "arm": "one", "rng_seed": 0, "options": {}}
     work, again = StudyWork(config, shared, toy), StudyWork(config, shared, toy)
     told = work.step()

@@ -17,13 +17,13 @@ from search.commands.sweep.command import COMMAND, SweepOptions
 from search.commands.sweep.settings import Plan, plan_for
 from search.commands.sweep.tournament_work import TournamentWork
 from search.session.experiment import Experiment
-from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
+from structnet.data.packing import description, pack
 from structnet.errors import UserError
+from structnet.experiments.work import Shared
 from structnet.storage.tables import TableWriter, read_table
 from tournament.coordinator import Tournament
-from tournament.workers.contender import pack
 
 TINY = ("epochs=3", "rounds=2", "round_steps=10", "heat_steps=10", "candidates=2")
 
@@ -42,8 +42,7 @@ def trial_of(data: Dataset, folder: Path, **options: Any) -> tuple[dict[str, Any
     given = {"set": TINY, "workers_each": 0, "results": str(folder), "name": "s", **options}
     asked = COMMAND.parse(given)
     Experiment("sweep", asked, asked.model_dump(mode="json")).start("", 0)
-    about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
-    shared = Shared(pack(data), about, str(folder), "s", asked.model_dump(mode="json"))
+    shared = Shared(pack(data), description(data), str(folder), "s", asked.model_dump(mode="json"))
     return plan_for(asked, data).trials[0].config, shared
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,15 +12,15 @@ from search.commands.grow import run as grow
 from search.commands.grow.command import GrowOptions
 from search.commands.hunt.command import HuntOptions
 from search.commands.sweep.command import COMMAND
-from search.commands.sweep.cost import block_cost, tournament_cost
 from search.commands.sweep.plans import PLANS, Axis, factorial, fixed_of, lenient, lists_of, scaled, star
 from search.commands.sweep.settings import Plan, plan_for
-from search.grid.blocks import Block, Member
 from structnet.actions import ACTIONS, offered
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
+from structnet.experiments.grid import Block, Member
 from tournament.coordinator import Tournament
+from tournament.cost import block_cost, tournament_cost
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_a_block_costs_its_networks_times_its_steps(digits: Dataset) -> None:
     options = planned(digits, of="hunt", set=["epochs=2", "batch_size=100"]).base.options
     assert isinstance(options, HuntOptions)
     block = Block("b", (Member((64, 10), 0.1, 0), Member((64, 20, 10), 0.1, 0)))
-    cost = block_cost(options, block, images=1000)
+    cost = block_cost(block, options.epochs, options.batch_size or 0, images=1000)
     assert cost.steps == 2 * 2 * 10
     assert cost.parameter_steps == pytest.approx(2 * 10 * (64 + 10 + 148 + 30))
     assert cost.seconds > 0
@@ -210,8 +211,9 @@ def test_a_tournament_costs_its_line_and_its_forks(digits: Dataset) -> None:
     assert isinstance(options, GrowOptions)
     seed = grow.seed_network(options, digits, 0)
     # 100 steps of the line; in the 40 of them in which it may grow two rounds fit, each with a survey of 10 steps.
-    assert tournament_cost(options, seed, images=1000).steps == 100 + 2 * 10
-    growing = options.model_copy(update={"policy": "score"})
+    settings = grow.settings_for(options, 0)
+    assert tournament_cost(settings, seed, images=1000).steps == 100 + 2 * 10
+    growing = replace(settings, policy="score")
     # One fork, two controls and the twin, in one heat.
     assert tournament_cost(growing, seed, images=1000).steps == 100 + 2 * (10 + 4 * 10)
 
@@ -220,7 +222,8 @@ def test_the_estimate_is_near_what_a_tournament_takes(digits: Dataset) -> None:
     options = planned(digits, set=["epochs=6", "candidates=6"]).base.options
     assert isinstance(options, GrowOptions)
     seed = grow.seed_network(options, digits, 0)
-    result = Tournament(seed, digits, settings=grow.settings_for(options, 0)).run()
-    expected = tournament_cost(options, seed, len(digits.train))
+    settings = grow.settings_for(options, 0)
+    result = Tournament(seed, digits, settings=settings).run()
+    expected = tournament_cost(settings, seed, len(digits.train))
     assert 0.5 < expected.steps / result.progress.steps_all < 2
     assert 0.4 < expected.parameter_steps / result.progress.parameter_steps_all < 2.5

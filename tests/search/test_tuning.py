@@ -18,10 +18,11 @@ from search.options import CommonOptions
 from search.session.experiment import Experiment
 from search.tune import metrics
 from search.tune import trials as tuning
-from search.tune.trials import Failed, Shared, results_path, run_trials
+from search.tune.trials import Failed, StoredArrays, results_path, run_trials, shared_by
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from tournament.workers.contender import pack
+from structnet.data.packing import description, pack
+from structnet.experiments.work import Shared
 
 STRETCHES = 4
 
@@ -92,7 +93,7 @@ def run(data: Dataset, folder: Path, configs: Told, *, resume: bool = False) -> 
     options = CommonOptions(results=str(folder), name="counted", resume=resume)
     experiment = Experiment("count", options, {})
     experiment.start("", 0)
-    shared, told = Shared.of(data, options, experiment), []
+    shared, told = shared_by(data, options, experiment), []
     failed = run_trials("count", Counting, configs, shared, options, told.append, part="trials")
     return failed, told
 
@@ -238,7 +239,7 @@ def test_a_run_that_is_interrupted_leaves_no_processes(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shared = Shared.of(digits, options, experiment)
+        shared = shared_by(digits, options, experiment)
         run_trials("count", Counting, CONFIGS[1:], shared, options, interrupt)
     assert tuning._placement_groups() == before
 
@@ -247,8 +248,10 @@ def test_the_dataset_goes_through_the_object_store_whole(
     digits: Dataset, tmp_path: Path, ray_session: None
 ) -> None:
     options = CommonOptions(results=str(tmp_path), name="shared")
-    shared = Shared.of(digits, options, Experiment("count", options, {}))
-    assert isinstance(shared.packed, list), "a handle, not the arrays: the trials get it with their class"
+    shared = shared_by(digits, options, Experiment("count", options, {}))
+    assert isinstance(shared.packed, StoredArrays), (
+        "a handle, not the arrays: the trials get it with their class"
+    )
     found = shared.dataset()
     assert (found.name, found.classes, found.class_names) == ("digits", 10, digits.class_names)
     assert found.fingerprint == digits.fingerprint
@@ -260,8 +263,7 @@ def test_the_dataset_goes_through_the_object_store_whole(
 
 def test_on_a_cpu_the_dataset_is_not_copied(digits: Dataset) -> None:
     packed = pack(digits)
-    about = {name: getattr(digits, name) for name in ("name", "classes", "class_names", "preprocessing")}
-    found = Shared(packed, about, "results", "test", {}).dataset()
+    found = Shared(packed, description(digits), "results", "test", {}).dataset()
     assert found.train.images.data_ptr() == packed["train_images"].ctypes.data
 
 

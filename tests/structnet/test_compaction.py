@@ -14,10 +14,10 @@ from helpers.table_cases import damage, epoch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.commands.query.run import run_query
 from structnet.errors import UserError
 from structnet.storage import compaction
 from structnet.storage.compaction import Merged, compact
+from structnet.storage.sql import run_query
 from structnet.storage.tables import Part, TableWriter, list_parts, read_part, read_table
 
 

@@ -16,6 +16,7 @@ from search.commands.grow.run import seed_shape
 from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
+from structnet.data.packing import pack
 from structnet.errors import UserError
 from structnet.growth.scales import check_scales, pooled_split, zoom
 from structnet.network.state import TrainState
@@ -26,7 +27,7 @@ from tournament.progress import Checkpoint
 from tournament.settings import Settings
 from tournament.winning_line import WinningLine
 from tournament.workers import fork
-from tournament.workers.contender import Contender, pack
+from tournament.workers.contender import Contender
 from tournament.workers.pool import InlinePool
 from tournament.workers.work import Measure, Refine
 

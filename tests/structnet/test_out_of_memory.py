@@ -11,10 +11,10 @@ import pytest
 import torch
 from helpers.grid_cases import shared_for, timeless, train_block
 
-from search.grid.blocks import Block, grid
 from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
+from structnet.experiments.grid import Block, grid
 from structnet.network.state import TrainState
 from structnet.training import tile
 from structnet.training.cohort import Cohort

@@ -14,10 +14,10 @@ from helpers.table_cases import DAMAGES, damage, epoch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.commands.query.run import run_query
 from structnet.errors import UserError
 from structnet.storage import atomic, tables
 from structnet.storage.atomic import StoreFailed
+from structnet.storage.sql import run_query
 from structnet.storage.tables import KEYS, SCHEMAS, Part, TableWriter, check_name, list_parts, read_table
 
 

@@ -6,7 +6,6 @@ in `tournament.workers.work`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -14,39 +13,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
-from structnet.data.dataset import Dataset, Split
+from structnet.data.dataset import Split
+from structnet.data.packing import unpack
 from structnet.growth.scales import pooled_split, zoom
 from structnet.training.loop import Recipe
 from tournament.workers.fork import Arrays
 
-SPLITS = ("train", "validation", "test")
-
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-
-def pack(data: Dataset) -> dict[str, np.ndarray]:
-    """A dataset as plain arrays, so that all workers of a machine share one copy in the object store."""
-    packed = {}
-    for name in SPLITS:
-        split = getattr(data, name)
-        packed[f"{name}_images"] = split.images.cpu().numpy()
-        packed[f"{name}_labels"] = split.labels.cpu().numpy()
-    return packed
-
-
-def unpack(packed: dict[str, np.ndarray], device: str = "cpu") -> dict[str, Split]:
-    """The splits of a packed dataset, on a CPU without a copy."""
-    with warnings.catch_warnings():
-        # Arrays from the object store are read-only; nothing here writes to the images.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {
-            split: Split(
-                torch.from_numpy(packed[f"{split}_images"]).to(device),
-                torch.from_numpy(packed[f"{split}_labels"]).to(device),
-            )
-            for split in SPLITS
-        }
 
 
 class Work(Protocol[R_co]):

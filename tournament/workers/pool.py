@@ -16,9 +16,10 @@ from typing import Any, Generic, NewType, Protocol, TypeVar, cast
 import torch
 
 from structnet.data.dataset import Dataset
+from structnet.data.packing import pack
 from structnet.errors import UserError, WorkFailed, one_line
 from tournament.workers.cluster import cap_gpu_memory, check_device, check_room
-from tournament.workers.contender import Contender, Work, pack
+from tournament.workers.contender import Contender, Work
 from tournament.workers.dispatch import Dispatch, Sent
 from tournament.workers.fork import Arrays
 from tournament.workers.metrics import JOBS_RUNNING, JOBS_WAITING, forget, publish

@@ -39,7 +39,6 @@ from search.commands.bench.trials import WAYS, MaskedTrial, fastest_adam, masked
 from search.commands.hunt.command import COMMAND
 from search.commands.hunt.run import members_of
 from search.commands.hunt.run import run as run_hunt
-from search.grid.blocks import Member, grid
 from search.grid.train_grid import GridOptions, fitted, train_grid
 from search.session.console import Console
 from search.session.experiment import Experiment
@@ -47,13 +46,14 @@ from search.session.run import one_thread
 from search.session.tables import table_of
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
+from structnet.data.packing import pack
 from structnet.errors import UserError
+from structnet.experiments.grid import Member, grid
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.storage.tables import read_table
 from structnet.training.cohort import Cohort
 from structnet.training.loop import Recipe, constant, steps_per_epoch, train_steps
-from tournament.workers.contender import pack
 
 HIDDEN, DENSITY, BATCH = 64, 0.02, 128
 COHORTS, MAIN_COHORT = (16, 64, 256, 1024), 256

@@ -14,9 +14,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from search.grid.blocks import Member
-from search.grid.cohort_work import STRETCH_SECONDS, CohortWork
 from structnet.data.dataset import Dataset, Split
+from structnet.experiments.cohort_work import STRETCH_SECONDS, CohortWork
+from structnet.experiments.grid import Member
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import hidden_units

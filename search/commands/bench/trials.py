@@ -17,9 +17,9 @@ from search.commands.bench.links import ADAMS, LEARNING_RATE, Batch, MaskedStep
 from search.commands.bench.measuring import fastest
 from search.tune.trials import tune
 from structnet.data.dataset import Split
+from structnet.data.packing import unpack
 from structnet.network.network import StructNet
 from structnet.training.loop import batch_indices, cosine, steps_per_epoch
-from tournament.workers.contender import unpack
 
 
 def batch_of_rows(split: Split, batch_size: int, step: int) -> Batch:

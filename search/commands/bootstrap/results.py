@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from search.commands.bootstrap.seed_finder import Candidate, around, smallest_by_shape
-from search.commands.bootstrap.start_work import COMPARISONS, SMALL
 from search.session.console import Console
 from search.session.tables import table_of
+from structnet.experiments.seed_finder import Candidate, around, smallest_by_shape
+from structnet.experiments.start_work import COMPARISONS, SMALL
 from structnet.measure.statistics import ConfidenceInterval, mean_and_spread, paired_lead, shown_with_spread
 
 NUMBERS = ("parameters", "learned", "least", "mean", "spread")

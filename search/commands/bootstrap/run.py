@@ -1,7 +1,7 @@
 """`structnet bootstrap`: the smallest seed that learns, a larger network from it, and coarse-to-fine training.
 
 The second and the third step are comparisons with the controls of structnet.experiments.initialisation, paired by
-rng_seed. Which arm is compared with which is stated beforehand (search.commands.bootstrap.start_work.COMPARISONS).
+rng_seed. Which arm is compared with which is stated beforehand (structnet.experiments.start_work.COMPARISONS).
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from typing import Any
 
 from search.commands.bootstrap.command import BootstrapOptions
 from search.commands.bootstrap.results import print_comparison, print_ladder
-from search.commands.bootstrap.seed_finder import Candidate, candidates, smallest
-from search.commands.bootstrap.start_work import COMPARISONS, SMALL, StartWork, configs_of
 from search.commands.hunt.run import members_of
-from search.grid.blocks import Member, blocks_of
 from search.grid.train_grid import fitted, train_grid
 from search.grid.trials import train_trials, trial_rows
-from search.options import sizes
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
-from search.tune.trials import Shared
+from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
+from structnet.experiments.grid import Member, blocks_of
+from structnet.experiments.seed_finder import Candidate, candidates, smallest
+from structnet.experiments.start_work import COMPARISONS, SMALL, StartWork, configs_of
 from structnet.growth.hierarchy import LEAST_PER_UNIT
 from structnet.growth.scales import default_scales, pooled_images
-from structnet.network.topology import bias_count, parameters_dense
+from structnet.network.topology import bias_count, parameters_dense, sizes_of
 from structnet.training.loop import chance_accuracy
 
 PARAMETERS = 1500
@@ -125,7 +124,7 @@ def fitted_to(options: BootstrapOptions, data: Dataset) -> BootstrapOptions:
 
 def check_start(members: Sequence[Member], options: BootstrapOptions) -> None:
     """Raises UserError unless some architecture of the grid lies inside the larger one."""
-    if not any(lies_inside(member.architecture, sizes(options.larger)) for member in members):
+    if not any(lies_inside(member.architecture, sizes_of(options.larger)) for member in members):
         raise UserError(
             f"larger is {options.larger}, but none of the architectures lies inside it: it must have as many groups "
             "as one of them, each at least as wide"
@@ -139,7 +138,7 @@ def lies_inside(architecture: Sequence[int], larger: Sequence[int]) -> bool:
 
 def grows_into_larger(candidate: Candidate, options: BootstrapOptions) -> bool:
     """Whether hierarchical initialisation can make the larger network from it (structnet.growth.hierarchy)."""
-    larger = sizes(options.larger)
+    larger = sizes_of(options.larger)
     if not lies_inside(candidate.architecture, larger):
         return False
     new_units = sum(larger) - sum(candidate.architecture)
@@ -170,7 +169,7 @@ def train_starts(
     if not configs:
         return []
     # Networks of a few thousand parameters, one at a time: on the CPU, whatever the grid was trained on.
-    shared = replace(Shared.of(data, options, experiment), device="cpu")
+    shared = replace(shared_by(data, options, experiment), device="cpu")
     names = {config["name"] for config in configs}
     done: set[str] = set()
     if options.resume:

@@ -11,9 +11,8 @@ from typing import Any
 
 from search.commands.evolve.command import EvolveOptions
 from search.commands.evolve.results import print_gaps, print_results
-from search.commands.evolve.work import EvolveWork, Rival, method_of, rivals_of, trials_of
 from search.grid.trials import train_trials, trial_rows
-from search.options import numbers, recipe_of
+from search.options import numbers
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -25,11 +24,12 @@ from search.session.run import (
     recorded,
     unfinished,
 )
-from search.tune.trials import Shared
+from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
+from structnet.experiments.rivals_work import EvolveWork, Rival, method_of, rivals_of, trials_of
 from structnet.network.topology import ALLOCATIONS
-from structnet.training.loop import steps_per_epoch
+from structnet.training.loop import recipe_of, steps_per_epoch
 from tournament.settings import fitted_lengths
 
 
@@ -118,5 +118,5 @@ def train(
             said = found["error"] or f"{found['accuracy']:.4f} on validation"
             console.say(f"{found['network']}: {said}; {len(seen)} of {len(rivals)}, about {left:.0f} s left")
 
-    shared = Shared.of(data, options, experiment)
+    shared = shared_by(data, options, experiment)
     return list(train_trials(EvolveWork, configs, shared, options, experiment, report).to_pylist())

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
-from search.options import numbers, recipe_of
+from search.options import numbers
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -86,6 +86,7 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
 
 def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     """The settings of one repetition, from options that are fitted to the data; raises UserError."""
+    from structnet.training.loop import recipe_of
     from structnet.training.rates import AgeRates
     from tournament.rules.ledger import Economy
     from tournament.settings import Settings
@@ -116,12 +117,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         audit_factor=options.audit_factor,
         learning_rate=options.learning_rate,
         minutes=options.minutes,
-        recipe=recipe_of(
-            dict(options),
-            rates=rates,
-            rng_seed=rng_seed,
-            weight_decay=options.weight_decay,
-        ),
+        recipe=recipe_of(dict(options), rates=rates, rng_seed=rng_seed, weight_decay=options.weight_decay),
         economy=Economy(options.income, options.opening_credits, options.refund),
     )
 

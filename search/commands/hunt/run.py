@@ -7,12 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.table import Table
 
 from search.commands.hunt.command import HuntOptions
-from search.grid.blocks import Member, blocks_of, grid
-from search.grid.cohort_work import CohortWork
-from search.grid.criteria import champions
 from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
 from search.grid.train_grid import fitted, saved, train_grid
@@ -29,8 +25,12 @@ from search.session.run import (
     recorded,
     unfinished,
 )
+from search.session.tables import table_of
 from search.tune.trials import Factory
 from structnet.data.dataset import Dataset
+from structnet.experiments.champions import champions
+from structnet.experiments.cohort_work import CohortWork
+from structnet.experiments.grid import Member, blocks_of, grid
 from structnet.storage.snapshot import load_snapshot, remove_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.loop import chance_accuracy, evaluate
@@ -136,9 +136,8 @@ def print_status(rows: pa.Table, console: Console) -> None:
 
 def print_champions(found: Champions, chance: float, console: Console) -> None:
     """The best by every criterion, of all and of each density."""
-    table = Table("best by", "density", "network", box=None, header_style="bold")
-    for name in ("parameters", "accuracy", "points/1,000 parameters", "patchability", "test"):
-        table.add_column(name, justify="right")
+    headings = ("parameters", "accuracy", "points/1,000 parameters", "patchability", "test")
+    table = table_of(("best by", "density", "network"), headings)
     for (criterion, density), row in found.items():
         patchable = row["patchability"]
         table.add_row(

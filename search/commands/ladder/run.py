@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-
 from search.commands.ladder.command import LadderOptions
-from search.grid.blocks import Member, grid
 from search.grid.train_grid import fitted, train_grid
 from search.options import numbers
 from search.session.console import Console
 from search.session.plots import plot_ladder
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
+from search.session.tables import table_of
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
+from structnet.experiments.grid import Member, grid
 from structnet.network.topology import ALLOCATIONS
 from structnet.training.loop import chance_accuracy
 
@@ -108,12 +107,10 @@ def print_ladders(
 ) -> None:
     """Mean and spread per rung, the allocations side by side, and their cliffs."""
     parameters = {row["density_real"]: row["parameters"] for row in rows}
-    table = Table("density", "parameters", box=None, header_style="bold")
+    table = table_of(("density", "parameters"), [*ladders])
     by_share = {
         share: {row["density_real"]: row for row in ladder_rows(rungs)} for share, rungs in ladders.items()
     }
-    for share in ladders:
-        table.add_column(share, justify="right")
     for density in sorted({rung.density_real for rungs in ladders.values() for rung in rungs}, reverse=True):
         cells = []
         for found in by_share.values():

@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 
 from search.commands.rescue.command import RescueOptions
-from search.commands.rescue.work import RescueWork, finds_a_site, plan_of
-from search.grid.blocks import Member, grid
 from search.grid.train_grid import fitted, train_grid
 from search.grid.trials import train_trials, trial_rows
-from search.options import sizes
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
 from search.session.tables import table_of
-from search.tune.trials import Shared
+from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import LEARNS, halfway
+from structnet.experiments.grid import Member, grid
 from structnet.experiments.rescue import ARMS, Rescue
+from structnet.experiments.rescue_work import RescueWork, finds_a_site, plan_of
 from structnet.experiments.verdict import RescueVerdict, judge
 from structnet.measure.statistics import shown_with_spread
 from structnet.network.network import StructNet
+from structnet.network.topology import sizes_of
 from structnet.training.loop import chance_accuracy
 
 PLATEAU_DENSITIES = (0.5, 0.2, 0.1)  # the three densest rungs of a ladder
@@ -123,7 +123,7 @@ def check_growth(options: RescueOptions, data: Dataset) -> None:
     """Raises UserError if the network has no room for the budget, or the budget no room for the mechanism."""
     plain = options.model_dump(mode="json")
     if not any(finds_a_site(Rescue(data, plan_of(plain, rng_seed))) for rng_seed in seeds_of(options)):
-        hidden = "" if len(sizes(options.architecture)) > 2 else ", or give the architecture hidden units"
+        hidden = "" if len(sizes_of(options.architecture)) > 2 else ", or give the architecture hidden units"
         raise UserError(
             f"budget is {options.budget}, but {options.mechanism} finds nothing to add to {options.architecture} at "
             f"density {options.density:g} for so many parameters: raise the budget{hidden}"
@@ -139,7 +139,7 @@ def plateau_members(options: RescueOptions) -> list[Member]:
     """The dense networks; none if the plateau is given."""
     if options.plateau is not None:
         return []
-    shape, seeds = sizes(options.architecture), seeds_of(options)
+    shape, seeds = sizes_of(options.architecture), seeds_of(options)
     return grid([shape], PLATEAU_DENSITIES, seeds, [options.allocation], limit=options.limit)
 
 
@@ -197,7 +197,7 @@ def train_arms(
             console.say(f"{told['name']} is done{error}: {len(done)} of {len(configs)}")
 
     # Networks of a few hundred parameters, one at a time: on the CPU, whatever the plateau was trained on.
-    shared = replace(Shared.of(data, options, experiment), device="cpu")
+    shared = replace(shared_by(data, options, experiment), device="cpu")
     rows = train_trials(RescueWork, configs, shared, options, experiment, report, part="arms")
     return list(rows.to_pylist())
 

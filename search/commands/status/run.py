@@ -20,14 +20,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.commands.query.run import check_folder, run_query
 from search.commands.status.command import StatusOptions
 from search.commands.status.standing import Standing, progress, span
-from search.grid.criteria import CRITERIA, best
 from search.session.console import Console
 from search.session.run import program
+from search.session.tables import table_of
 from structnet.errors import UserError
+from structnet.experiments.champions import CRITERIA, best
 from structnet.storage.schemas import SCHEMAS
+from structnet.storage.sql import check_folder, run_query
 from structnet.storage.tables import list_parts, read_table
 
 SHOWN_TRIALS, SHOWN_FAILURES = 30, 10
@@ -114,11 +115,8 @@ def overview(found: Sequence[Standing], results: str, now: datetime) -> Renderab
     """All experiments as a table, and below it what to do about those that went silent."""
     if not found:
         return Text(f"There are no experiments in '{results}' yet.")
-    table = Table(box=None, header_style="bold")
-    for heading in ("experiment", "command", "dataset", "status", "progress"):
-        table.add_column(heading)
-    for heading in ("heartbeat", "seconds", "accuracy", "parameters"):
-        table.add_column(heading, justify="right")
+    texts = ("experiment", "command", "dataset", "status", "progress")
+    table = table_of(texts, ("heartbeat", "seconds", "accuracy", "parameters"))
     for one in found:
         row, silent = one.main, one.silence(now)
         table.add_row(
@@ -178,9 +176,7 @@ def _result(row: dict[str, Any]) -> str:
 def _trials(trials: Sequence[dict[str, Any]]) -> RenderableType:
     """How many there are of each status, and those that were written last."""
     newest = sorted(trials, key=lambda row: str(row["heartbeat_at"] or ""))[-SHOWN_TRIALS:]
-    table = Table("trial", "status", box=None, header_style="bold")
-    for heading in ("seconds", "accuracy", "test accuracy", "parameters"):
-        table.add_column(heading, justify="right")
+    table = table_of(("trial", "status"), ("seconds", "accuracy", "test accuracy", "parameters"))
     for row in newest:
         table.add_row(
             row["trial"],
@@ -215,10 +211,8 @@ def by_action(candidates: Sequence[dict[str, Any]]) -> Table:
         forks[row["trial"], row["round"], row["candidate"]] = row["action"], row["status"]
         won[row["action"]] += row["won"]
     counts = Counter(forks.values())
-    table = Table("action", box=None, header_style="bold")
     statuses = ("finished", "failed", "unaffordable")
-    for heading in (*statuses, "won"):
-        table.add_column(heading, justify="right")
+    table = table_of(["action"], (*statuses, "won"))
     for action in sorted({action for action, _ in counts}):
         numbers = [*(counts[action, status] for status in statuses), won[action]]
         table.add_row(action, *(f"{count:,}" if count else "" for count in numbers))
@@ -230,9 +224,7 @@ def _networks(rows: Sequence[dict[str, Any]], seconds: float) -> list[Renderable
     speed = f", {len(rows) / seconds:.2f} a second" if seconds else ""
     status = _counts(Counter(row["status"] for row in rows))
     finished = [row for row in rows if row["status"] == "finished"]
-    table = Table("best so far by", "network", box=None, header_style="bold")
-    table.add_column("value", justify="right")
-    table.add_column("parameters", justify="right")
+    table = table_of(("best so far by", "network"), ("value", "parameters"))
     for criterion in CRITERIA:
         if row := best(finished, criterion):
             value, parameters = number(row[criterion], ".4g"), number(row["parameters"], ",d")

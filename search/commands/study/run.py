@@ -14,7 +14,7 @@ from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded, unfinished
 from search.session.tables import table_of
-from search.tune.trials import Shared, run_trials
+from search.tune.trials import run_trials, shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 
@@ -92,7 +92,7 @@ def _measure(
         {"name": task.name, "arm": task.arm, "rng_seed": task.rng_seed, "options": task.options}
         for task in tasks
     ]
-    shared = Shared.of(data, options, experiment)
+    shared = shared_by(data, options, experiment)
     failed = run_trials("study", partial(StudyWork, study=study), configs, shared, options, report)
     if failed:
         names = ", ".join(failure.config["name"] for failure in failed)

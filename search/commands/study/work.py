@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.commands.study.study import Measurement, Place, Row, Study, Task
-from search.tune.trials import Shared
+from structnet.experiments.work import Shared
 from structnet.storage.tables import TableWriter, read_table
 
 TABLE = "measurements"

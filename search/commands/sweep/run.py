@@ -9,27 +9,25 @@ from typing import Any
 from search.commands.sweep.command import SweepOptions
 from search.commands.sweep.plans import describe
 from search.commands.sweep.progress import SweepProgress
-from search.commands.sweep.report import (
-    SettingOutcome,
-    compared,
-    network_outcomes,
-    print_comparison,
-    print_mechanisms,
-    print_plan,
-    tournament_outcomes,
-)
+from search.commands.sweep.report import print_comparison, print_mechanisms, print_plan
 from search.commands.sweep.settings import Plan, Trial, plan_for
 from search.commands.sweep.tournament_work import TournamentWork
-from search.grid.blocks import check_memory
-from search.grid.cohort_work import CohortWork
 from search.grid.progress import GridProgress
 from search.grid.trials import trial_rows
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded, unfinished
-from search.tune.trials import Failed, Shared, run_trials
+from search.tune.trials import Failed, run_trials, shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
+from structnet.experiments.cohort_work import CohortWork
+from structnet.experiments.grid import check_memory
+from structnet.experiments.setting_outcomes import (
+    SettingOutcome,
+    compared,
+    network_outcomes,
+    tournament_outcomes,
+)
 from structnet.storage.tables import open_results, read_table
 
 
@@ -114,7 +112,7 @@ def _run_tournaments(
             "sweep",
             TournamentWork,
             [trial.config for trial in trials],
-            Shared.of(data, options, experiment),
+            shared_by(data, options, experiment),
             options,
             progress.report,
             workers_inside=options.workers_each,
@@ -131,7 +129,7 @@ def _run_blocks(
     before = trial_rows(options.results, experiment.name, names).to_pylist() if options.resume else []
     configs = [trial.config for trial in trials]
     with GridProgress(console, blocks, experiment, before) as progress:
-        shared = Shared.of(data, options, experiment)
+        shared = shared_by(data, options, experiment)
         return run_trials("sweep", CohortWork, configs, shared, options, progress.report)
 
 

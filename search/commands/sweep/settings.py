@@ -14,15 +14,15 @@ from search.commands.grow.run import fitted_to, seed_network, settings_for
 from search.commands.hunt.command import HuntOptions
 from search.commands.hunt.run import members_of
 from search.commands.sweep.command import SweepOptions
-from search.commands.sweep.cost import Cost, block_cost, tournament_cost
 from search.commands.sweep.plans import describe, factorial, fixed_of, lenient, lists_of, plan_of, star
-from search.grid.blocks import Block, blocks_of
 from search.grid.train_grid import fitted
 from search.options import CommonOptions, checked
 from search.session.run import check_shift
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
+from structnet.experiments.grid import Block, blocks_of
+from tournament.cost import Cost, block_cost, tournament_cost
 from tournament.settings import check_limit
 
 Varied = GrowOptions | HuntOptions
@@ -194,10 +194,12 @@ def _trials(name: str, setting: Varied, options: SweepOptions, data: Dataset) ->
         for block in blocks_of(members_of(setting, data)):
             mine = replace(block, name=f"{name}-{block.name}")
             config = {**mine.to_config(), "options": plain}
-            yield Trial(mine.name, config, block_cost(setting, mine, images), mine)
+            cost = block_cost(mine, setting.epochs, setting.batch_size or 1, images)
+            yield Trial(mine.name, config, cost, mine)
         return
-    check_limit(settings_for(setting, setting.rng_seed), data.classes)
-    cost = tournament_cost(setting, seed_network(setting, data, setting.rng_seed), images)
+    settings = settings_for(setting, setting.rng_seed)
+    check_limit(settings, data.classes)
+    cost = tournament_cost(settings, seed_network(setting, data, setting.rng_seed), images)
     for rng_seed in range(options.rng_seed, options.rng_seed + options.rng_seeds):
         trial = f"{name}-seed-{rng_seed:04d}"
         own = setting.model_copy(update={"rng_seed": rng_seed}).model_dump(mode="json")

@@ -15,9 +15,10 @@ import ray
 from search.commands.grow.command import GrowOptions
 from search.commands.grow.run import final_columns, tournament_of
 from search.session.experiment import Experiment
-from search.tune.trials import Shared
+from search.tune.trials import StoredArrays
 from structnet.data.dataset import Dataset
 from structnet.errors import WorkFailed, one_line
+from structnet.experiments.work import Shared
 from tournament.workers.pool import InlinePool, Pool, RayPool
 
 TOLD = ("status", "accuracy", "parameters", "parameter_steps_all", "seconds")
@@ -85,8 +86,8 @@ def _experiment_of(options: GrowOptions, shared: Shared) -> Experiment:
 def _pool(data: Dataset, shared: Shared) -> Iterator[Pool]:
     """The actors of this process, which its later trials use too; or a pool without actors."""
     if shared.options["workers_each"]:
-        assert isinstance(shared.packed, list)
-        yield _actors(shared.packed[0], shared.options["workers_each"], shared.device)
+        assert isinstance(shared.packed, StoredArrays)
+        yield _actors(shared.packed.handle, shared.options["workers_each"], shared.device)
         return
     pool = InlinePool(data, shared.device)
     try:

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search.commands.train.command import TrainOptions
-from search.options import recipe_of
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -96,13 +95,10 @@ def plan_of(options: TrainOptions, experiment: Experiment) -> Plan:
     """What the workers are told."""
     from search.commands.train.worker import Plan
     from search.tune.trials import results_path
+    from structnet.training.loop import recipe_of
 
     results = results_path(options)
-    recipe = recipe_of(
-        dict(options),
-        rng_seed=options.rng_seed,
-        weight_decay=options.weight_decay,
-    )
+    recipe = recipe_of(dict(options), rng_seed=options.rng_seed, weight_decay=options.weight_decay)
     folder = f"{results}/snapshots/{experiment.name}"
     return Plan(
         options.epochs,
@@ -131,10 +127,9 @@ def _train(
 
     from search.commands.train.worker import train_loop
     from search.tune.trials import ray_folder
-    from tournament.workers.contender import pack
+    from structnet.data.packing import description, pack
 
-    about = {name: getattr(data, name) for name in ("name", "classes", "class_names", "preprocessing")}
-    loop = partial(train_loop, plan, [ray.put(start.to_arrays())], [ray.put(pack(data))], about)
+    loop = partial(train_loop, plan, [ray.put(start.to_arrays())], [ray.put(pack(data))], description(data))
     gpus = options.gpus_per_worker
     files, folder = ray_folder(plan.results)
     trainer = TorchTrainer(

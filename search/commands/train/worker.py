@@ -16,6 +16,7 @@ import torch
 from ray.train.torch import get_device
 
 from structnet.data.dataset import Dataset, Split
+from structnet.data.packing import unpack
 from structnet.errors import UserError
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import list_snapshots, load_snapshot, remove_snapshot, save_snapshot
@@ -23,7 +24,6 @@ from structnet.storage.tables import TableWriter
 from structnet.training.data_parallel import Share, agree
 from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch, train_steps
 from tournament.workers.cluster import cap_gpu_memory
-from tournament.workers.contender import unpack
 
 NETWORK = "train"
 KEPT = 2

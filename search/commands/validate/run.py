@@ -20,8 +20,8 @@ from search.commands.grow.run import fitted_to, seed_network
 from search.commands.validate.command import ValidateOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
+from search.session.run import load_data
 from structnet.errors import UserError, one_line
-from structnet.network.topology import hidden_units
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
@@ -33,16 +33,10 @@ def run(options: ValidateOptions) -> None:
     """Runs the command; exits with 1 if a check fails."""
     import torch
 
-    from structnet.data.datasets import load_dataset
     from structnet.experiments.validation import validate
 
     torch.set_num_threads(1)  # as in every other command, so that the same seed gives the same numbers
-    data = load_dataset(
-        options.dataset,
-        data_dir=options.data_dir,
-        standardise=options.standardise,
-        teacher_seed=options.teacher_seed,
-    )
+    data = load_data(options)
     options, network = base_network(options, data)
     data, network = on_device(data, options.device), network.to(options.device)
     experiment = Experiment("validate", options)
@@ -151,16 +145,11 @@ def write_networks(experiment: Experiment, options: ValidateOptions, found: Vali
 
 def network_row(trained: Trained, chance: float) -> dict[str, Any]:
     """What the table `networks` has about a trained network; efficiency: accuracy above chance ÷ parameters."""
+    from structnet.experiments.champions import efficiency
+    from structnet.experiments.network_rows import structure_columns
+
     network, measured, diagnosis = trained.network, trained.evaluation, trained.diagnosis
-    row = {
-        "architecture": network.architecture,
-        "density_real": network.topology.density,
-        "parameters": network.parameter_count,
-        "parameters_dense": network.parameters_dense,
-        "hidden_units": hidden_units(network.architecture),
-        "seconds": trained.seconds,
-        "status": "finished",
-    }
+    row = structure_columns(network) | {"seconds": trained.seconds, "status": "finished"}
     if measured is None or diagnosis is None:
         return row | {"status": "failed", "error": "training diverged"}
     return row | {
@@ -170,7 +159,7 @@ def network_row(trained: Trained, chance: float) -> dict[str, Any]:
         "information": trained.bits,
         "saturated": len(diagnosis.saturated),
         "dead": len(diagnosis.dead),
-        "efficiency": (measured.accuracy - chance) / network.parameter_count,
+        "efficiency": efficiency(measured.accuracy, chance, network.parameter_count),
     }
 
 

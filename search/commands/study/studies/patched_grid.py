@@ -13,10 +13,10 @@ from itertools import groupby
 import numpy as np
 
 from search.commands.study.study import Measurement, Place, Task
-from search.grid.criteria import patchability
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context
 from structnet.data.dataset import Dataset
+from structnet.experiments.champions import patchability
 from structnet.experiments.rescue import best_site
 from structnet.experiments.rescue_controls import moved, random_places, values_like_an_action
 from structnet.measure.diagnosis import diagnose

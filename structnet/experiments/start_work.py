@@ -1,4 +1,4 @@
-"""StartWork: a way to start a larger network and its controls, trained for one rng_seed. Free of Ray.
+"""StartWork: a way to start a larger network and its controls, trained for one rng_seed.
 
 `hierarchical`: from the small network that was found (structnet.growth.hierarchy). `scales`: coarse to fine
 (structnet.growth.scales). Every arm is a row of `networks`; the small network and the method's arm are saved as well.
@@ -7,31 +7,27 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.grid.blocks import Member
-from search.grid.cohort_work import build
-from search.grid.criteria import efficiency
-from search.grid.trials import structure_columns
-from search.options import recipe_of, sizes
-from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
+from structnet.experiments.cohort_work import build
+from structnet.experiments.grid import Member
 from structnet.experiments.initialisation import Arm, compare_coarse_to_fine, compare_hierarchical
-from structnet.measure.information import label_entropy
+from structnet.experiments.network_rows import Reference, structure_columns
+from structnet.experiments.work import Shared
 from structnet.network.state import TrainState
-from structnet.storage.snapshot import save_snapshot
+from structnet.network.topology import sizes_of
 from structnet.storage.tables import TableWriter, list_parts
 from structnet.training.cohort import Cohort
 from structnet.training.loop import (
     Diverged,
     Recipe,
-    chance_accuracy,
     cosine,
     evaluate,
+    recipe_of,
     steps_per_epoch,
 )
 
@@ -78,7 +74,7 @@ class StartWork:
     """One comparison for one rng_seed, in one stretch.
 
     config: name, comparison (a key of COMPARISONS), rng_seed; for `hierarchical` the small network as well, as
-    member (search.grid.blocks.Member). shared.options: those of `bootstrap`, fitted to the data. An rng_seed of
+    member (structnet.experiments.grid.Member). shared.options: those of `bootstrap`, fitted to the data. An rng_seed of
     which an arm diverges has failed rows instead.
     """
 
@@ -101,18 +97,17 @@ class StartWork:
         return {"done": True, "name": self.config["name"], "networks": self.networks}
 
     def save(self, folder: Path) -> None:
+        """Writes whether it is done."""
         (folder / "state.json").write_text(json.dumps({"done": self.done}))
 
     def load(self, folder: Path) -> None:
+        """Goes on exactly where `save` was."""
         self.done = json.loads((folder / "state.json").read_text())["done"]
 
     def _compared(self, data: Dataset) -> list[dict[str, Any]]:
         comparison, options = COMPARISONS[self.config["comparison"]], self.shared.options
-        recipe = recipe_of(
-            options,
-            rng_seed=options["rng_seed"],
-        )
-        start = sizes(options["larger"]), options["parameters"]
+        recipe = recipe_of(options, rng_seed=options["rng_seed"])
+        start = sizes_of(options["larger"]), options["parameters"]
         how: dict[str, Any] = {
             "learning_rate": options["learning_rate"],
             "recipe": recipe,
@@ -140,36 +135,23 @@ class StartWork:
 
     def _row(self, name: str, arm: Arm, data: Dataset, saved: TrainState | None = None) -> dict[str, Any]:
         network, options = arm.network, self.shared.options
-        chance = chance_accuracy(data.validation.labels, data.classes)
-        entropy = label_entropy(data.validation.labels)
         return {
             **self._key(name),
             **structure_columns(network),
             "epochs": round(arm.steps / steps_per_epoch(len(data.train), options["batch_size"])),
-            "loss": arm.loss,
-            "accuracy": arm.accuracy,
-            "information": entropy - arm.loss / math.log(2),
-            "efficiency": efficiency(arm.accuracy, chance, network.parameter_count),
+            **Reference(data.validation, data.classes).columns(
+                arm.accuracy, arm.loss, network.parameter_count
+            ),
             "status": "finished",
-            "snapshot": None if saved is None else self._saved(name, saved, data),
+            "snapshot": saved and self.shared.save(f"{self.config['name']}-{name}", saved, data),
         }
 
     def _failed(self, name: str, error: str) -> dict[str, Any]:
-        shape = sizes(self.shared.options["larger"])
+        shape = sizes_of(self.shared.options["larger"])
         return {**self._key(name), "architecture": shape, "status": "failed", "error": error}
 
     def _key(self, name: str) -> dict[str, Any]:
         return {"trial": self.config["name"], "network": name, "rng_seed": self.config["rng_seed"]}
-
-    def _saved(self, name: str, state: TrainState, data: Dataset) -> str:
-        place = f"snapshots/{self.shared.experiment}/{self.config['name']}-{name}"
-        save_snapshot(
-            f"{self.shared.results}/{place}",
-            state,
-            preprocessing=data.preprocessing,
-            class_names=data.class_names,
-        )
-        return f"{self.shared.options['results']}/{place}"
 
 
 def configs_of(comparison: str, members: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,23 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.commands.hunt.command import HuntOptions
-from search.commands.hunt.run import members_of
-from search.grid.blocks import BLOCK_COST, UNIT_COST, Block, Member, blocks_of, grid
-from structnet.data.dataset import Dataset, Split
-from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def mnist_grid() -> list[Member]:
-    """The default grid on images of 28 × 28 in ten classes; which ones does not matter to it."""
-    digits = load_dataset("digits")
-    images = digits.train.images[:1].new_zeros(1, 1, 28, 28)
-    split = Split(images, digits.train.labels[:1])
-    data = Dataset("mnist", split, split, split, 10, digits.class_names, {})
-    return members_of(HuntOptions(), data)
-
+from structnet.experiments.grid import UNIT_COST, Block, Member, blocks_of, grid
 
 # Costs and names, by hand
 
@@ -75,23 +60,6 @@ def test_every_block_is_filled_before_the_next_one_begins() -> None:
         [6, 7, 8],
         [9, 10],
     ]
-
-
-# The default grid
-
-
-def test_the_default_grid_has_2240_networks_each_in_one_block(mnist_grid: list[Member]) -> None:
-    assert len(mnist_grid) == 28 * 8 * 10 == 2240
-    assert len({member.architecture for member in mnist_grid}) == 28
-    keys = [member.key for block in blocks_of(mnist_grid) for member in block.members]
-    assert len(keys) == 2240
-    assert set(keys) == {member.key for member in mnist_grid}
-
-
-def test_the_default_grid_is_cut_into_blocks_that_many_workers_can_share(mnist_grid: list[Member]) -> None:
-    found = blocks_of(mnist_grid)
-    assert sum(block.cost for block in found) / BLOCK_COST < len(found) < 400
-    assert max(block.cost for block in found) <= BLOCK_COST
 
 
 # Properties

@@ -1,9 +1,8 @@
-"""EvolveWork: a few networks, each brought to its size by its method. Free of Ray."""
+"""EvolveWork: a few networks, each brought to its size by its method (structnet.experiments.baselines)."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,22 +11,20 @@ from typing import Any
 
 import torch
 
-from search.grid.criteria import efficiency
-from search.options import recipe_of, sizes
-from search.tune.trials import Shared
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.baselines import METHODS, Method, evolve_steps
-from structnet.measure.information import label_entropy
+from structnet.experiments.network_rows import Reference, structure_columns
+from structnet.experiments.work import Shared
 from structnet.network.state import TrainState
-from structnet.network.topology import density_for, hidden_units
+from structnet.network.topology import density_for, sizes_of
 from structnet.storage.snapshot import load_snapshot, save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.loop import (
     Diverged,
-    chance_accuracy,
     cosine,
     evaluate,
+    recipe_of,
     steps_per_epoch,
 )
 
@@ -107,7 +104,7 @@ class EvolveWork:
         self.rivals = [Rival(**rival) for rival in config["rivals"]]
         self.data: Dataset = shared.dataset()
         self.writer = TableWriter(shared.results, shared.experiment)
-        self.architecture = sizes(self.options["architecture"])
+        self.architecture = sizes_of(self.options["architecture"])
         self.per_epoch = steps_per_epoch(len(self.data.train), self.options["batch_size"])
         self.steps = self.options["epochs"] * self.per_epoch
         self.rate = cosine(self.options["learning_rate"], 0, self.steps)
@@ -130,6 +127,7 @@ class EvolveWork:
         return {"done": self._done, "name": self.name, "networks": len(self.rows), "ended": shown}
 
     def save(self, folder: Path) -> None:
+        """Writes the network in training, and the rows so far."""
         if self.state is not None:
             preprocessing = self.data.preprocessing
             save_snapshot(str(folder / "training"), self.state, preprocessing=preprocessing)
@@ -138,6 +136,7 @@ class EvolveWork:
         (folder / "state.json").write_text(json.dumps(state))
 
     def load(self, folder: Path) -> None:
+        """Goes on exactly where `save` was."""
         state = json.loads((folder / "state.json").read_text())
         self.rows, self.epochs = state["rows"], state["epochs"]
         self.parameter_steps, self.seconds = state["parameter_steps"], state["seconds"]
@@ -157,10 +156,7 @@ class EvolveWork:
     def _train_epoch(self) -> None:
         rival, options, started = self._rival, self.options, time.perf_counter()
         method = method_of(rival, self.architecture, self.steps, options)
-        recipe = recipe_of(
-            options,
-            rng_seed=rival.rng_seed,
-        )
+        recipe = recipe_of(options, rng_seed=rival.rng_seed)
         state = self.state or TrainState.fresh(method.start().to(self.shared.device))
         try:
             state, losses, spent = evolve_steps(
@@ -217,19 +213,11 @@ class EvolveWork:
 
     def _measured(self, state: TrainState) -> dict[str, Any]:
         network, last, data = state.network, self.epochs[-1], self.data
-        chance = chance_accuracy(data.validation.labels, data.classes)
-        accuracy = last["accuracy"]
+        reference = Reference(data.validation, data.classes)
         return {
-            "architecture": network.architecture,
-            "density_real": network.topology.density,
-            "parameters": network.parameter_count,
-            "parameters_dense": network.parameters_dense,
-            "hidden_units": hidden_units(network.architecture),
+            **structure_columns(network),
             "train_loss": last["train_loss"],
-            "loss": last["loss"],
-            "accuracy": accuracy,
-            "information": label_entropy(data.validation.labels) - last["loss"] / math.log(2),
-            "efficiency": efficiency(accuracy, chance, network.parameter_count),
+            **reference.columns(last["accuracy"], last["loss"], network.parameter_count),
             "test_accuracy": evaluate(network, data.test).accuracy,
             "steps": state.step,
             "parameter_steps": self.parameter_steps,

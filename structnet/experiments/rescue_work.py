@@ -1,4 +1,4 @@
-"""RescueWork: the arms of a cliff rescue for one rng_seed, as one trial. Free of Ray."""
+"""RescueWork: the arms of a cliff rescue for one rng_seed, as one trial."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from search.grid.criteria import efficiency
-from search.grid.trials import structure_columns
-from search.options import recipe_of, sizes
-from search.tune.trials import Shared
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context
+from structnet.experiments.champions import efficiency
+from structnet.experiments.network_rows import structure_columns
 from structnet.experiments.rescue import ARMS, ArmResult, Rescue, RescuePlan, best_site
+from structnet.experiments.work import Shared
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
+from structnet.network.topology import sizes_of
 from structnet.seeds import stream
-from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
-from structnet.training.loop import DIAGNOSIS_IMAGES, Diverged, chance_accuracy
+from structnet.training.loop import DIAGNOSIS_IMAGES, Diverged, chance_accuracy, recipe_of
 
 STRETCH_SECONDS = 5.0
 
@@ -53,12 +52,14 @@ class RescueWork:
         return told | {"arms": arms, "error": self.error}
 
     def save(self, folder: Path) -> None:
+        """Writes the test, and what it took so far."""
         # What diverged is not gone on with, and its values are nothing to save.
         if self.error is None:
             self.test.save(folder)
         (folder / "state.json").write_text(json.dumps({"seconds": self.seconds, "error": self.error}))
 
     def load(self, folder: Path) -> None:
+        """Goes on exactly where `save` was."""
         state = json.loads((folder / "state.json").read_text())
         self.seconds, self.error = state["seconds"], state["error"]
         if self.error is None:
@@ -102,20 +103,13 @@ class RescueWork:
         return {"architecture": list(self.test.plan.architecture), "status": "failed", "error": self.error}
 
     def _saved(self, result: ArmResult) -> str:
-        place = f"snapshots/{self.shared.experiment}/{self.name}-{result.arm}"
-        save_snapshot(
-            f"{self.shared.results}/{place}",
-            TrainState.fresh(result.network),
-            preprocessing=self.data.preprocessing,
-            class_names=self.data.class_names,
-        )
-        return f"{self.shared.options['results']}/{place}"
+        return self.shared.save(f"{self.name}-{result.arm}", TrainState.fresh(result.network), self.data)
 
 
 def plan_of(options: dict[str, Any], rng_seed: int) -> RescuePlan:
     """The test of one rng_seed; raises UserError for what cannot be."""
     return RescuePlan(
-        tuple(sizes(options["architecture"])),
+        tuple(sizes_of(options["architecture"])),
         options["density"],
         options["mechanism"],
         options["budget"],

@@ -1,12 +1,10 @@
-"""What a sweep will cost, before it runs: optimizer steps, parameter-steps and a rough time."""
+"""What a tournament or a block of networks will cost, before it runs: optimizer and parameter-steps, a rough time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.commands.grow.command import GrowOptions
-from search.grid.blocks import Block
-from search.grid.options import GridOptions
+from structnet.experiments.grid import Block
 from structnet.network.network import StructNet
 from structnet.training.loop import DIAGNOSIS_IMAGES, steps_per_epoch
 from tournament.heats import plan_heats
@@ -41,51 +39,45 @@ class Cost:
         )
 
 
-def tournament_cost(options: GrowOptions, seed: StructNet, images: int) -> Cost:
+def tournament_cost(settings: Settings, seed: StructNet, images: int) -> Cost:
     """Of a tournament over so many training images, if growth takes all its rounds.
 
-    options: fitted to the data. The size is taken to be that of the seed and a quarter of what its credits can
-    buy at most: it is reached late, and sold again.
+    The size is taken to be that of the seed and a quarter of what its credits can buy at most: it is reached late,
+    and sold again.
     """
-    assert options.batch_size and options.round_steps and options.heat_steps
-    per_epoch = steps_per_epoch(images, options.batch_size)
-    line = options.epochs * per_epoch
+    batch_size, economy = settings.recipe.batch_size, settings.economy
+    line = settings.epochs * steps_per_epoch(images, batch_size)
     forks = 0
-    if policy_named(options.policy).grows:
-        heats = plan_heats(options.candidates, options.heat_steps)
-        entering = [options.candidates, *(heat.survivors for heat in heats)]
+    if policy_named(settings.policy).grows:
+        heats = plan_heats(settings.candidates, settings.heat_steps)
+        entering = [settings.candidates, *(heat.survivors for heat in heats)]
         # With every heat run both controls and the random twin.
         forks = sum(heat.steps * (3 + entrants) for heat, entrants in zip(heats, entering))
-        if options.audits:
+        if settings.audits:
             # Both controls run on with the audited, which make up for the heats that they missed.
-            forks += round(options.audit_factor * options.heat_steps) * (2 + options.audits)
-            forks += options.audits * sum(heat.steps for heat in heats[1:])
-    survey = min(DIAGNOSIS_IMAGES, images) // options.batch_size
-    longest = int(Settings.growth_share * line) // (options.round_steps + options.heat_steps)
-    rounds = min(options.rounds, max(1, longest))
+            forks += round(settings.audit_factor * settings.heat_steps) * (2 + settings.audits)
+            forks += settings.audits * sum(heat.steps for heat in heats[1:])
+    survey = min(DIAGNOSIS_IMAGES, images) // batch_size
+    longest = int(settings.growth_share * line) // (settings.round_steps + settings.heat_steps)
+    rounds = min(settings.rounds, max(1, longest))
     dense = seed.parameters_dense
-    opening = seed.parameter_count if options.opening_credits is None else options.opening_credits
-    bought = min(dense, opening + options.income * dense * Settings.growth_share * line / 1000)
+    opening = seed.parameter_count if economy.opening_credits is None else economy.opening_credits
+    bought = min(dense, opening + economy.income * dense * settings.growth_share * line / 1000)
     parameters = seed.parameter_count + bought / 4
     steps = line + rounds * (forks + survey)
-    units = seed.topology.bias_count
-    return Cost(
-        steps,
-        steps * parameters,
-        steps * step_seconds(STEP_SECONDS, parameters, units, options.batch_size),
-    )
+    seconds = step_seconds(STEP_SECONDS, parameters, seed.topology.bias_count, batch_size)
+    return Cost(steps, steps * parameters, steps * seconds)
 
 
-def block_cost(options: GridOptions, block: Block, images: int) -> Cost:
-    """Of a block of a hunt over so many training images. options: fitted to the data."""
-    assert options.batch_size
-    steps = options.epochs * steps_per_epoch(images, options.batch_size)
+def block_cost(block: Block, epochs: int, batch_size: int, images: int) -> Cost:
+    """Of a block of a grid over so many training images."""
+    steps = epochs * steps_per_epoch(images, batch_size)
     parameters = units = 0.0
     for member in block.members:
         parameters += member.density * member.possible + member.units
         units += member.units
     networks = len(block.members)
-    seconds = step_seconds(networks * COHORT_STEP_SECONDS, parameters, units, options.batch_size)
+    seconds = step_seconds(networks * COHORT_STEP_SECONDS, parameters, units, batch_size)
     return Cost(networks * steps, steps * parameters, steps * seconds)
 
 

@@ -10,16 +10,13 @@ import pytest
 import torch
 from helpers.grid_cases import OPTIONS, shared_for, timeless, train_block
 
-from search.commands.hunt.command import COMMAND
-from search.commands.hunt.run import members_of
-from search.grid import cohort_work
-from search.grid.blocks import Block, Member, blocks_of, grid
-from search.grid.cohort_work import CohortWork
-from search.grid.criteria import CRITERIA, best, champions
-from search.grid.train_grid import fitted
 from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
+from structnet.experiments import cohort_work
+from structnet.experiments.champions import CRITERIA, best
+from structnet.experiments.cohort_work import CohortWork
+from structnet.experiments.grid import Block, Member, grid
 from structnet.measure.diagnosis import diagnose
 from structnet.measure.information import label_entropy
 from structnet.storage.snapshot import load_snapshot
@@ -339,41 +336,3 @@ def test_a_block_of_which_nothing_can_be_built_is_done(
     assert again.step()["done"]
     rows = timeless(tmp_path, "networks")
     assert len(rows) == len(MEMBERS) and {row["status"] for row in rows} == {"failed"}
-
-
-# Culling, against the hunt that trains all of them
-
-REPETITIONS, KEPT_AT_LEAST = range(0, 500, 50), 9
-
-
-def hunted(data: Dataset, results: Path, rng_seed: int, *, cull: bool) -> tuple[dict[Any, str], float]:
-    """The champions of the default hunt on digits by place, and what training its networks cost."""
-    given = {"results": str(results), "rng_seed": rng_seed, "cull": cull}
-    options = fitted(COMMAND.parse(given), data)
-    members = members_of(options, data)
-    shared = shared_for(data, **{**options.model_dump(mode="json"), "results": results})
-    for block in blocks_of(members):
-        train_block(block, shared)
-    rows = timeless(results, "networks")
-    assert len(rows) == len(members)
-    costs = {member.key: member.cost for member in members}
-    finished = [row for row in rows if row["status"] == "finished"]
-    found = {place: row["network"] for place, row in champions(finished).items()}
-    return found, sum(costs[row["network"]] * row["epochs"] for row in rows)
-
-
-@pytest.mark.slow
-def test_culling_keeps_the_champions_of_digits(digits: Dataset, tmp_path: Path) -> None:
-    same, spent, full = 0, 0.0, 0.0
-    for rng_seed in REPETITIONS:
-        all_of_them, cost = hunted(digits, tmp_path / f"all-{rng_seed}", rng_seed, cull=False)
-        survivors, less = hunted(digits, tmp_path / f"culled-{rng_seed}", rng_seed, cull=True)
-        lost = {place: key for place, key in all_of_them.items() if survivors.get(place) != key}
-        same += survivors == all_of_them
-        spent, full = spent + less, full + cost
-        print(
-            f"rng_seed {rng_seed}: {len(all_of_them)} champions, lost {lost or 'none'}, {1 - less / cost:.1%} saved"
-        )
-    print(f"the same champions in {same} of {len(REPETITIONS)}, {1 - spent / full:.1%} of the cost saved")
-    assert same >= KEPT_AT_LEAST
-    assert spent < full

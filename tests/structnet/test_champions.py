@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.grid.criteria import (
+from structnet.experiments.champions import (
     CRITERIA,
     best,
     champions,

@@ -38,6 +38,7 @@ class Candidate:
 
     @property
     def shape(self) -> str:
+        """The sizes of its groups, such as 64-8-10."""
         return "-".join(map(str, self.architecture))
 
     @property

@@ -1,9 +1,8 @@
-"""CohortWork: one block of a grid, trained as a cohort, epoch by epoch. Free of Ray."""
+"""CohortWork: one block of a grid, trained as a cohort, epoch by epoch."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,31 +12,28 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from search.grid.blocks import Block, Member
-from search.grid.criteria import (
+from structnet.errors import one_line
+from structnet.experiments.champions import (
     CRITERIA,
     best,
-    efficiency,
     is_culling_epoch,
     openness,
     patchability,
     survivors,
 )
-from search.options import recipe_of
-from search.tune.trials import Shared
-from structnet.errors import one_line
-from structnet.measure.information import label_entropy
+from structnet.experiments.grid import Block, Member
+from structnet.experiments.network_rows import Reference
+from structnet.experiments.work import Shared
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import hidden_units, parameters_dense
-from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.cohort import Cohort
 from structnet.training.loop import (
-    chance_accuracy,
     cosine,
     diagnosis_sample,
     evaluate,
+    recipe_of,
     steps_per_epoch,
 )
 
@@ -61,14 +57,10 @@ class CohortWork:
         self.data = shared.dataset()
         self.options = options = {**shared.options, **config.get("options", {})}
         self.writer = TableWriter(shared.results, shared.experiment)
-        self.recipe = recipe_of(
-            options,
-            rng_seed=options["rng_seed"],
-        )
+        self.recipe = recipe_of(options, rng_seed=options["rng_seed"])
         self.epochs, self.rate = int(options["epochs"]), float(options["learning_rate"])
         self.per_epoch = steps_per_epoch(len(self.data.train), self.recipe.batch_size)
-        self.chance = chance_accuracy(self.data.validation.labels, self.data.classes)
-        self.entropy = label_entropy(self.data.validation.labels)
+        self.reference = Reference(self.data.validation, self.data.classes)
         self.epoch, self.seconds = 0, 0.0
         # Positions in the block of those that still train, and the rows of those that do not.
         self.alive: list[int] = []
@@ -193,15 +185,13 @@ class CohortWork:
 
     def _quality(self, row: dict[str, Any], accuracy: float, loss: float) -> dict[str, Any]:
         """What a network is judged by: with `openness` and patchability where its unhealthy units are known."""
-        found: dict[str, Any] = {
-            "accuracy": accuracy,
-            "loss": loss,
-            "information": self.entropy - loss / math.log(2),
-            "efficiency": efficiency(accuracy, self.chance, row["parameters"]),
-        }
+        found = self.reference.columns(accuracy, loss, row["parameters"])
         if "dead" in row:
             health = row["saturated"], row["dead"], row["hidden_units"], accuracy
-            found |= {"openness": openness(*health), "patchability": patchability(*health, self.chance)}
+            found |= {
+                "openness": openness(*health),
+                "patchability": patchability(*health, self.reference.chance),
+            }
         return found
 
     def _unhealthy_units(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
@@ -246,15 +236,8 @@ class CohortWork:
 
     def _keep(self, state: TrainState, row: dict[str, Any]) -> None:
         """Saves a trained network, and measures it as whoever loads it will: its row must be reproduced exactly."""
-        place = f"snapshots/{self.shared.experiment}/{row['network']}"
-        save_snapshot(
-            f"{self.shared.results}/{place}",
-            state,
-            preprocessing=self.data.preprocessing,
-            class_names=self.data.class_names,
-        )
+        row["snapshot"] = self.shared.save(row["network"], state, self.data)
         alone = evaluate(state.network, self.data.validation)
-        row["snapshot"] = f"{self.options['results']}/{place}"
         row |= self._quality(row, alone.accuracy, alone.loss)
 
     def _write_off(self, position: int, status: str, error: str) -> None:

@@ -1,0 +1,41 @@
+"""What the table `networks` has on a network: its structure, and how good it is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from structnet.data.dataset import Split
+from structnet.experiments.champions import efficiency
+from structnet.measure.information import label_entropy
+from structnet.network.network import StructNet
+from structnet.network.topology import hidden_units
+from structnet.training.loop import chance_accuracy
+
+
+def structure_columns(network: StructNet) -> dict[str, Any]:
+    """Its structure."""
+    return {
+        "architecture": network.architecture,
+        "density_real": network.topology.density,
+        "parameters": network.parameter_count,
+        "parameters_dense": network.parameters_dense,
+        "hidden_units": hidden_units(network.architecture),
+    }
+
+
+class Reference:
+    """What accuracy and loss are measured against on validation data: chance, and the label entropy in bits."""
+
+    def __init__(self, validation: Split, classes: int) -> None:
+        self.chance = chance_accuracy(validation.labels, classes)
+        self.entropy = label_entropy(validation.labels)
+
+    def columns(self, accuracy: float, loss: float, parameters: int) -> dict[str, Any]:
+        """How good a network of so many parameters is; loss in nats."""
+        return {
+            "accuracy": accuracy,
+            "loss": loss,
+            "information": self.entropy - loss / math.log(2),
+            "efficiency": efficiency(accuracy, self.chance, parameters),
+        }

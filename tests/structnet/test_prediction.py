@@ -1,0 +1,93 @@
+"""What a snapshot says of files, with labels and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from structnet import StructNet
+from structnet.errors import UserError
+from structnet.measure import prediction
+from structnet.measure.prediction import predict
+from structnet.network.topology import Topology
+
+torch.set_num_threads(1)
+
+# Two columns, halved: "cat" where the first is larger, "dog" where the second is.
+PREPROCESSING = {
+    "kind": "columns",
+    "shape": [2],
+    "scaling": "unit",
+    "columns": ["a", "b"],
+    "offset": [0.0, 0.0],
+    "scale": [2.0, 2.0],
+    "class_names": ["cat", "dog"],
+}
+
+
+def save_network(path: Path, preprocessing: dict[str, Any], class_names: list[str]) -> str:
+    topology, _ = Topology.sorted([2, 2], [0, 1], [2, 3])  # type: ignore[arg-type]
+    network = StructNet.from_parts(topology, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    network.save(str(path), preprocessing=preprocessing, class_names=class_names)
+    return str(path)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    return save_network(tmp_path / "net", PREPROCESSING, ["cat", "dog"])
+
+
+def rows_file(tmp_path: Path, **columns: list[Any]) -> str:
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    return str(tmp_path / "rows.parquet")
+
+
+def test_with_labels(saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks of two rows. Logits of the first row: 1 and 0, so its probability is 1 ÷ (1 + e⁻¹)."""
+    monkeypatch.setattr(prediction, "BLOCK", 2)
+    file = rows_file(tmp_path, a=[2, 0, 5], b=[0, 4, 1], label=["cat", "cat", "cat"])
+    table = predict(saved, file)
+    assert table.column_names == ["row", "prediction", "probability", "label", "correct"]
+    assert table.column("row").to_pylist() == [0, 1, 2]
+    assert table.column("prediction").to_pylist() == ["cat", "dog", "cat"]
+    assert table.column("probability").to_pylist() == pytest.approx([0.7310586, 0.8807971, 0.8807971])
+    assert table.column("label").to_pylist() == ["cat", "cat", "cat"]
+    assert table.column("correct").to_pylist() == [True, False, True]
+
+
+def test_without_labels(saved: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("b,a\n1,0\n")
+    table = predict(saved + ".json", str(tmp_path / "rows.csv"))
+    assert table.to_pylist() == [{"row": 0, "prediction": "dog", "probability": pytest.approx(0.6224593)}]
+
+
+def test_names_of_the_preprocessing_will_do(tmp_path: Path) -> None:
+    saved = save_network(tmp_path / "net", PREPROCESSING, [])
+    assert predict(saved, rows_file(tmp_path, a=[1], b=[0])).column("prediction").to_pylist() == ["cat"]
+
+
+def test_refusals(saved: str, tmp_path: Path) -> None:
+    file = rows_file(tmp_path, a=[1], b=[0])
+    with pytest.raises(UserError, match="has no preprocessing"):
+        predict(save_network(tmp_path / "bare", {}, []), file)
+    names = ["a", "b", "c"]
+    with pytest.raises(UserError, match="has 3 class names, but 2 outputs"):
+        predict(save_network(tmp_path / "more", {**PREPROCESSING, "class_names": names}, []), file)
+    with pytest.raises(UserError, match="there is no file"):
+        predict(str(tmp_path / "none"), file)
+    wider = {
+        **PREPROCESSING,
+        "columns": ["a", "b", "c"],
+        "offset": [0.0] * 3,
+        "scale": [1.0] * 3,
+        "shape": [3],
+    }
+    three = rows_file(tmp_path, a=[1], b=[0], c=[0])
+    with pytest.raises(UserError, match="has 3 values per row, but the network takes 2"):
+        predict(save_network(tmp_path / "wide", wider, []), three)
