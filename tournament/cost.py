@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from structnet.experiments.grid import Block
 from structnet.network.network import StructNet
 from structnet.training.loop import DIAGNOSIS_IMAGES, steps_per_epoch
+from structnet.trials.grid import Block
 from tournament.heats import plan_heats
 from tournament.rules.score import policy_named
 from tournament.settings import Settings

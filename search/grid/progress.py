@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.tables import table_of
-from structnet.experiments.champions import CRITERIA, best
-from structnet.experiments.grid import Block
+from structnet.trials.champions import CRITERIA, best
+from structnet.trials.grid import Block
 
 LINE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 10.0

@@ -18,12 +18,12 @@ from search.session.run import check_shift
 from search.tune.trials import Factory, shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
-from structnet.experiments.champions import champions
-from structnet.experiments.cohort_work import CohortWork
-from structnet.experiments.grid import Member, blocks_of, check_memory
 from structnet.network.topology import ALLOCATIONS
 from structnet.storage.snapshot import load_snapshot
 from structnet.training.loop import recipe_of
+from structnet.trials.champions import champions
+from structnet.trials.cohort import CohortWork
+from structnet.trials.grid import Member, blocks_of, check_memory
 from tournament.settings import fitted_lengths
 
 Options = TypeVar("Options", bound=GridOptions)

@@ -14,8 +14,8 @@ from search.session.console import Console
 from search.session.experiment import Experiment
 from search.tune.trials import Factory, can_restore, run_trials
 from structnet.errors import WorkFailed
-from structnet.experiments.work import Shared
 from structnet.storage.tables import read_table
+from structnet.trials.work import Shared
 
 LISTED = 8  # names of trials in a message
 

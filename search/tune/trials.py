@@ -29,9 +29,9 @@ from search.tune.listener import Listener
 from search.tune.metrics import SearchMetrics
 from structnet.data.dataset import Dataset
 from structnet.data.packing import description, pack
-from structnet.experiments.work import Shared, TrialWork
 from structnet.storage.atomic import is_local, write_whole
 from structnet.storage.tables import open_results
+from structnet.trials.work import Shared, TrialWork
 from tournament.workers.cluster import cap_gpu_memory
 
 RETRIES = 3

@@ -8,10 +8,10 @@ from typing import Any
 
 from structnet.data.dataset import Dataset
 from structnet.data.packing import description, pack
-from structnet.experiments.cohort_work import CohortWork
-from structnet.experiments.grid import Block
-from structnet.experiments.work import Shared
 from structnet.storage.tables import read_table
+from structnet.trials.cohort import CohortWork
+from structnet.trials.grid import Block
+from structnet.trials.work import Shared
 
 MEASURED_ON_THE_WAY = ("seconds",)
 OPTIONS = {

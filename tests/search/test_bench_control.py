@@ -22,11 +22,11 @@ from search.commands.bench.simulated import (
 from structnet import StructNet
 from structnet.data.packing import pack
 from structnet.errors import UserError, WorkFailed
-from structnet.experiments.grid import Member, blocks_of, grid
 from structnet.network.state import TrainState
 from structnet.storage.schemas import SCHEMAS
 from structnet.storage.tables import read_table
 from structnet.training.loop import Recipe
+from structnet.trials.grid import Member, blocks_of, grid
 from tournament.workers.pool import Job
 from tournament.workers.work import RunForks, TellProcess
 

@@ -23,12 +23,12 @@ from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
 from structnet.data.packing import description, pack
 from structnet.experiments.seed_finder import Candidate, candidates, smallest
-from structnet.experiments.start_work import COMPARISONS, StartWork, configs_of
-from structnet.experiments.work import Shared
 from structnet.measure.statistics import ConfidenceInterval
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
 from structnet.training.loop import evaluate
+from structnet.trials.starts import COMPARISONS, StartWork, configs_of
+from structnet.trials.work import Shared
 
 TINY: dict[str, Any] = {
     "architectures": "input-classes input-4-classes input-6-classes",

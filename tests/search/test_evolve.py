@@ -18,12 +18,12 @@ from search.commands.evolve import results
 from search.commands.evolve.command import COMMAND
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from structnet.experiments import rivals_work
 from structnet.experiments.baselines import METHODS
 from structnet.experiments.error_curve import gap_between
-from structnet.experiments.rivals_work import EvolveWork, rivals_of, trials_of
 from structnet.network.topology import parameters_dense
 from structnet.storage.tables import read_table
+from structnet.trials import rivals as rivals_work
+from structnet.trials.rivals import EvolveWork, rivals_of, trials_of
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ import pytest
 from search.grid import progress as grid_progress
 from search.grid.progress import GridProgress
 from search.session.console import Console
-from structnet.experiments.grid import Block, Member
+from structnet.trials.grid import Block, Member
 
 # Costs 20 and 30 a network: blocks of 60 and 40.
 DEAR = Block("block-0000", tuple(Member((4, 3), 0.5, rng_seed) for rng_seed in (0, 1)))

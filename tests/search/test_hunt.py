@@ -26,11 +26,11 @@ from search.grid.trials import trial_rows
 from search.session.experiment import Experiment
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from structnet.experiments.champions import champions
-from structnet.experiments.grid import blocks_of
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import TableWriter, list_parts, read_table
 from structnet.training.loop import evaluate, steps_per_epoch
+from structnet.trials.champions import champions
+from structnet.trials.grid import blocks_of
 
 torch.set_num_threads(1)
 

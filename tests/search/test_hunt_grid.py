@@ -13,8 +13,8 @@ from search.commands.hunt.run import members_of
 from search.grid.train_grid import fitted
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
-from structnet.experiments.champions import champions
-from structnet.experiments.grid import BLOCK_COST, Member, blocks_of
+from structnet.trials.champions import champions
+from structnet.trials.grid import BLOCK_COST, Member, blocks_of
 
 
 @pytest.fixture(scope="module")

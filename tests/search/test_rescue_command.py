@@ -23,13 +23,13 @@ from structnet.data.packing import description, pack
 from structnet.errors import UserError
 from structnet.experiments.rescue import ARMS, Rescue
 from structnet.experiments.rescue import rescue as all_arms
-from structnet.experiments.rescue_work import RescueWork, finds_a_site, plan_of
 from structnet.experiments.verdict import judge
-from structnet.experiments.work import Shared
 from structnet.measure.statistics import mean_and_spread
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
 from structnet.training.loop import Recipe, evaluate
+from structnet.trials.rescue import RescueWork, finds_a_site, plan_of
+from structnet.trials.work import Shared
 
 TINY: dict[str, Any] = {
     "architecture": "input-16-classes",
@@ -200,7 +200,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 def test_a_trial_that_is_saved_goes_on_where_it_was(
     stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("structnet.experiments.rescue_work.STRETCH_SECONDS", 0.0)
+    monkeypatch.setattr("structnet.trials.rescue.STRETCH_SECONDS", 0.0)
     whole, half = RescueWork(CONFIG, shared_with(tmp_path)), RescueWork(CONFIG, shared_with(tmp_path))
     while not whole.step()["done"]:
         pass

@@ -41,8 +41,8 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.data.packing import description, pack
 from structnet.errors import UserError
-from structnet.experiments.work import Shared
 from structnet.storage.tables import read_table
+from structnet.trials.work import Shared
 
 QUICK = Scale((0, 1), quick=True)
 

@@ -21,8 +21,8 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.data.packing import description, pack
 from structnet.errors import UserError
-from structnet.experiments.work import Shared
 from structnet.storage.tables import TableWriter, read_table
+from structnet.trials.work import Shared
 from tournament.coordinator import Tournament
 
 TINY = ("epochs=3", "rounds=2", "round_steps=10", "heat_steps=10", "candidates=2")

@@ -18,7 +18,7 @@ from structnet.actions import ACTIONS, offered
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
-from structnet.experiments.grid import Block, Member
+from structnet.trials.grid import Block, Member
 from tournament.coordinator import Tournament
 from tournament.cost import block_cost, tournament_cost
 

@@ -22,7 +22,7 @@ from search.tune.trials import Failed, StoredArrays, results_path, run_trials, s
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.data.packing import description, pack
-from structnet.experiments.work import Shared
+from structnet.trials.work import Shared
 
 STRETCHES = 4
 

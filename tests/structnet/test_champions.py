@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structnet.experiments.champions import (
+from structnet.trials.champions import (
     CRITERIA,
     best,
     champions,

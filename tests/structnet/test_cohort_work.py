@@ -13,15 +13,15 @@ from helpers.grid_cases import OPTIONS, shared_for, timeless, train_block
 from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from structnet.experiments import cohort_work
-from structnet.experiments.champions import CRITERIA, best
-from structnet.experiments.cohort_work import CohortWork
-from structnet.experiments.grid import Block, Member, grid
 from structnet.measure.diagnosis import diagnose
 from structnet.measure.information import label_entropy
 from structnet.storage.snapshot import load_snapshot
 from structnet.training.fit import fit
 from structnet.training.loop import batch_indices, chance_accuracy, cosine, evaluate, steps_per_epoch
+from structnet.trials import cohort as cohort_work
+from structnet.trials.champions import CRITERIA, best
+from structnet.trials.cohort import CohortWork
+from structnet.trials.grid import Block, Member, grid
 
 torch.set_num_threads(1)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.errors import UserError
-from structnet.experiments.grid import UNIT_COST, Block, Member, blocks_of, grid
+from structnet.trials.grid import UNIT_COST, Block, Member, blocks_of, grid
 
 # Costs and names, by hand
 

@@ -14,12 +14,12 @@ from helpers.grid_cases import shared_for, timeless, train_block
 from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from structnet.experiments.grid import Block, grid
 from structnet.network.state import TrainState
 from structnet.training import tile
 from structnet.training.cohort import Cohort
 from structnet.training.loop import Recipe, constant
 from structnet.training.out_of_memory import halved, retry_smaller
+from structnet.trials.grid import Block, grid
 from tournament.workers import fork_cohorts
 
 RECIPE = Recipe(batch_size=32, l1=5e-5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from structnet.experiments.setting_outcomes import (
+from structnet.trials.outcomes import (
     SettingOutcome,
     compared,
     network_outcomes,

@@ -48,12 +48,12 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.data.packing import pack
 from structnet.errors import UserError
-from structnet.experiments.grid import Member, grid
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.storage.tables import read_table
 from structnet.training.cohort import Cohort
 from structnet.training.loop import Recipe, constant, steps_per_epoch, train_steps
+from structnet.trials.grid import Member, grid
 
 HIDDEN, DENSITY, BATCH = 64, 0.02, 128
 COHORTS, MAIN_COHORT = (16, 64, 256, 1024), 256

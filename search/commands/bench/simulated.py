@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from structnet.data.dataset import Dataset, Split
-from structnet.experiments.cohort_work import STRETCH_SECONDS, CohortWork
-from structnet.experiments.grid import Member
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import hidden_units
 from structnet.training.cohort import CohortEvaluation
 from structnet.training.loop import Recipe
+from structnet.trials.cohort import STRETCH_SECONDS, CohortWork
+from structnet.trials.grid import Member
 from tournament.workers.contender import Contender, Work
 from tournament.workers.fork import Arrays, ForkReport, Measured
 from tournament.workers.work import RunForks

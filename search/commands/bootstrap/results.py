@@ -11,8 +11,8 @@ from rich.table import Table
 from search.session.console import Console
 from search.session.tables import table_of
 from structnet.experiments.seed_finder import Candidate, around, smallest_by_shape
-from structnet.experiments.start_work import COMPARISONS, SMALL
 from structnet.measure.statistics import ConfidenceInterval, mean_and_spread, paired_lead, shown_with_spread
+from structnet.trials.starts import COMPARISONS, SMALL
 
 NUMBERS = ("parameters", "learned", "least", "mean", "spread")
 

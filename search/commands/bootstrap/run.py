@@ -1,7 +1,7 @@
 """`structnet bootstrap`: the smallest seed that learns, a larger network from it, and coarse-to-fine training.
 
 The second and the third step are comparisons with the controls of structnet.experiments.initialisation, paired by
-rng_seed. Which arm is compared with which is stated beforehand (structnet.experiments.start_work.COMPARISONS).
+rng_seed. Which arm is compared with which is stated beforehand (structnet.trials.starts.COMPARISONS).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from search.session.run import architecture_of, load_data, on_ray, print_outcome
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
-from structnet.experiments.grid import Member, blocks_of
 from structnet.experiments.seed_finder import Candidate, candidates, smallest
-from structnet.experiments.start_work import COMPARISONS, SMALL, StartWork, configs_of
 from structnet.growth.hierarchy import LEAST_PER_UNIT
 from structnet.growth.scales import default_scales, pooled_images
 from structnet.network.topology import bias_count, parameters_dense, sizes_of
 from structnet.training.loop import chance_accuracy
+from structnet.trials.grid import Member, blocks_of
+from structnet.trials.starts import COMPARISONS, SMALL, StartWork, configs_of
 
 PARAMETERS = 1500
 

@@ -27,9 +27,9 @@ from search.session.run import (
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
-from structnet.experiments.rivals_work import EvolveWork, Rival, method_of, rivals_of, trials_of
 from structnet.network.topology import ALLOCATIONS
 from structnet.training.loop import recipe_of, steps_per_epoch
+from structnet.trials.rivals import EvolveWork, Rival, method_of, rivals_of, trials_of
 from tournament.settings import fitted_lengths
 
 

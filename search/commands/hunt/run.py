@@ -28,12 +28,12 @@ from search.session.run import (
 from search.session.tables import table_of
 from search.tune.trials import Factory
 from structnet.data.dataset import Dataset
-from structnet.experiments.champions import champions
-from structnet.experiments.cohort_work import CohortWork
-from structnet.experiments.grid import Member, blocks_of, grid
 from structnet.storage.snapshot import load_snapshot, remove_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.loop import chance_accuracy, evaluate
+from structnet.trials.champions import champions
+from structnet.trials.cohort import CohortWork
+from structnet.trials.grid import Member, blocks_of, grid
 
 # Hidden widths of the default grid, beside none: single layers, funnels, columns.
 HIDDEN = (

@@ -16,9 +16,9 @@ from search.session.tables import table_of
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
-from structnet.experiments.grid import Member, grid
 from structnet.network.topology import ALLOCATIONS
 from structnet.training.loop import chance_accuracy
+from structnet.trials.grid import Member, grid
 
 LEAST_RUNGS = 4
 

@@ -24,14 +24,14 @@ from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import LEARNS, halfway
-from structnet.experiments.grid import Member, grid
 from structnet.experiments.rescue import ARMS, Rescue
-from structnet.experiments.rescue_work import RescueWork, finds_a_site, plan_of
 from structnet.experiments.verdict import RescueVerdict, judge
 from structnet.measure.statistics import shown_with_spread
 from structnet.network.network import StructNet
 from structnet.network.topology import sizes_of
 from structnet.training.loop import chance_accuracy
+from structnet.trials.grid import Member, grid
+from structnet.trials.rescue import RescueWork, finds_a_site, plan_of
 
 PLATEAU_DENSITIES = (0.5, 0.2, 0.1)  # the three densest rungs of a ladder
 WHAT_ARMS_ARE = {

@@ -26,10 +26,10 @@ from search.session.console import Console
 from search.session.run import program
 from search.session.tables import table_of
 from structnet.errors import UserError
-from structnet.experiments.champions import CRITERIA, best
 from structnet.storage.schemas import SCHEMAS
 from structnet.storage.sql import check_folder, run_query
 from structnet.storage.tables import list_parts, read_table
+from structnet.trials.champions import CRITERIA, best
 
 SHOWN_TRIALS, SHOWN_FAILURES = 30, 10
 READ = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from search.commands.study.study import Measurement, Place, Row, Study, Task
-from structnet.experiments.work import Shared
 from structnet.storage.tables import TableWriter, read_table
+from structnet.trials.work import Shared
 
 TABLE = "measurements"
 

@@ -10,9 +10,9 @@ from search.commands.sweep.plans import describe
 from search.commands.sweep.settings import Plan
 from search.session.console import Console
 from search.session.tables import table_of
-from structnet.experiments.setting_outcomes import ComparedSetting
 from structnet.measure.statistics import LEVEL
 from structnet.storage.tables import read_table
+from structnet.trials.outcomes import ComparedSetting
 from tournament.cost import SPEED, Cost
 from tournament.mechanisms import mechanism_counts, plateaus
 

@@ -20,15 +20,15 @@ from search.session.run import load_data, on_ray, print_outcome, recorded, unfin
 from search.tune.trials import Failed, run_trials, shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
-from structnet.experiments.cohort_work import CohortWork
-from structnet.experiments.grid import check_memory
-from structnet.experiments.setting_outcomes import (
+from structnet.storage.tables import open_results, read_table
+from structnet.trials.cohort import CohortWork
+from structnet.trials.grid import check_memory
+from structnet.trials.outcomes import (
     SettingOutcome,
     compared,
     network_outcomes,
     tournament_outcomes,
 )
-from structnet.storage.tables import open_results, read_table
 
 
 def run(options: SweepOptions) -> None:

@@ -21,7 +21,7 @@ from search.session.run import check_shift
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
-from structnet.experiments.grid import Block, blocks_of
+from structnet.trials.grid import Block, blocks_of
 from tournament.cost import Cost, block_cost, tournament_cost
 from tournament.settings import check_limit
 
@@ -53,6 +53,7 @@ class Setting:
 
     @property
     def cost(self) -> Cost:
+        """Of all its trials."""
         return sum((trial.cost for trial in self.trials), Cost())
 
 
@@ -66,6 +67,7 @@ class Plan:
 
     @property
     def trials(self) -> list[Trial]:
+        """Those of all settings."""
         return [trial for setting in self.settings for trial in setting.trials]
 
 

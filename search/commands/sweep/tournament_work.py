@@ -18,7 +18,7 @@ from search.session.experiment import Experiment
 from search.tune.trials import StoredArrays
 from structnet.data.dataset import Dataset
 from structnet.errors import WorkFailed, one_line
-from structnet.experiments.work import Shared
+from structnet.trials.work import Shared
 from tournament.workers.pool import InlinePool, Pool, RayPool
 
 TOLD = ("status", "accuracy", "parameters", "parameter_steps_all", "seconds")
@@ -45,9 +45,11 @@ class TournamentWork:
         return self.told
 
     def save(self, folder: Path) -> None:
+        """Writes what it has to report; the rounds are in the tables, and their snapshots beside them."""
         (folder / "told.json").write_text(json.dumps(self.told))
 
     def load(self, folder: Path) -> None:
+        """Takes that up again."""
         self.told = json.loads((folder / "told.json").read_text())
 
     def _row(self) -> dict[str, Any]:

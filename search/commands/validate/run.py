@@ -145,8 +145,8 @@ def write_networks(experiment: Experiment, options: ValidateOptions, found: Vali
 
 def network_row(trained: Trained, chance: float) -> dict[str, Any]:
     """What the table `networks` has about a trained network; efficiency: accuracy above chance ÷ parameters."""
-    from structnet.experiments.champions import efficiency
-    from structnet.experiments.network_rows import structure_columns
+    from structnet.trials.champions import efficiency
+    from structnet.trials.rows import structure_columns
 
     network, measured, diagnosis = trained.network, trained.evaluation, trained.diagnosis
     row = structure_columns(network) | {"seconds": trained.seconds, "status": "finished"}

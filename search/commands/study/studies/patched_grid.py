@@ -16,7 +16,6 @@ from search.commands.study.study import Measurement, Place, Task
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context
 from structnet.data.dataset import Dataset
-from structnet.experiments.champions import patchability
 from structnet.experiments.rescue import best_site
 from structnet.experiments.rescue_controls import moved, random_places, values_like_an_action
 from structnet.measure.diagnosis import diagnose
@@ -28,6 +27,7 @@ from structnet.network.topology import hidden_units
 from structnet.seeds import stream
 from structnet.training.cohort import Cohort
 from structnet.training.loop import Recipe, chance_accuracy, cosine, diagnosis_sample, steps_per_epoch
+from structnet.trials.champions import patchability
 
 LEAST_PATCH = 20  # parameters
 ARMS = ("patched", "random", "moved", "static")

@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from structnet.data.dataset import Dataset
-from structnet.experiments.cohort_work import build
-from structnet.experiments.grid import Member
 from structnet.experiments.initialisation import Arm, compare_coarse_to_fine, compare_hierarchical
-from structnet.experiments.network_rows import Reference, structure_columns
-from structnet.experiments.work import Shared
 from structnet.network.state import TrainState
 from structnet.network.topology import sizes_of
 from structnet.storage.tables import TableWriter, list_parts
@@ -30,6 +26,10 @@ from structnet.training.loop import (
     recipe_of,
     steps_per_epoch,
 )
+from structnet.trials.cohort import build
+from structnet.trials.grid import Member
+from structnet.trials.rows import Reference, structure_columns
+from structnet.trials.work import Shared
 
 SMALL = "small"
 
@@ -74,7 +74,7 @@ class StartWork:
     """One comparison for one rng_seed, in one stretch.
 
     config: name, comparison (a key of COMPARISONS), rng_seed; for `hierarchical` the small network as well, as
-    member (structnet.experiments.grid.Member). shared.options: those of `bootstrap`, fitted to the data. An rng_seed of
+    member (structnet.trials.grid.Member). shared.options: those of `bootstrap`, fitted to the data. An rng_seed of
     which an arm diverges has failed rows instead.
     """
 

@@ -14,8 +14,6 @@ import torch
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.baselines import METHODS, Method, evolve_steps
-from structnet.experiments.network_rows import Reference, structure_columns
-from structnet.experiments.work import Shared
 from structnet.network.state import TrainState
 from structnet.network.topology import density_for, sizes_of
 from structnet.storage.snapshot import load_snapshot, save_snapshot
@@ -27,6 +25,8 @@ from structnet.training.loop import (
     recipe_of,
     steps_per_epoch,
 )
+from structnet.trials.rows import Reference, structure_columns
+from structnet.trials.work import Shared
 
 STRETCH_SECONDS = 5.0
 # A trial trains at least so many steps, some seconds: Tune spends up to a tenth of a second on one.

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from structnet.data.dataset import Split
-from structnet.experiments.champions import efficiency
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
 from structnet.network.topology import hidden_units
 from structnet.training.loop import chance_accuracy
+from structnet.trials.champions import efficiency
 
 
 def structure_columns(network: StructNet) -> dict[str, Any]:

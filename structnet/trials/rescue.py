@@ -9,16 +9,16 @@ from typing import Any
 
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context
-from structnet.experiments.champions import efficiency
-from structnet.experiments.network_rows import structure_columns
 from structnet.experiments.rescue import ARMS, ArmResult, Rescue, RescuePlan, best_site
-from structnet.experiments.work import Shared
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
 from structnet.network.topology import sizes_of
 from structnet.seeds import stream
 from structnet.storage.tables import TableWriter
 from structnet.training.loop import DIAGNOSIS_IMAGES, Diverged, chance_accuracy, recipe_of
+from structnet.trials.champions import efficiency
+from structnet.trials.rows import structure_columns
+from structnet.trials.work import Shared
 
 STRETCH_SECONDS = 5.0
 

@@ -13,17 +13,6 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from structnet.errors import one_line
-from structnet.experiments.champions import (
-    CRITERIA,
-    best,
-    is_culling_epoch,
-    openness,
-    patchability,
-    survivors,
-)
-from structnet.experiments.grid import Block, Member
-from structnet.experiments.network_rows import Reference
-from structnet.experiments.work import Shared
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import hidden_units, parameters_dense
@@ -36,6 +25,17 @@ from structnet.training.loop import (
     recipe_of,
     steps_per_epoch,
 )
+from structnet.trials.champions import (
+    CRITERIA,
+    best,
+    is_culling_epoch,
+    openness,
+    patchability,
+    survivors,
+)
+from structnet.trials.grid import Block, Member
+from structnet.trials.rows import Reference
+from structnet.trials.work import Shared
 
 # A report and a checkpoint after each: two for a block of half a minute. Tune writes its whole state once more whenever
 # a trial has made as many checkpoints as it keeps (search.tune.trials), which took most of the driver's time at 5
