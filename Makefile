@@ -30,6 +30,11 @@ test-deprecations: install
 		-k "any_number_of_workers or where_nothing_was_started or leaves_its_rows" \
 		tests/tournament/test_pool.py tests/search/test_tuning.py tests/search/test_train_command.py
 
+# Of the two lower floors, by their own tests: workers of Ray, which do the rest, are not measured.
+coverage: install
+	$(BIN)/pytest -m "not slow" --cov structnet --cov tournament --cov-report term:skip-covered \
+		tests/structnet tests/tournament
+
 soak: install
 	$(BIN)/pytest -m soak -s --timeout 7200
 

@@ -79,6 +79,7 @@ def test_a_plain_trial_trains_for_an_epoch(bench: bench_hunt.HuntBench) -> None:
     assert 0.2 < found["accuracy"] <= 1 and 0 < found["loss"] < 2.3
 
 
+@pytest.mark.slow
 def test_tune(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
     bench_hunt.run(HuntOptions(case="tune", dataset="digits", repeats=1, results=str(tmp_path)))
     rows = complete_rows(tmp_path, "bench-hunt-tune")

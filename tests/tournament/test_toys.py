@@ -1,4 +1,4 @@
-"""An action and a policy of one's own, by a line of their registries: a tournament has them like all others."""
+"""An action, a policy and a trigger of one's own: a line of a registry each, and a tournament has them too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from helpers import toy_action
@@ -19,12 +19,32 @@ from structnet import StructNet
 from structnet.actions import ACTIONS, Action, action_of, growing, offered
 from structnet.data.datasets import load_dataset
 from structnet.experiments.rescue import RescuePlan
+from structnet.growth.triggers import TRIGGERS, Series, Watches
 from structnet.storage.tables import read_table
 from structnet.training.loop import Recipe
 from tournament import Economy, Settings, Tournament
 from tournament.coordinator import Result
 from tournament.rules.score import POLICIES, Policy
 from tournament.workers.pool import InlinePool
+
+
+class Twice:
+    """A trigger that fires when it has been asked about two intervals."""
+
+    watches: ClassVar[Watches] = "loss"
+
+    def __init__(self, interval: int) -> None:
+        self.steps = 2 * interval
+
+    @classmethod
+    def fitted(cls, interval: int) -> Twice:
+        """For a run that asks it so often."""
+        return cls(interval)
+
+    def fires(self, losses: Series) -> bool:
+        """Whether two intervals have passed."""
+        return len(losses) >= self.steps
+
 
 # Takes growth of fewer than 60 parameters, whatever it has gained.
 SMALLEST = Policy(lambda standing: -abs(standing.score), lambda gain, added, price, z: 0 < added < 60)
@@ -95,13 +115,20 @@ def test_the_names_of_both_cost_no_torch() -> None:
 
 
 @pytest.mark.usefixtures("toy", "ray_session")
-def test_the_command_takes_both_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_command_takes_all_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its workers are in this process, where the registries have the toys."""
     monkeypatch.setitem(POLICIES, "smallest", SMALLEST)
+    monkeypatch.setitem(TRIGGERS, "twice", Twice)
     monkeypatch.setattr("tournament.workers.pool.RayPool", lambda data, *_, **__: InlinePool(data))
-    line = "grow --actions toy --policy smallest --epochs 6 --rounds 2 --candidates 3 --workers 1 --name toys"
+    line = (
+        "grow --actions toy --policy smallest --trigger twice --epochs 6 --rounds 2 --round-steps 10 --candidates 3 "
+        "--workers 1 --name toys"
+    )
     done = CliRunner().invoke(app, [*line.split(), "--results", str(tmp_path)])
     assert done.exit_code == 0, done.output
     rows = read_table(str(tmp_path), "candidates", "toys").to_pylist()
     assert {"toy", "toy:random"} <= {row["action"] for row in rows}
     assert any(row["won"] for row in rows)
+    first, second = read_table(str(tmp_path), "rounds", "toys").to_pylist()[:2]
+    # Two intervals from the first answer on, and the steps of the heats, which the winner has trained.
+    assert second["steps"] - first["steps"] == 2 * 10 + 2 * 10
