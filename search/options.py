@@ -126,7 +126,8 @@ class Command(Generic[Model]):
 
     options: the model. function: what does it, given the checked options, as `module:name`; it is imported when it
     runs, as it may need torch and Ray. defaults: those that go with the options given, for a command that has others
-    than its dataset's, or that checks what is given. settings: of the parser, Click's.
+    than its dataset's, or that checks what is given. goes_on: whether `--resume` goes on where it was stopped,
+    or begins again. settings: of the parser, Click's.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Command(Generic[Model]):
     options: type[Model]
     function: str
     defaults: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    goes_on: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
     def add_to(self, app: typer.Typer) -> None:

@@ -48,5 +48,5 @@ def resumable() -> dict[str, Command[Any]]:
     return {
         name: command
         for name, command in COMMANDS.items()
-        if isinstance(command, Command) and "resume" in command.options.model_fields
+        if isinstance(command, Command) and command.goes_on and "resume" in command.options.model_fields
     }

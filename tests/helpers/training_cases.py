@@ -9,6 +9,7 @@ import torch
 
 from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
+from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 
 
@@ -52,3 +53,23 @@ def skip_network(rng_seed: int = 0, dtype: torch.dtype = torch.float64) -> Struc
 
 def flat(network: StructNet) -> torch.Tensor:
     return network.values.detach()
+
+
+def known(state: TrainState) -> dict[tuple[int, int], tuple[float, float, float]]:
+    """(source, target) -> value and both moments."""
+    topology, adam = state.network.topology, state.optimizer
+    columns = [state.network.values.detach(), adam.first, adam.second]
+    rows = zip(*(column[: topology.connections].tolist() for column in columns))
+    return dict(zip(zip(topology.source.tolist(), topology.target.tolist()), rows))
+
+
+def check_survivors(before: TrainState, after: TrainState) -> tuple[set[Any], set[Any]]:
+    """What is left is equal to the bit, what is new has first moment 0; returns what went and what came."""
+    old, new = known(before), known(after)
+    for cell in old.keys() & new.keys():
+        assert new[cell] == old[cell]
+    for cell in new.keys() - old.keys():
+        assert new[cell][1] == 0.0
+        assert new[cell][2] > 0.0
+    assert after.network.parameter_count == len(after.optimizer.first) == len(after.born)
+    return old.keys() - new.keys(), new.keys() - old.keys()

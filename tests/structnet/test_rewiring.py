@@ -1,4 +1,4 @@
-"""SET, RigL, pruning and their rivals: one step by hand, and a contract that every method keeps."""
+"""SET, RigL and pruning: one step by hand, and what a move keeps."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.training_cases import image_split, skip_network
+from helpers.training_cases import check_survivors, image_split, known, skip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet import StructNet
 from structnet.data.dataset import Split
-from structnet.errors import UserError
-from structnet.experiments.baselines import METHODS, Method, Moving, evolve_steps
 from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_random, with_strongest
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology, dense_architecture, parameters_dense
+from structnet.network.topology import Topology
 from structnet.training.loop import Recipe, cosine, train_steps
 
 torch.set_num_threads(1)
 
 SHAPE = (16, 12, 8, 3)
-BIASES = sum(SHAPE[1:])
-STEPS = 60
 RECIPE = Recipe(batch_size=16, l1=1e-4, input_dropout=0.1, rng_seed=3)
 SPLIT = image_split(120)
 
@@ -50,28 +46,8 @@ def trained(network: StructNet, split: Split = SPLIT, steps: int = 5) -> TrainSt
     return state
 
 
-def known(state: TrainState) -> dict[tuple[int, int], tuple[float, float, float]]:
-    """(source, target) -> value and both moments."""
-    topology, adam = state.network.topology, state.optimizer
-    columns = [state.network.values.detach(), adam.first, adam.second]
-    rows = zip(*(column[: topology.connections].tolist() for column in columns))
-    return dict(zip(zip(topology.source.tolist(), topology.target.tolist()), rows))
-
-
 def per_link(state: TrainState) -> dict[tuple[int, int], int]:
     return {pair: span.stop - span.start for pair, span in state.network.topology.links.items()}
-
-
-def check_survivors(before: TrainState, after: TrainState) -> tuple[set[Any], set[Any]]:
-    """What is left is equal to the bit, what is new has first moment 0; returns what went and what came."""
-    old, new = known(before), known(after)
-    for cell in old.keys() & new.keys():
-        assert new[cell] == old[cell]
-    for cell in new.keys() - old.keys():
-        assert new[cell][1] == 0.0
-        assert new[cell][2] > 0.0
-    assert after.network.parameter_count == len(after.optimizer.first) == len(after.born)
-    return old.keys() - new.keys(), new.keys() - old.keys()
 
 
 # --- SET
@@ -259,143 +235,3 @@ def test_pruning_takes_no_more_than_it_must(rng_seed: int, parameters: int) -> N
     if size < parameters:
         assert prune_step(state, size).network.parameter_count == size
         assert prune_step(state, parameters - 1).network.parameter_count <= size
-
-
-# --- the methods
-
-
-def method(name: str, parameters: int = 90, **options: Any) -> Method:
-    return METHODS[name](SHAPE, parameters, STEPS, 4, **options)
-
-
-def run(way: Method, cuts: tuple[int, ...] = ()) -> tuple[TrainState, torch.Tensor, int]:
-    """The whole training, in parts that end at these steps, each gone on with from plain arrays."""
-    state, losses, spent = TrainState.fresh(way.start()), [], 0
-    for end in (*cuts, STEPS):
-        state, part, cost = evolve_steps(state, way, SPLIT, RECIPE, end - state.step, cosine(2e-2, 0, STEPS))
-        losses.append(part)
-        spent += cost
-        state = TrainState.from_arrays(state.to_arrays())
-    return state, torch.cat(losses), spent
-
-
-def same(one: TrainState, other: TrainState) -> bool:
-    left, right = one.to_arrays(), other.to_arrays()
-    return all(np.array_equal(left[name], right[name]) for name in left)
-
-
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("parameters", [BIASES + 12, 90, 200])
-def test_every_method_ends_within_its_size(name: str, parameters: int) -> None:
-    """The moving and the static ones exactly; pruning at most a unit below; dense the nearest there is."""
-    way = method(name, parameters)
-    state, losses, spent = run(way)
-    network = state.network
-    exists = network.connection_count + sum(network.architecture[1:])
-    assert network.parameter_count == len(network.values) == exists
-    assert len(state.optimizer.first) == len(state.optimizer.second) == len(state.born) == exists
-    assert (state.step, len(losses)) == (STEPS, STEPS)
-    assert spent >= STEPS * exists if name == "pruning" else spent == STEPS * exists
-    assert STEPS * way.mean_parameters == pytest.approx(spent, rel=0.1 if name == "pruning" else 1e-9)
-    if name == "dense":
-        assert tuple(network.architecture) == dense_architecture(SHAPE, parameters)
-        return
-    assert exists <= parameters
-    assert exists == parameters or name == "pruning"
-    assert exists >= parameters - max(SHAPE) - 1
-    hidden = slice(network.architecture[0], -network.architecture[-1])
-    topology = network.topology
-    assert np.all(topology.fan_in()[hidden])
-    assert np.all(topology.fan_out()[hidden])
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_where_a_training_is_cut_changes_nothing(name: str) -> None:
-    """Cut beside and at changes, it ends with the same bits and the same cost."""
-    whole, losses, spent = run(method(name))
-    for cuts in ((1,), (29,), (9, 12, 30), (44, 45, 46)):
-        parts, cut_losses, cut_spent = run(method(name), cuts)
-        assert same(whole, parts)
-        assert torch.equal(losses, cut_losses)
-        assert spent == cut_spent
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_learns_and_depends_on_its_rng_seed(name: str) -> None:
-    state, losses, _ = run(method(name, 200))
-    assert losses[-10:].mean() < 0.8 * losses[:3].mean()
-    other, _, _ = run(METHODS[name](SHAPE, 200, STEPS, 5))
-    assert not same(state, other)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_step_of_another_method_leaves_moments_by_index(name: str) -> None:
-    """A change in the middle of a training: what survives keeps value and moments."""
-    way = method(name)
-    state = TrainState.fresh(way.start())
-    state, _, _ = evolve_steps(state, way, SPLIT, RECIPE, 30, cosine(2e-2, 0, STEPS))
-    assert state.step % way.every == 0
-    after = way.change(state, SPLIT)
-    if after.network.architecture == state.network.architecture:
-        gone, came = check_survivors(state, after)
-        assert bool(gone) == (name in ("rigl", "set", "pruning"))
-        assert bool(came) == (name in ("rigl", "set"))
-    else:
-        kept = set(state.optimizer.first.tolist())
-        assert {first for _, first, _ in known(after).values()} <= kept | {0.0}
-
-
-def sizes_of(way: Method) -> list[tuple[int, set[Any]]]:
-    """Parameters and cells of the network in every step."""
-    state, found = TrainState.fresh(way.start()), []
-    while state.step < STEPS:
-        state, _, spent = evolve_steps(state, way, SPLIT, RECIPE, 1, cosine(2e-2, 0, STEPS))
-        found.append((spent, set(known(state))))
-    return found
-
-
-def test_moving_ends_after_three_quarters_and_keeps_the_size() -> None:
-    for name in ("rigl", "set"):
-        assert issubclass(METHODS[name], Moving)
-        found = sizes_of(method(name, 200, share=0.6))
-        assert {size for size, _ in found} == {200}
-        moved = [step for step in range(1, STEPS) if found[step][1] != found[step - 1][1]]
-        assert set(moved) <= set(range(3, 45, 3))
-        assert max(moved) > 30
-
-
-def test_pruning_starts_dense_and_ends_at_seventy_per_cent() -> None:
-    sizes = [size for size, _ in sizes_of(method("pruning"))]
-    assert sizes[0] == parameters_dense(SHAPE)
-    assert sizes == sorted(sizes, reverse=True)
-    # The cubic schedule half way: 1/8 of what is too much is left after 35 % of the training.
-    assert sizes[21] == pytest.approx(90 + (sizes[0] - 90) / 8, abs=max(SHAPE) + 1)
-    assert len(set(sizes[42:])) == 1
-
-
-def test_static_stays_as_it_is() -> None:
-    found = sizes_of(method("static"))
-    assert all(step == found[0] for step in found)
-
-
-def test_the_interval_is_the_method_s_or_the_one_given() -> None:
-    for name, own in (("set", 100), ("rigl", 100), ("pruning", 50)):
-        assert METHODS[name](SHAPE, 90, 100_000).every == own
-        assert METHODS[name](SHAPE, 90, 100).every == 5
-        assert METHODS[name](SHAPE, 90, 100_000, interval=7).every == 7
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"parameters": BIASES}, f"parameters is {BIASES}, but must be {BIASES + 1} to 335"),
-        ({"parameters": 336}, "parameters is 336"),
-        ({"share": 1.0}, "zeta is 1, but must be in"),
-        ({"interval": 0}, "interval is 0"),
-        ({"architecture": (16,)}, "architecture is '16'"),
-    ],
-)
-def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
-    fields = {"architecture": SHAPE, "parameters": 90, "steps": STEPS, **options}
-    with pytest.raises(UserError, match=message):
-        METHODS["set"](**fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search.commands.registry import resumable
 from search.options import Command, Group, Options, argument, option
 
 WHERE = "The folder that the queue lies in."
@@ -19,8 +20,7 @@ class AddOptions(ListOptions):
 
     command: tuple[str, ...] = argument(
         ...,
-        "After --, a command that can be resumed, with its options: grow, hunt, ladder, rescue, bootstrap, sweep, "
-        "evolve, train or study.",
+        f"After --, a command that can be resumed, with its options: {', '.join(resumable())}.",
     )
     priority: int = option(0, "What has more starts first.")
     cpus: float | None = option(None, "What it needs.", shown="its workers × cpus-per-worker")

@@ -28,4 +28,5 @@ COMMAND = Command(
     "The base network and its data, checked before an experiment; exit code 1 if a check fails. Needs no Ray.",
     ValidateOptions,
     "search.commands.validate.run:run",
+    goes_on=False,
 )
