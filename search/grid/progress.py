@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +22,7 @@ LINE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 10.0
 
 
-class LivePage:
+class LivePage(ABC):
     """A page that is renewed on a terminal; elsewhere there are lines. A subclass says what is on the page."""
 
     def __init__(self, console: Console) -> None:
@@ -40,9 +41,9 @@ class LivePage:
         if self.live:
             self.live.__exit__(kind, error, trace)
 
+    @abstractmethod
     def page(self) -> RenderableType:
         """What the terminal shows."""
-        raise NotImplementedError
 
 
 def time_left(seconds: float, gained: float, left: float) -> str:
