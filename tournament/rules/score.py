@@ -65,7 +65,7 @@ class Gain:
         return self.bits + z * self.standard_error
 
     def matured(self, rise: float, parameters_added: int) -> Gain:
-        """What it may become in the end, by a rise of tournament.maturity; only what is added still rises."""
+        """What it may become in the end, by a rise of tournament.audits; only what is added still rises."""
         return Gain(self.bits + rise * max(0, parameters_added) / 1000, self.standard_error)
 
 
