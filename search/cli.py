@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -37,5 +38,19 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
+def script() -> None:
+    """As `main`, and ends the process at once: taking torch apart takes most of a second, when all is written."""
+    try:
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            typer.echo(ended.code, err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    script()

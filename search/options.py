@@ -15,8 +15,17 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from structnet.data.datasets import DATASETS, defaults_of
 from structnet.errors import UserError
@@ -25,14 +34,23 @@ EXPERIMENT, GROWTH, TRAINING, RAY, GRID = "Experiment", "Growth", "Training", "R
 
 
 def option(
-    default: Any, text: str, panel: str = "", *, shown: str = "", changes_result: bool = True, **rules: Any
+    default: Any,
+    text: str,
+    panel: str = "",
+    *,
+    shown: str = "",
+    changes_result: bool = True,
+    words: tuple[str, ...] = (),
+    **rules: Any,
 ) -> Any:
     """A field of a model that is an option of the command line; a field without a text is for Python only.
 
     text: what the help says, without the default, which it adds. shown: says the default where it follows from the
-    data or is long. changes_result: whether a resume has to keep it. rules: Pydantic's, such as ge=1.
+    data or is long. changes_result: whether a resume has to keep it. words: that may stand for a number, so that the
+    line takes any text, and the model checks it. rules: Pydantic's, such as ge=1.
     """
     extra: dict[str, Any] = {"panel": panel, "shown": shown, "changes_result": changes_result}
+    extra |= {"words": list(words)} if words else {}
     return Field(default, description=text, json_schema_extra=extra, **rules)
 
 
@@ -94,14 +112,49 @@ class CommonOptions(Options):
 
 
 L1 = "L1 on connections."
+AUTO = "auto"
 
 
-class BatchOptions(CommonOptions):
+def batch_size(
+    text: str = "Images per step", shown: str = "a 32nd of the training images, at most 128"
+) -> Any:
+    """Images per step, which may be `auto`: see search.session.batch_size."""
+    return option(
+        None, f"{text}; auto: as many as the memory has room for.", TRAINING, shown=shown, words=(AUTO,)
+    )
+
+
+class BatchSizeOptions(CommonOptions):
+    """A batch size that may be `auto`. Once it is fitted to the memory, both the word and the number are there.
+
+    batch_size_asked: the word. smaller_batches: where memory ran out, what the batches were halved to from there on,
+    such as {"epoch 3": 256}.
+    """
+
+    batch_size: int | None = batch_size()
+    batch_size_asked: Literal["auto"] | None = None
+    smaller_batches: dict[str, int] = option({}, "", changes_result=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_auto(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("batch_size") == AUTO:
+            return {**given, "batch_size": None, "batch_size_asked": AUTO}
+        return given
+
+    @field_validator("batch_size", mode="wrap")
+    @classmethod
+    def _number_or_auto(cls, given: Any, number: ValidatorFunctionWrapHandler) -> int | None:
+        try:
+            found: int | None = number(given)
+        except ValidationError as error:
+            raise PydanticCustomError("batch_size", "must be a number of images, or auto") from error
+        return found
+
+
+class BatchOptions(BatchSizeOptions):
     """How networks are trained, whichever way they are found."""
 
-    batch_size: int | None = option(
-        None, "Images per step.", TRAINING, shown="a 32nd of the training images, at most 128"
-    )
     l1: float = option(5e-5, L1, TRAINING)
     input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
     shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
@@ -264,7 +317,7 @@ def _parameter(name: str, field: FieldInfo, text: str) -> inspect.Parameter:
         if field.is_required():
             return _keyword(name, Annotated[kind, told], inspect.Parameter.empty)
         return _keyword(name, Annotated[kind | None, told], None)
-    kind = type_on_line(field.annotation)
+    kind = str if extra.get("words") else type_on_line(field.annotation)
     # A flag is given or not; an option whose name Python has a word for, such as `set`, is named as it is.
     names = [f"--{name.replace('_', '-')}"]
     told = typer.Option(*names, help=text, rich_help_panel=extra["panel"] or None, show_default=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LACK_OF_MEMORY = "OutOfMemoryError"  # in the one line of an error: torch and Ray name theirs alike
+
 
 class UserError(ValueError):
     """Names the value, the rule it broke and the way out, on one line. Commands exit with code 2."""

@@ -120,14 +120,14 @@ def run_audit(
     running = [_copy(control) for control in controls if control.measured is not None]
     if not running or not chosen:
         return Audited([], [])
-    entrants, with_probe = [*running, *chosen], terms.estimator == "probe"
+    entrants = [*running, *chosen]
     before = [entrant.steps for entrant in entrants]
     missed = running[0].steps - chosen[0].steps
     if missed > 0:
-        train(pool, chosen, missed, terms, with_probe=with_probe, on_fork=on_fork)
+        train(pool, chosen, missed, terms, on_fork=on_fork)
         rank(entrants, terms)
     whole = [entrant for entrant in entrants if entrant.measured is not None]
-    train(pool, whole, steps, terms, with_probe=with_probe, on_fork=on_fork)
+    train(pool, whole, steps, terms, on_fork=on_fork)
     rank(whole, terms)
     audits = [audit for entrant in chosen if entrant.gain is not None for audit in _audits_of(entrant)]
     trained = [(entrant, entrant.steps - already) for entrant, already in zip(entrants, before)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from structnet.network.network import StructNet
-from structnet.training.loop import DIAGNOSIS_IMAGES, steps_per_epoch
+from structnet.training.batches import DIAGNOSIS_IMAGES, steps_per_epoch
 from structnet.trials.grid import Block
 from tournament.heats import plan_heats
 from tournament.rules.score import policy_named

@@ -32,7 +32,7 @@ def train_dense_baseline(result: Result, settings: Settings, workers: Pool) -> D
     """
     architecture = dense_architecture(result.network.architecture, result.network.parameter_count)
     # Rates by age are for what grows: a dense network has nothing new.
-    recipe = replace(settings.recipe, rates=None)
+    recipe = replace(result.progress.trained_by(settings.recipe), rates=None)
     rates = [share * settings.learning_rate for share in RATES]
     outcomes = workers.run(
         [Job(TrainDense(architecture, recipe, result.progress.step, rate)) for rate in rates]

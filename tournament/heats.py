@@ -14,7 +14,7 @@ import numpy as np
 
 from structnet.actions.base import Proposal
 from structnet.errors import UserError
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament.observer import Observer
 from tournament.rules.score import Bar, Gain, Policy, Standing, gain_over, is_informative, score, surplus
 from tournament.workers.fork import ForkReport, Measured
@@ -134,8 +134,7 @@ def run_heats(
     for number, heat in enumerate(heats, start=1):
         is_last = number == len(heats)
         observer.heat_started(number, len(heats), len(entrants))
-        with_probe = is_last or terms.estimator == "probe"
-        train(pool, entrants, heat.steps, terms, with_probe=with_probe, on_fork=observer.fork_done)
+        train(pool, entrants, heat.steps, terms, on_fork=observer.fork_done)
         rank(entrants, terms)
         survivors = [entrant for entrant in entrants if entrant.measured is not None]
         if not is_last:
@@ -156,7 +155,6 @@ def train(
     steps: int,
     terms: Terms,
     *,
-    with_probe: bool,
     on_fork: Callable[[], None],
 ) -> None:
     """Trains all entrants for so many steps and measures them; who fails has no measure afterwards."""
@@ -165,7 +163,7 @@ def train(
     )
 
     def job(batch: list[int]) -> Job[list[ForkReport]]:
-        return _job([entrants[index] for index in batch], terms, steps, with_probe)
+        return _job([entrants[index] for index in batch], terms, steps)
 
     def on_done(index: int) -> None:
         for _ in batches[index]:
@@ -206,7 +204,7 @@ def deal(sizes: Sequence[int], batches: int) -> list[list[int]]:
     return [sorted(batch) for batch in dealt]
 
 
-def _job(entrants: list[Entrant], terms: Terms, steps: int, with_probe: bool) -> Job[list[ForkReport]]:
+def _job(entrants: list[Entrant], terms: Terms, steps: int) -> Job[list[ForkReport]]:
     """One batch of forks for one worker. A state that several start from is sent once."""
     states = {id(entrant.state): entrant.state for entrant in entrants if entrant.state is not None}
     places = {identity: place for place, identity in enumerate(states)}
@@ -214,7 +212,8 @@ def _job(entrants: list[Entrant], terms: Terms, steps: int, with_probe: bool) ->
         (places[id(entrant.state)], entrant.proposal if entrant.steps == 0 else None) for entrant in entrants
     )
     names = ", ".join(f"{entrant.action}:{entrant.candidate}" for entrant in entrants)
-    return Job(RunForks(forks, terms.recipe, steps, terms.rate, with_probe), tuple(states.values()), names)
+    work = RunForks(forks, terms.recipe, steps, terms.rate, terms.estimator == "probe")
+    return Job(work, tuple(states.values()), names)
 
 
 def _take_over(entrant: Entrant, outcome: Outcome[list[ForkReport]], place: int) -> None:

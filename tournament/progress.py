@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from structnet.data.dataset import Dataset
@@ -19,6 +19,7 @@ from structnet.storage.snapshot import (
     save_snapshot,
 )
 from structnet.storage.tables import TableWriter, read_table
+from structnet.training.recipe import Recipe
 from tournament.workers.fork import Arrays
 
 
@@ -32,7 +33,8 @@ class Progress:
     most. final_earned: credits earned in it so far. audits: the fields of every Audit so far; scores:
     [action, size class, score] of every fork so far, where screening learns from them. scale: which of the scales the
     input has. seconds_per_step: of the line, by the clock. best_accuracy: on validation after any round so far, first
-    in best_round. growths: [round, step, action, site] of what was adopted and added parameters.
+    in best_round. growths: [round, step, action, site] of what was adopted and added parameters. smaller_batches:
+    [round, images] where memory ran out and batches were halved.
     """
 
     round: int = 0
@@ -58,6 +60,11 @@ class Progress:
     best_accuracy: float = -1.0
     best_round: int = 0
     growths: list[list[Any]] = field(default_factory=list)
+    smaller_batches: list[list[int]] = field(default_factory=list)
+
+    def trained_by(self, recipe: Recipe) -> Recipe:
+        """The recipe with the batches of now, where memory ran out and they were halved."""
+        return replace(recipe, batch_size=self.smaller_batches[-1][1]) if self.smaller_batches else recipe
 
     def spend(self, steps: int, parameters: int, *, winning: bool) -> None:
         """Accounts for training: along the winning line, or a fork, control or screening beside it."""

@@ -10,7 +10,8 @@ from typing import Any
 from structnet.actions import ACTIONS, offered
 from structnet.errors import UserError
 from structnet.growth.triggers import check_trigger
-from structnet.training.loop import Recipe, steps_per_epoch
+from structnet.training.batches import steps_per_epoch
+from structnet.training.recipe import Recipe
 from tournament.rules.ledger import Economy
 from tournament.rules.score import policy_named
 from tournament.rules.screening import SCREENINGS
@@ -34,7 +35,8 @@ class Settings:
     by which rule of tournament.rules.screening proposals enter. scales: sides of square images in pixels, rising to
     that of the data: the seed sees pooled images, and its input is refined to the next scale at equal shares of
     growth. indefinite: growth ends neither with `rounds` nor with growth_share, but when the target accuracy or the
-    limit is reached or nothing more comes of it; then the final phase has all the epochs.
+    limit is reached or nothing more comes of it; then the final phase has all the epochs. smaller_batches: where
+    a worker runs out of memory on the line, batches are halved from there on; the line has as many steps as before.
     """
 
     epochs: int = 20
@@ -59,6 +61,7 @@ class Settings:
     screening: str = "promise"
     scales: tuple[int, ...] = ()
     indefinite: bool = False
+    smaller_batches: bool = False
     recipe: Recipe = field(default_factory=Recipe)
     economy: Economy = field(default_factory=Economy)
 

@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from structnet.data.dataset import Dataset
-from structnet.errors import WorkFailed
+from structnet.errors import LACK_OF_MEMORY, WorkFailed
 from structnet.growth.triggers import fitted_trigger
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import bias_count, parameters_dense
-from structnet.training.loop import Recipe, chance_accuracy, steps_per_epoch
+from structnet.training.batches import steps_per_epoch
+from structnet.training.evaluation import chance_accuracy
+from structnet.training.recipe import Recipe
 from tournament.heats import Entrant
 from tournament.progress import Progress
 from tournament.rules.ledger import Ledger
@@ -98,9 +100,8 @@ class WinningLine:
         settles at one rate that falls to 0. Rates that went on cost digits 0.8 points of validation accuracy by
         age and 3.4 with freezing (8 rng_seeds).
         """
-        if self.progress.phase == "growing":
-            return self.settings.recipe
-        return replace(self.settings.recipe, rates=None)
+        recipe = self.progress.trained_by(self.settings.recipe)
+        return recipe if self.progress.phase == "growing" else replace(recipe, rates=None)
 
     @property
     def price(self) -> float:
@@ -125,11 +126,26 @@ class WinningLine:
         self.measured, _ = self.do(Measure("validation", self.uses_probe))
 
     def do(self, work: Work[R]) -> tuple[R, list[StateHandle]]:
-        """One piece of work on the line, by one worker: (report, the states that it made). Raises WorkFailed."""
-        outcome = self.workers.run([Job(work, (self.state,))])[0]
-        if outcome.error:
-            raise WorkFailed(f"{work.name} failed in round {self.progress.round}: {outcome.error}")
-        return outcome.value(), outcome.states
+        """One piece of work on the line, by one worker: (report, the states that it made). Raises WorkFailed.
+
+        With smaller_batches, what runs out of memory is done again from its start, with half as many images per step.
+        """
+        while True:
+            outcome = self.workers.run([Job(work, (self.state,))])[0]
+            if not outcome.error:
+                return outcome.value(), outcome.states
+            if not (LACK_OF_MEMORY in outcome.error and self._halve_batches(work)):
+                raise WorkFailed(f"{work.name} failed in round {self.progress.round}: {outcome.error}")
+            again: Any = work
+            work = replace(again, recipe=self.recipe)
+
+    def _halve_batches(self, work: Work[Any]) -> bool:
+        """Halves the batches from here on; False if that is not wanted, or cannot help this work."""
+        batch = self.recipe.batch_size
+        if not (self.settings.smaller_batches and hasattr(work, "recipe") and batch > 1):
+            return False
+        self.progress.smaller_batches.append([self.progress.round, batch // 2])
+        return True
 
     def arrays(self) -> Arrays:
         """The state as arrays, fetched from where it lies."""

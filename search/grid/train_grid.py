@@ -12,6 +12,7 @@ from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
 from search.grid.trials import train_trials, trial_rows, whole_rows
 from search.options import CommonOptions
+from search.session.batch_size import with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import check_shift
@@ -20,7 +21,7 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 from structnet.network.topology import ALLOCATIONS
 from structnet.storage.snapshot import load_snapshot
-from structnet.training.loop import recipe_of
+from structnet.training.recipe import recipe_of
 from structnet.trials.champions import champions
 from structnet.trials.cohort import CohortWork
 from structnet.trials.grid import Member, blocks_of, check_memory
@@ -31,6 +32,7 @@ Options = TypeVar("Options", bound=GridOptions)
 
 def fitted(options: Options, data: Dataset, *, allocations: Sequence[str] = ()) -> Options:
     """The options with a batch size that fits the data, where none is given; raises UserError for bad ones."""
+    options = with_batch_size(options, data)
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
     recipe_of({**dict(options), "batch_size": batch_size})
     if not set(allocations or [options.allocation]) <= set(ALLOCATIONS):

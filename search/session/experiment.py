@@ -84,6 +84,12 @@ class Experiment:
             self.rows[trial] |= alive | columns
             self.writer.write("experiments", trial or "run", [self.rows[trial]])
 
+    def amend(self, trial: str, **options: Any) -> None:
+        """Puts what changed on the way into the config of a trial; the next update writes it."""
+        with self._writing:
+            config = json.loads(self.rows[trial]["config"]) | options
+            self.rows[trial]["config"] = json.dumps(config, sort_keys=True)
+
     def end(self, trial: str, status: str, **columns: Any) -> None:
         """Marks a trial as finished, failed or interrupted."""
         self.update(trial, status=status, finished_at=datetime.now(UTC), **columns)

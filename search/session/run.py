@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from search.options import CommonOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
-from structnet.errors import UserError, WorkFailed, one_line
+from structnet.errors import LACK_OF_MEMORY, UserError, WorkFailed, one_line
 from structnet.storage.atomic import StoreFailed, remove_unfinished
 from structnet.storage.tables import SCHEMAS, open_results
 
@@ -113,6 +113,8 @@ def recorded(
         with suppress(StoreFailed):
             experiment.end(trial, "failed", error=str(error)[:300])
         hint = "lower --learning-rate" if "Diverged" in str(error) else "go on with --resume"
+        if LACK_OF_MEMORY in str(error):
+            hint += " where more memory is free, or begin another --name with a smaller --batch-size"
         console.say(f"{error}; everything so far is written: {hint}")
         sys.exit(1)
     except Exception as error:

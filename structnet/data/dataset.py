@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -21,19 +22,73 @@ _LEAST_VALIDATION = 300
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """`images` float32 (n, channels, height, width) or (n, columns); `labels` int64 (n,), class numbers."""
+class Scaling:
+    """What makes inputs of stored pixels: (pixel - offset) / scale, float32 (channels, 1, 1) each."""
 
-    images: torch.Tensor
+    offset: torch.Tensor
+    scale: torch.Tensor
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (..., channels, height, width) as inputs, float32, on their device."""
+        inputs = pixels.to(torch.float32, copy=True)
+        return inputs.sub_(self.offset.to(inputs.device)).div_(self.scale.to(inputs.device))
+
+    def to(self, device: torch.device | str) -> Scaling:
+        """The scaling on a device, so that nothing has to be sent there for every batch."""
+        return Scaling(self.offset.to(device), self.scale.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and `labels`, int64 (n,), class numbers.
+
+    stored: the images as they lie in memory: float32 as a network takes them, (n, channels, height, width) or
+    (n, columns), or uint8 pixels, a quarter of that, with the scaling that makes inputs of them.
+    """
+
+    stored: torch.Tensor
     labels: torch.Tensor
+    scaling: Scaling | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """All images as a network takes them: float32, kept once they have been asked for."""
+        return self.inputs(self.stored)
+
+    def inputs(self, stored: torch.Tensor) -> torch.Tensor:
+        """Some of the stored images as a network takes them."""
+        return stored if self.scaling is None else self.scaling(stored)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return tuple(self.stored.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where images and labels lie."""
+        return self.labels.device
+
     def at(self, positions: np.ndarray) -> Split:
         """The images and labels at these positions, in their order, as a split of their own."""
-        where = torch.from_numpy(positions).to(self.labels.device)
-        return Split(self.images[where], self.labels[where])
+        where = torch.from_numpy(positions).to(self.device)
+        return Split(self.stored[where], self.labels[where], self.scaling)
+
+    def part(self, start: int, stop: int) -> Split:
+        """The images from one position to before another, as a view."""
+        return Split(self.stored[start:stop], self.labels[start:stop], self.scaling)
+
+    def to(self, device: torch.device | str) -> Split:
+        """The split on a device."""
+        scaling = self.scaling and self.scaling.to(device)
+        return Split(self.stored.to(device), self.labels.to(device), scaling)
+
+    def relabelled(self, labels: torch.Tensor) -> Split:
+        """The same images with other labels."""
+        return replace(self, labels=labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +106,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input, without the batch."""
-        return tuple(self.train.images.shape[1:])
+        return self.train.shape
 
     @property
     def input_units(self) -> int:
@@ -77,12 +132,22 @@ def images_dataset(
 
 def dataset_of(name: str, raw: RawSplits, preprocessing: dict[str, Any]) -> Dataset:
     """A dataset of raw values, preprocessed; its classes are those that the preprocessing names."""
-    splits = {}
-    for split in SPLITS:
-        values, labels = raw[split]
-        splits[split] = Split(preprocess(values, preprocessing), torch.tensor(labels, dtype=torch.int64))
+    splits = {split: _split_of(*raw[split], preprocessing) for split in SPLITS}
     names = tuple(preprocessing["class_names"])
     return Dataset(name, **splits, classes=len(names), class_names=names, preprocessing=preprocessing)
+
+
+def _split_of(values: np.ndarray, labels: np.ndarray, preprocessing: dict[str, Any]) -> Split:
+    numbers = torch.tensor(labels, dtype=torch.int64)
+    if values.dtype != np.uint8 or preprocessing["kind"] != "image":
+        return Split(preprocess(values, preprocessing), numbers)
+    return Split(torch.from_numpy(np.ascontiguousarray(values)), numbers, scaling_of(preprocessing))
+
+
+def scaling_of(preprocessing: dict[str, Any]) -> Scaling:
+    """The scaling that the preprocessing of images says."""
+    offset, scale = (torch.tensor(preprocessing[name], dtype=torch.float32) for name in ("offset", "scale"))
+    return Scaling(offset.view(-1, 1, 1), scale.view(-1, 1, 1))
 
 
 def fixed_order(count: int) -> np.ndarray:

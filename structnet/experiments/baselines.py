@@ -40,7 +40,9 @@ from structnet.network.topology import (
     parameters_dense,
 )
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, diagnosis_sample, train_steps
+from structnet.training.batches import diagnosis_sample
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
 from structnet.training.shrinking import Shrinking
 
 FEWEST_CHANGES = 20  # a short training is changed more often than its paper says

@@ -25,7 +25,11 @@ from structnet.network.random_topology import least_density, random_absent_every
 from structnet.network.state import TrainState
 from structnet.network.topology import bias_count, check_architecture, density_for, parameters_dense
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch, train_steps
+from structnet.training.batches import steps_per_epoch
+from structnet.training.evaluation import evaluate
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 from structnet.training.shrinking import Shrinking, shrink_steps
 
 Rate = Callable[[int], float]
@@ -131,12 +135,12 @@ def compare_coarse_to_fine(
     zooms = [factor**scale for scale in reversed(range(len(steps)))]
     splits = [pooled_split(data.train, zoom) for zoom in zooms]
 
-    coarse = (prod(splits[0].images.shape[1:]), *sizes[1:])
+    coarse = (prod(splits[0].shape), *sizes[1:])
     size = min(parameters, parameters_dense(coarse))
     added = [0]
 
     def refined(state: TrainState, scale: int) -> TrainState:
-        channels, height, width = splits[scale - 1].images.shape[1:]
+        channels, height, width = splits[scale - 1].shape
         edit = refine_input(state.network, channels, height, width, factor)
         added.append(edit.added)
         return state.edited(edit)

@@ -34,14 +34,11 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.seeds import stream
 from structnet.storage.snapshot import load_snapshot, save_snapshot
-from structnet.training.loop import (
-    Recipe,
-    cosine,
-    diagnosis_sample,
-    evaluate,
-    steps_per_epoch,
-    train_steps,
-)
+from structnet.training.batches import diagnosis_sample, steps_per_epoch
+from structnet.training.evaluation import evaluate
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 
 ARMS = ("static", "growth", "random", "rewire")
 STRETCH = 500  # steps

@@ -26,17 +26,12 @@ from structnet.measure.statistics import mean_and_error, t_quantile
 from structnet.network.network import StructNet, initial_values
 from structnet.network.state import TrainState
 from structnet.seeds import stream
+from structnet.training.batches import steps_per_epoch
+from structnet.training.evaluation import Evaluation, chance_accuracy, evaluate
 from structnet.training.fit import fit
-from structnet.training.loop import (
-    Diverged,
-    Evaluation,
-    Recipe,
-    chance_accuracy,
-    constant,
-    evaluate,
-    steps_per_epoch,
-    train_steps,
-)
+from structnet.training.loop import Diverged, train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 
 BASELINE_IMAGES = 20_000  # at most so many train the dense version, and the networks on shuffled labels
 DENSE_RATES = (1.0, 0.25)  # a rate that suits a sparse network can be too high for a dense one
@@ -244,7 +239,7 @@ def sampled(split: Split, count: int, rng_seed: int, purpose: str) -> Split:
 def shuffled_labels(split: Split, rng_seed: int, turn: int) -> Split:
     """The same images with each other's labels."""
     order = stream(rng_seed, "validate shuffle", turn).permutation(len(split))
-    return Split(split.images, split.labels[torch.from_numpy(order).to(split.labels.device)])
+    return split.relabelled(split.labels[torch.from_numpy(order).to(split.device)])
 
 
 def _with_new_values(network: StructNet, rng_seed: int, turn: int) -> StructNet:

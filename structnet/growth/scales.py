@@ -34,6 +34,7 @@ from structnet.network.topology import Topology
 from structnet.training.shrinking import worth
 
 MOST_SCALES, COARSEST = 3, 4  # scales by default, and pixels that the coarsest images have each way at least
+BLOCK = 5_000  # images that are pooled at once
 
 
 def pooled_images(images: torch.Tensor, factor: int = 2) -> torch.Tensor:
@@ -85,7 +86,11 @@ def zoom(shape: Sequence[int], inputs: int) -> int:
 
 def pooled_split(split: Split, factor: int = 2) -> Split:
     """The split with its images pooled; raises as `pooled_images`."""
-    return Split(pooled_images(split.images, factor), split.labels)
+    if factor == 1:
+        return split
+    # Block by block, so that the images are never all there at full resolution as numbers.
+    blocks = [pooled_images(split.inputs(block), factor) for block in torch.split(split.stored, BLOCK)]
+    return Split(torch.cat(blocks), split.labels)
 
 
 def pooled(data: Dataset, factor: int = 2) -> Dataset:
@@ -99,7 +104,7 @@ def pooled(data: Dataset, factor: int = 2) -> Dataset:
     )
     preprocessing = {
         **data.preprocessing,
-        "shape": list(train.images.shape[1:]),
+        "shape": list(train.shape),
         "pooled": factor * data.preprocessing.get("pooled", 1),
     }
     return replace(data, train=train, validation=validation, test=test, preprocessing=preprocessing)

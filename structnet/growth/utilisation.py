@@ -18,7 +18,7 @@ from structnet.measure.statistics import mean_and_error
 from structnet.network.edit import disconnect
 from structnet.network.network import propagate
 from structnet.network.state import TrainState
-from structnet.training.loop import columns, evaluate
+from structnet.training.evaluation import columns, evaluate
 
 
 @dataclass(frozen=True)

@@ -29,27 +29,59 @@ EXTREMA_SHARE = 0.3
 
 @dataclass
 class Diagnosis:
-    """A network on n training images.
+    """A network on n training images; what is not needed is not computed.
 
     loss: mean cross-entropy in nats. activations: per group (units, n). errors: per group (units, n), the
     derivative of the mean loss by the pre-activation; None for the input and where nothing reaches the output.
-    gradient: (parameters,) of the mean loss by the flat vector. firing_rate, mean_activation: (units,) over all
-    groups. saturated, dead: hidden unit numbers, ascending. gradient_norms: by link. warnings: one line each.
+    gradient: (parameters,) of the mean loss by the flat vector. dead_below, saturated_above: as in `diagnose`.
     """
 
     topology: Topology
+    activation: Activation
     loss: float
     activations: list[torch.Tensor]
     errors: list[torch.Tensor | None]
     gradient: torch.Tensor
-    firing_rate: np.ndarray
-    mean_activation: np.ndarray
-    saturated: np.ndarray
-    dead: np.ndarray
-    gradient_norms: dict[tuple[int, int], float]
-    warnings: list[str]
+    dead_below: float = DEAD_BELOW
+    saturated_above: float = SATURATED_ABOVE
     _products: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
     _absent: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def firing_rate(self) -> np.ndarray:
+        """(units,) share of the images on which each unit fires, over all groups."""
+        return np.concatenate([firing_rate(group, self.activation) for group in self.activations])
+
+    @cached_property
+    def mean_activation(self) -> np.ndarray:
+        """(units,) over all groups."""
+        return np.concatenate([group.mean(dim=1).double().cpu().numpy() for group in self.activations])
+
+    @cached_property
+    def saturated(self) -> np.ndarray:
+        """Numbers of the hidden units that are, ascending."""
+        found = [
+            np.flatnonzero(saturated_units(self.activations[group], self.activation, self.saturated_above))
+            + self.topology.units_of(group).start
+            for group in range(1, self.topology.groups - 1)
+        ]
+        return np.concatenate([np.empty(0, dtype=np.int64), *found])
+
+    @cached_property
+    def dead(self) -> np.ndarray:
+        """Numbers of the hidden units that are, ascending."""
+        hidden = np.arange(self.topology.hidden.start, self.topology.hidden.stop)
+        return hidden[self.firing_rate[hidden] < self.dead_below]
+
+    @cached_property
+    def gradient_norms(self) -> dict[tuple[int, int], float]:
+        """By link."""
+        return {pair: float(self.gradient[span].norm()) for pair, span in self.topology.links.items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        """On the flow of gradients, one line each."""
+        return _warnings(self.gradient_norms)
 
     @cached_property
     def spread(self) -> np.ndarray:
@@ -128,34 +160,36 @@ def diagnose(
     """
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(f"{len(images)} images and {len(labels)} labels, but one label each is needed")
+    inputs = flatten(images, network.values.dtype)
+    return diagnose_inputs(network, inputs, labels, dead_below=dead_below, saturated_above=saturated_above)
+
+
+def diagnose_inputs(
+    network: StructNet,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    dead_below: float = DEAD_BELOW,
+    saturated_above: float = SATURATED_ABOVE,
+) -> Diagnosis:
+    """As `diagnose`, of inputs as links take them, (features, n)."""
     values = network.values.detach()
-    activations = propagate(network, values, flatten(images, values.dtype))
+    activations = propagate(network, values, inputs)
     loss, error = _cross_entropy(activations[-1], labels)
     gradient, errors = backpropagate(network, values, activations, error)
     activation = activation_named(network.activation)
-    firing = np.concatenate([firing_rate(group, activation) for group in activations])
-    mean = np.concatenate([group.mean(dim=1).double().cpu().numpy() for group in activations])
-    topology = network.topology
-    hidden = np.arange(topology.hidden.start, topology.hidden.stop)
-    saturated = [
-        np.flatnonzero(saturated_units(activations[group], activation, saturated_above))
-        + topology.units_of(group).start
-        for group in range(1, topology.groups - 1)
-    ]
-    norms = {pair: float(gradient[span].norm()) for pair, span in topology.links.items()}
     return Diagnosis(
-        topology=topology,
-        loss=loss,
-        activations=activations,
-        errors=errors,
-        gradient=gradient,
-        firing_rate=firing,
-        mean_activation=mean,
-        saturated=np.concatenate([np.empty(0, dtype=np.int64), *saturated]),
-        dead=hidden[firing[hidden] < dead_below],
-        gradient_norms=norms,
-        warnings=_warnings(norms),
+        network.topology, activation, loss, activations, errors, gradient, dead_below, saturated_above
     )
+
+
+def unhealthy_units(network: StructNet, inputs: torch.Tensor) -> tuple[int, int]:
+    """How many hidden units `diagnose` finds saturated and dead on inputs (features, images)."""
+    activations = propagate(network, network.values.detach(), inputs)[1:-1]
+    activation = activation_named(network.activation)
+    saturated = sum(int(saturated_units(units, activation, SATURATED_ABOVE).sum()) for units in activations)
+    dead = sum(int((firing_rate(units, activation) < DEAD_BELOW).sum()) for units in activations)
+    return saturated, dead
 
 
 def largest(matrix: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from structnet.compiled.plan import RELU, SIGMOID, TANH
 from structnet.errors import UserError
 
 
@@ -14,12 +15,14 @@ from structnet.errors import UserError
 class Activation:
     """apply: pre-activation -> activation, in place. slope: activation -> derivative there.
 
-    floor and ceiling bound the activation where it is bounded (None: unbounded). idempotent: applying it twice
-    changes nothing, so an identity layer can be inserted after it (Chen et al. 2016, Net2Net).
+    code: its number in compiled loops (structnet.compiled.functions). floor and ceiling bound the activation where it
+    is bounded (None: unbounded). idempotent: applying it twice changes nothing, so an identity layer can be inserted
+    after it (Chen et al. 2016, Net2Net).
     """
 
     apply: Callable[[torch.Tensor], torch.Tensor]
     slope: Callable[[torch.Tensor], torch.Tensor]
+    code: int
     floor: float | None
     ceiling: float | None
     idempotent: bool = False
@@ -36,9 +39,9 @@ def _sigmoid_(x: torch.Tensor) -> torch.Tensor:
 
 ACTIVATIONS = {
     # The sign of an activation that is never negative is 0 or 1, and costs a sixth of a comparison and a cast.
-    "relu": Activation(torch.relu_, torch.sign, 0.0, None, idempotent=True),
-    "tanh": Activation(torch.tanh_, lambda a: 1 - a * a, -1.0, 1.0),
-    "sigmoid": Activation(_sigmoid_, lambda a: a * (1 - a), 0.0, 1.0),
+    "relu": Activation(torch.relu_, torch.sign, RELU, 0.0, None, idempotent=True),
+    "tanh": Activation(torch.tanh_, lambda a: 1 - a * a, TANH, -1.0, 1.0),
+    "sigmoid": Activation(_sigmoid_, lambda a: a * (1 - a), SIGMOID, 0.0, 1.0),
 }
 
 

@@ -95,18 +95,12 @@ def connect(
 
     Raises ValueError if one exists already, is given twice or does not run to a later group.
     """
-    topology = network.topology
+    before = network.topology
     fresh = np.broadcast_to(np.asarray(values, dtype=np.float64), (len(source),))
-    return _assemble(
-        network,
-        topology.architecture,
-        np.concatenate([topology.source, source]),
-        np.concatenate([topology.target, target]),
-        np.concatenate([np.arange(topology.connections), np.full(len(source), -1)]),
-        np.arange(topology.units),
-        connection_values=np.concatenate([_connection_values(network), fresh]),
-        biases=_biases(network),
-    )
+    topology, order = before.joined_by(source, target)
+    origin = np.concatenate([np.arange(before.connections), np.full(len(source), -1)])
+    flat = np.concatenate([_connection_values(network), fresh])
+    return _edited(network, topology, origin[order], np.arange(before.units), flat[order], _biases(network))
 
 
 def disconnect(network: StructNet, connections: np.ndarray) -> Edit:
@@ -131,19 +125,12 @@ def redirect(network: StructNet, connections: np.ndarray, source: np.ndarray) ->
 
     Raises ValueError if one comes to exist twice or does not run to a later group.
     """
-    topology = network.topology
-    start = topology.source.copy()
+    before = network.topology
+    start = before.source.copy()
     start[connections] = source
-    return _assemble(
-        network,
-        topology.architecture,
-        start,
-        topology.target,
-        np.arange(topology.connections),
-        np.arange(topology.units),
-        connection_values=_connection_values(network),
-        biases=_biases(network),
-    )
+    topology, order = Topology.sorted(before.architecture, start, before.target)
+    values = _connection_values(network)[order]
+    return _edited(network, topology, order, np.arange(before.units), values, _biases(network))
 
 
 def add_units(network: StructNet, group: int, biases: np.ndarray) -> Edit:
@@ -250,13 +237,24 @@ def _assemble(
     connection_values: np.ndarray,
     biases: np.ndarray,
 ) -> Edit:
-    """The edited network from unsorted connections, with the origin of every parameter."""
-    topology, order = Topology.sorted(architecture, source, target)
+    """The edited network from connections in their order, with the origin of every parameter."""
+    topology = Topology(tuple(architecture), source.astype(np.int32), target.astype(np.int32))
+    return _edited(network, topology, connection_origin, unit_origin, connection_values, biases)
+
+
+def _edited(
+    network: StructNet,
+    topology: Topology,
+    connection_origin: np.ndarray,
+    unit_origin: np.ndarray,
+    connection_values: np.ndarray,
+    biases: np.ndarray,
+) -> Edit:
     before = network.topology
     with_bias = unit_origin[topology.hidden.start :]
     bias_origin = np.where(with_bias < 0, -1, before.bias_of(with_bias))
-    origin = np.concatenate([connection_origin[order], bias_origin])
-    joined = np.concatenate([connection_values[order], biases])
+    origin = np.concatenate([connection_origin, bias_origin])
+    joined = np.concatenate([connection_values, biases])
     return Edit(network.like(topology, joined), origin, unit_origin, before.parameters)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from structnet.compiled.plan import one_blas_thread
 from structnet.network.activations import ACTIVATIONS, activation_named
 from structnet.network.link import SparseLink
 from structnet.network.optimizer import Adam
@@ -98,6 +99,15 @@ class StructNet(nn.Module):
     def parameters_dense(self) -> int:
         """Parameters of the fully connected network of the same shape."""
         return parameters_dense(self.topology.architecture)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether compiled loops compute it: on a CPU, unless it asks for a kernel of torch's."""
+        return (
+            self.kernel == "auto"
+            and self.values.device.type == "cpu"
+            and self.values.dtype in (torch.float32, torch.float64)
+        )
 
     @property
     def links(self) -> dict[tuple[int, int], SparseLink]:
@@ -232,6 +242,8 @@ def propagate(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) ->
 
     values: (parameters,) the flat vector. inputs: (input units, batch), contiguous.
     """
+    if network.is_compiled:
+        return [inputs, *_groups_of(network, _compiled_activations(network, values, inputs))]
     activation = activation_named(network.activation).apply
     last = network.topology.groups - 1
     activations = [inputs]
@@ -260,6 +272,8 @@ def backpropagate(
     error: (classes, batch) derivative of the loss by the logits. The entry of group 0 is the derivative by
     the inputs if input_error is asked for, else None; a group that reaches no output has None too.
     """
+    if network.is_compiled:
+        return _compiled_gradients(network, values, activations, error, input_error)
     slope = activation_named(network.activation).slope
     gradient = torch.zeros_like(values)
     errors: list[torch.Tensor | None] = [None] * len(activations)
@@ -279,6 +293,59 @@ def backpropagate(
                 known = errors[source]
                 errors[source] = upstream if known is None else known + upstream
     return gradient, errors
+
+
+def _groups_of(network: StructNet, rows: torch.Tensor) -> list[torch.Tensor]:
+    """The rows behind the input, (units, batch), by group."""
+    return list(torch.split(rows, list(network.topology.architecture[1:])))
+
+
+def _compiled_activations(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    from structnet.compiled.passes import activations
+
+    plan, seen = network.topology.plan, inputs.detach().numpy()
+    state = np.empty((plan.rows, seen.shape[1]), dtype=seen.dtype)
+    matrix = np.empty(plan.cells, dtype=seen.dtype)
+    with one_blas_thread(plan):
+        activations(plan, ACTIVATIONS[network.activation].code, values.detach().numpy(), seen, state, matrix)
+    return torch.from_numpy(state)
+
+
+def _compiled_gradients(
+    network: StructNet,
+    values: torch.Tensor,
+    activations: list[torch.Tensor],
+    error: torch.Tensor,
+    input_error: bool,
+) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    from structnet.compiled.passes import gradients, input_errors
+
+    plan, flat = network.topology.plan, values.detach().numpy()
+    inputs, state = activations[0].detach().numpy(), torch.cat(activations[1:]).numpy()
+    errors, gradient = np.empty_like(state), np.zeros_like(flat)
+    errors[-len(error) :] = error.numpy()
+    matrix = np.empty(plan.cells, dtype=flat.dtype)
+    into = np.zeros_like(inputs) if input_error else None
+    with one_blas_thread(plan):
+        gradients(plan, ACTIVATIONS[network.activation].code, flat, inputs, state, errors, gradient, matrix)
+        if into is not None:
+            input_errors(plan, flat, errors, matrix, into)
+    reaching = _reaching_output(network.topology)
+    groups = _groups_of(network, torch.from_numpy(errors))
+    first = None if into is None else torch.from_numpy(into)
+    return torch.from_numpy(gradient), [
+        first,
+        *(found if group in reaching else None for group, found in enumerate(groups, start=1)),
+    ]
+
+
+def _reaching_output(topology: Topology) -> set[int]:
+    """The groups from which connections lead to the output, itself included."""
+    reaching = {topology.groups - 1}
+    for source, target in sorted(topology.links, key=lambda pair: -pair[1]):
+        if target in reaching:
+            reaching.add(source)
+    return reaching
 
 
 class _Propagation(torch.autograd.Function):

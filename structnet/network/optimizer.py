@@ -32,29 +32,35 @@ class Adam:
         """Fresh state for a flat vector."""
         return cls(torch.zeros_like(values), torch.zeros_like(values))
 
-    def update(
+    def update(self, values: torch.Tensor, gradient: torch.Tensor, learning_rate: float) -> None:
+        """One step, in place."""
+        self.step += 1
+        root, divisor = self.corrections(self.step)
+        self.move(values, gradient, learning_rate * root / divisor, self.epsilon * root)
+
+    def corrections(self, step: int) -> tuple[float, float]:
+        """Of the biases of both moments in the update of this number, from 1.
+
+        They go to the rate, times the first and divided by the second, and to epsilon, times the first: one
+        pass less over the vector than to divide the moments by them.
+        """
+        return math.sqrt(1 - self.beta2**step), 1 - self.beta1**step
+
+    def move(
         self,
         values: torch.Tensor,
         gradient: torch.Tensor,
-        learning_rate: float | torch.Tensor,
-        owner: torch.Tensor | None = None,
+        rate: float | torch.Tensor,
+        epsilon: float | torch.Tensor,
     ) -> None:
-        """One step, in place.
+        """One step, in place and not counted, by a rate and an epsilon that have the corrections in them.
 
-        learning_rate: one for all, or (owners,) float64 with owner, (parameters,), saying whose each parameter is.
+        rate: a number or a tensor, (), (1,) or (parameters,). epsilon: a number or a tensor, (). Tensors have
+        the number type of the values.
         """
-        self.step += 1
         self.first.lerp_(gradient, 1 - self.beta1)
         self.second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        # Both bias corrections as factors of the rate and of epsilon: one pass less over the vector.
-        correction = math.sqrt(1 - self.beta2**self.step)
-        spread = self.second.sqrt().add_(self.epsilon * correction)
-        rate = learning_rate * correction / (1 - self.beta1**self.step)
-        if isinstance(rate, torch.Tensor):
-            # The same three roundings as below, so that a rate of one's own changes no bit.
-            values.sub_(rate.to(values.dtype)[owner].mul_(self.first).div_(spread))
-        else:
-            values.addcdiv_(self.first, spread, value=-rate)
+        values.addcdiv_(self.first * rate, self.second.sqrt().add_(epsilon), value=-1)
 
     def carried(self, origin: np.ndarray) -> Adam:
         """The state after an edit; origin: (parameters,) index of each parameter before it, -1 where it is new.

@@ -1,13 +1,9 @@
-"""Cohort: many networks trained at once, as one network whose links are block-diagonal.
+"""Cohort: many networks trained at once on the same batches.
 
-Networks of the same depth are joined group by group: the hidden units of all of them lie side by side in one
-group, and each connection stays within its network, so one pass of the ordinary kernels trains all of them
-on the same batches. A row of a sparse product is summed in the same order wherever it lies, and everything
-else is done unit by unit or parameter by parameter; so on a CPU a network comes out of a cohort with the same
-bits as if it had been trained alone, whoever its neighbours were, and a neighbour that diverges does no harm.
-
-A cohort is cut into tiles of neighbouring members (structnet.training.tile): the batch is made once and passed
-through one tile after the other.
+On a CPU its members are trained in lock step (structnet.training.lockstep): each comes out with the same bits
+as if it had been trained alone, whatever the shapes, number and order of its neighbours, and one that
+diverges does no harm. Elsewhere they are joined to networks whose links are block-diagonal
+(structnet.training.tile), as many in each as fit the memory, so that one product does for all of them.
 """
 
 from __future__ import annotations
@@ -21,15 +17,17 @@ import numpy as np
 import torch
 
 from structnet.data.dataset import Split
+from structnet.measure.diagnosis import unhealthy_units
+from structnet.network.network import flatten
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology, bias_count
-from structnet.training.loop import Recipe, columns, training_batch
+from structnet.training.cohort_memory import first_bounds
+from structnet.training.lockstep import Lockstep
 from structnet.training.out_of_memory import halved, retry_smaller
-from structnet.training.tile import Tile, tile_bounds
+from structnet.training.recipe import Recipe
+from structnet.training.tile import Tile
 
-# Images of one pass of evaluation; a multiple of every vector width, so that an image is computed in the same
-# way in blocks of any such length.
-EVALUATED_AT_ONCE = 512
+Part = Lockstep | Tile
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,10 @@ class CohortEvaluation:
 
 
 class Cohort:
-    """Networks of one depth in training on the same batches, each with a learning rate of its own.
+    """Networks in training on the same batches, each with a learning rate of its own.
 
-    states: the members; they must agree in depth, inputs, classes, activation, kernel, steps and the options
-    of the optimizer. On a CPU the kernel `auto` takes sparse rows here even for a link for which a network alone
-    would take a dense matrix. rates: (members,) learning rates, multiplied by the schedule of `train`. The
+    states: the members; they must agree in inputs, classes, activation, kernel, steps and the options of the optimizer,
+    and where they are joined in depth. rates: (members,) learning rates, multiplied by the schedule of `train`. The
     states are copied; `take` gives a member back.
 
     Raises ValueError for members that do not fit each other, or for none.
@@ -56,8 +53,11 @@ class Cohort:
         _check_members(states, rates)
         self.step = states[0].step
         self.rates = np.array(rates, dtype=np.float64)
-        self._bounds = tile_bounds(states)
-        self.tiles = self._tiled(states)
+        self._bounds = first_bounds(states)
+        self._make: Callable[[Sequence[TrainState]], Part] = (
+            Lockstep.together if states[0].network.is_compiled else Tile
+        )
+        self.parts = self._made(states)
 
     def __len__(self) -> int:
         return len(self.rates)
@@ -70,7 +70,7 @@ class Cohort:
     @property
     def topologies(self) -> list[Topology]:
         """Of the members, in their order."""
-        return [topology for tile in self.tiles for topology in tile.topologies]
+        return [topology for part in self.parts for topology in part.topologies]
 
     def train(
         self, split: Split, recipe: Recipe, steps: int, schedule: Callable[[int], float]
@@ -78,78 +78,68 @@ class Cohort:
         """Trains all members for so many steps; their losses, (members, steps), in nats, before L1.
 
         schedule: step -> factor on the learning rates of the members. A member that diverges has losses or
-        values that are not finite (`diverged`), and goes on in vain until it is dropped. Where memory runs out,
-        tiles are halved, for good, and all is done again from the start; on a CPU with the same bits.
+        values that are not finite (`diverged`), and goes on in vain until it is dropped. Where memory runs out, the
+        cohort is halved, for good, and all is done again from the start.
         """
-        step, kept = self.step, [tile.kept() for tile in self.tiles]
+        undo = [part.undoing() for part in self.parts]
 
         def smaller() -> bool:
-            nonlocal kept
-            self.step = step
-            for tile, values in zip(self.tiles, kept):
-                tile.put_back(values)
+            nonlocal undo
+            for put_back in undo:
+                put_back()
             is_smaller = self._halve()
-            kept = [tile.kept() for tile in self.tiles]
+            undo = [part.undoing() for part in self.parts]
             return is_smaller
 
-        return retry_smaller(lambda: self._train(split, recipe, steps, schedule), smaller)
+        def train() -> list[np.ndarray]:
+            return [
+                part.train(split, recipe, steps, schedule, self.step, shares=self.rates[start:stop])[0]
+                for part, (start, stop) in zip(self.parts, pairwise(self._bounds))
+            ]
 
-    def _train(
-        self, split: Split, recipe: Recipe, steps: int, schedule: Callable[[int], float]
-    ) -> torch.Tensor:
-        losses = torch.empty(steps, len(self), device=self.tiles[0].device)
-        for index in range(steps):
-            inputs, labels = training_batch(split, recipe, self.step)
-            factor = schedule(self.step)
-            for tile, (start, stop) in zip(self.tiles, pairwise(self._bounds)):
-                losses[index, start:stop] = tile.train(inputs, labels, recipe, factor, self.step)
-            self.step += 1
-        return losses.t()
+        losses = retry_smaller(train, smaller)
+        self.step += steps
+        return torch.from_numpy(np.concatenate(losses))
 
     def diverged(self) -> np.ndarray:
         """(members,) booleans: some parameter is not finite."""
-        return np.concatenate([tile.diverged() for tile in self.tiles])
+        return np.concatenate([part.diverged() for part in self.parts])
 
     def evaluate(self, split: Split) -> CohortEvaluation:
         """All members on every image of a split. Where the loss is not finite, the accuracy is NaN."""
-        return retry_smaller(lambda: self._evaluate(split), self._halve)
-
-    def _evaluate(self, split: Split) -> CohortEvaluation:
-        bits, right = [], []
-        for tile in self.tiles:
-            blocks = [tile.judge(*block) for block in _blocks(split)]
-            bits.append(np.concatenate([found for found, _ in blocks], axis=1))
-            right.append(np.sum([hits for _, hits in blocks], axis=0))
-        joined = np.concatenate(bits)
         with np.errstate(over="ignore", invalid="ignore"):
+            judged = retry_smaller(lambda: [part.judge(split) for part in self.parts], self._halve)
+            joined = np.concatenate([part.log2_likelihood for part in judged])
             loss = -joined.mean(axis=1) * np.log(2)
-        accuracy = np.concatenate(right) / len(split)
+        accuracy = np.concatenate([part.right for part in judged]) / len(split)
         return CohortEvaluation(loss, np.where(np.isfinite(loss), accuracy, np.nan), joined)
 
     def unhealthy_units(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Saturated and dead hidden units, each (members,), as `diagnose` finds them on these training images."""
+        states = [self.take(member) for member in range(len(self))]
+        inputs = flatten(images, states[0].network.values.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            counts = retry_smaller(lambda: [tile.unhealthy_units(images) for tile in self.tiles], self._halve)
-        return np.concatenate([one for one, _ in counts]), np.concatenate([two for _, two in counts])
-
-    def _tiled(self, states: Sequence[TrainState]) -> list[Tile]:
-        return [Tile(states[a:b], self.rates[a:b]) for a, b in pairwise(self._bounds)]
+            counts = np.array([unhealthy_units(state.network, inputs) for state in states])
+        return counts[:, 0], counts[:, 1]
 
     def _halve(self) -> bool:
-        """Cuts each tile in two; False if all have a single member."""
+        """Cuts each part in two; False if all have a single member."""
         bounds = halved(self._bounds)
         if bounds == self._bounds:
             return False
         states = [self.take(member) for member in range(len(self))]
-        self.tiles, self._bounds = [], bounds
-        self.tiles = self._tiled(states)
+        self.parts, self._bounds = [], bounds
+        self.parts = self._made(states)
         return True
+
+    def _made(self, states: Sequence[TrainState]) -> list[Part]:
+        return [self._make(states[start:stop]) for start, stop in pairwise(self._bounds)]
 
     def take(self, member: int) -> TrainState:
         """A member as an ordinary state of its own: it can be trained on, grown and saved."""
-        for tile, (start, stop) in zip(self.tiles, pairwise(self._bounds)):
+        for part, (start, stop) in zip(self.parts, pairwise(self._bounds)):
             if start <= member < stop:
-                return tile.take(member - start, self.step)
+                return part.take(member - start, self.step)
         raise IndexError(f"member {member} of a cohort of {len(self)}")
 
     def keep(self, members: Iterable[int]) -> Cohort:
@@ -162,7 +152,8 @@ class Cohort:
         states = [self.take(member).to_arrays() for member in range(len(self))]
         joined = ("source", "target", "values", "first", "second", "born")
         return {
-            "architectures": np.array([state["architecture"] for state in states], dtype=np.int64),
+            "groups": np.array([len(state["architecture"]) for state in states], dtype=np.int64),
+            "architectures": np.concatenate([state["architecture"] for state in states]),
             "connections": np.array([len(state["source"]) for state in states], dtype=np.int64),
             "rates": self.rates,
             "activation": states[0]["activation"],
@@ -176,7 +167,10 @@ class Cohort:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> Cohort:
         """The cohort that `to_arrays` took apart."""
-        architectures = [tuple(sizes) for sizes in np.asarray(arrays["architectures"]).tolist()]
+        stops = np.cumsum(arrays["groups"])[:-1]
+        architectures = [
+            tuple(sizes.tolist()) for sizes in np.split(np.asarray(arrays["architectures"]), stops)
+        ]
         connections = np.asarray(arrays["connections"]).tolist()
         parameters = [count + bias_count(sizes) for count, sizes in zip(connections, architectures)]
         lengths = {"source": connections, "target": connections} | dict.fromkeys(
@@ -202,28 +196,22 @@ class Cohort:
 def cohort_bytes(architecture: Sequence[int], connections: int) -> int:
     """About what a cohort on a CPU holds for a member, in float32.
 
-    A parameter: its value, two moments, age, owner and place, and int32 indices in three forms (the member's own,
-    joint, as rows; behind the first hidden group as transposed rows too). Joining members takes about as much
-    again for a moment. What a pass takes is taken by one tile at a time: TILE_UNITS numbers an image, a few times.
+    A parameter: its value, two moments, age, and int32 indices in two forms (the member's own, and those of the plan).
+    Joining members takes about as much again for a moment. The workspace is that of one member.
     """
-    return 60 * (connections + bias_count(architecture))
-
-
-def _blocks(split: Split) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    for start in range(0, len(split), EVALUATED_AT_ONCE):
-        stop = start + EVALUATED_AT_ONCE
-        yield columns(split, start, stop), split.labels[start:stop]
+    return 48 * (connections + bias_count(architecture))
 
 
 def shared_by_members(state: TrainState) -> tuple[tuple[str, Any], ...]:
     """(name, value) of all that the members of a cohort must agree in."""
     sizes, adam = state.network.topology.architecture, state.optimizer
     return (
-        ("groups", len(sizes)),
+        ("kernel", state.network.kernel),
+        # Compiled members need not be as deep as the others.
+        ("groups", None if state.network.is_compiled else len(sizes)),
         ("inputs", sizes[0]),
         ("classes", sizes[-1]),
         ("activation", state.network.activation),
-        ("kernel", state.network.kernel),
         ("number type", state.network.values.dtype),
         ("device", state.network.values.device),
         ("step", state.step),

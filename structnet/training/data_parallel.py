@@ -7,15 +7,20 @@ there is to send: what DistributedDataParallel does in buckets, without its hook
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 
+from structnet.data.dataset import Split
 from structnet.errors import UserError
-from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.training.loop import loss_and_gradient
+from structnet.training.batches import training_batch
+from structnet.training.lockstep import Lockstep
+from structnet.training.loop import check_finite
+from structnet.training.recipe import Recipe
+from structnet.training.torch_step import loss_and_gradient, update
 
 
 @dataclass(frozen=True)
@@ -25,20 +30,69 @@ class Share:
     rank: int
     workers: int
 
-    def gradient(
-        self, network: StructNet, values: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As structnet.training.loop.loss_and_gradient of the whole batch, of which this process computes its part.
+    def of(self, images: int) -> slice:
+        """Which images of a batch of so many; none where there are fewer than workers."""
+        return slice(self.rank * images // self.workers, (self.rank + 1) * images // self.workers)
 
-        Every process has to call it in the same step, and gets the same bits back.
-        """
-        part = len(labels) // self.workers
-        mine = slice(self.rank * part, (self.rank + 1) * part)
-        loss, gradient = loss_and_gradient(network, values, inputs[:, mine].contiguous(), labels[mine])
-        mean = torch.cat([gradient, loss.reshape(1)])
-        dist.all_reduce(mean)
-        mean /= self.workers
-        return mean[-1], mean[:-1]
+
+def train_shared_steps(
+    state: TrainState,
+    split: Split,
+    recipe: Recipe,
+    steps: int,
+    learning_rate: Callable[[int], float],
+    share: Share,
+) -> torch.Tensor:
+    """As structnet.training.loop.train_steps, with each batch made and computed in parts, one by each process.
+
+    Every process has to call it, and is left with the same bits.
+    """
+    part = share.of(min(recipe.batch_size, len(split)))
+    losses = state.network.values.detach().new_empty(steps)
+    born = torch.from_numpy(state.born).to(losses.device)
+    for index in range(steps):
+        step = state.step
+        if state.network.is_compiled:
+            alone = Lockstep.of(state)
+            mean, flat = alone.gradient_of_part(split, recipe, step, part)
+            losses[index], gradient = _summed(losses.new_tensor(mean), torch.from_numpy(flat))
+            alone.apply_gradient(gradient.numpy(), recipe, learning_rate(step), step)
+            state.optimizer.step = alone.updates
+        else:
+            loss, mine = _gradient_by_torch(state, split, recipe, part)
+            losses[index], gradient = _summed(loss, mine)
+            update(
+                state.optimizer,
+                state.network.values.detach(),
+                gradient,
+                recipe,
+                learning_rate(step),
+                connections=state.network.connection_count,
+                age=step - born if recipe.rates else None,
+            )
+        state.step += 1
+    check_finite(state, losses, steps)
+    return losses
+
+
+def _gradient_by_torch(
+    state: TrainState, split: Split, recipe: Recipe, part: slice
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What these images of a batch have in its loss and gradient."""
+    values = state.network.values.detach()
+    if part.start == part.stop:
+        return values.new_zeros(()), torch.zeros_like(values)
+    inputs, labels = training_batch(split, recipe, state.step, part)
+    loss, gradient = loss_and_gradient(state.network, values, inputs, labels)
+    share = len(labels) / min(recipe.batch_size, len(split))
+    return loss * share, gradient * share
+
+
+def _summed(loss: torch.Tensor, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both summed over all processes, by one message."""
+    joined = torch.cat([gradient, loss.reshape(1).to(gradient.dtype)])
+    dist.all_reduce(joined)
+    return joined[-1], joined[:-1]
 
 
 def check_share(batch_size: int, workers: int) -> None:

@@ -10,8 +10,12 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.training.loop import SCHEDULES, Evaluation, Recipe, evaluate, steps_per_epoch, train_steps
+from structnet.training.batches import steps_per_epoch
+from structnet.training.evaluation import Evaluation, evaluate
+from structnet.training.loop import train_steps
 from structnet.training.rates import AgeRates
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import SCHEDULES
 from structnet.training.shrinking import Shrinking, shrink_steps
 
 

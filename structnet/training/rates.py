@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from structnet.errors import UserError
@@ -56,6 +57,12 @@ class AgeRates:
             return scale
         left = (self.freezes_after - age).to(torch.float32) / (self.freezes_after - self.matures_after)
         return scale * left.clamp(0, 1)
+
+    def table(self) -> np.ndarray:
+        """Multipliers float32 by age, from 0; the last is that of all greater ages."""
+        last = self.matures_after if self.freezes_after is None else self.freezes_after
+        multipliers: np.ndarray = self.scale(torch.arange(last + 1)).numpy()
+        return multipliers
 
 
 RATES = ("none", "age", "freeze")

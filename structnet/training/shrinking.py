@@ -27,13 +27,15 @@ import torch
 
 from structnet.data.dataset import Split
 from structnet.errors import UserError
-from structnet.measure.diagnosis import diagnose
+from structnet.measure.diagnosis import diagnose_inputs
 from structnet.network.edit import connect, disconnect, fold, unchanged
 from structnet.network.network import StructNet
 from structnet.network.random_topology import random_absent_everywhere
 from structnet.network.state import TrainState
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, diagnosis_sample, train_steps
+from structnet.training.batches import batch_indices, sample_inputs
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
 
 FEWEST_CHANGES = 20
 
@@ -190,8 +192,9 @@ def _wanted(
 
     The gradient is that of a set of training images fixed by rng_seed and step.
     """
-    sample = diagnosis_sample(split, recipe.rng_seed, state.step, shrinking.images)
-    diagnosis = diagnose(state.network, sample.images, sample.labels)
+    images = min(shrinking.images, len(split))
+    positions = batch_indices(len(split), images, recipe.rng_seed, state.step)
+    diagnosis = diagnose_inputs(state.network, *sample_inputs(split, positions, state.network.values.dtype))
     found = [diagnosis.absent(*pair, count) for pair in _pairs(state.network)]
     source, target, gradient = (np.concatenate(part) for part in zip(*found))
     best = np.argsort(-np.abs(gradient), kind="stable")[:count]

@@ -1,30 +1,29 @@
-"""A tile: neighbouring members of a cohort, side by side in one network whose links are block-diagonal.
+"""A tile: members of a cohort side by side in one network whose links are block-diagonal, by torch.
 
-A tile has as many members as have activations that fit the cache of a core. Measured on [784,64,10] at density 0.02,
-a step of 256 networks in tiles of 32 takes half the time of one in a single tile.
+Networks of the same depth are joined group by group: the hidden units of all of them lie side by side in one group, and
+each connection stays within its network, so one pass of the ordinary kernels trains all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
 
-from structnet.measure.diagnosis import DEAD_BELOW, SATURATED_ABOVE, firing_rate, saturated_units
+from structnet.data.dataset import Split
 from structnet.measure.information import log2_of_labels
-from structnet.network.activations import activation_named
-from structnet.network.network import flatten, propagate
-from structnet.network.optimizer import Adam
+from structnet.network.network import propagate
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort_kernels import use_tile_kernels
-from structnet.training.loop import Recipe, losses_and_gradient, update
+from structnet.training.evaluation import columns
+from structnet.training.lockstep import Judged
+from structnet.training.recipe import Recipe
+from structnet.training.torch_step import TorchSteps
 
-# Hidden units of a tile on a CPU. At batch 128 their activations take two megabytes.
-TILE_UNITS = 4096
-Kept = tuple[torch.Tensor, Adam]
+JUDGED_AT_ONCE = 512  # images
 
 
 class Tile:
@@ -34,7 +33,7 @@ class Tile:
     (parameters of the tile,) whose each parameter is.
     """
 
-    def __init__(self, states: Sequence[TrainState], rates: np.ndarray) -> None:
+    def __init__(self, states: Sequence[TrainState]) -> None:
         self.topologies = [state.network.topology for state in states]
         joint, self.places = join(self.topologies)
         where = np.concatenate(self.places)
@@ -58,65 +57,63 @@ class Tile:
         self.born[where] = np.concatenate([state.born for state in states])
         self.owner = np.empty(len(where), dtype=np.int32)
         self.owner[where] = np.repeat(np.arange(len(states)), [len(place) for place in self.places])
-        self._rates: float | torch.Tensor = float(rates[0])
-        if np.any(rates != rates[0]):
-            self._rates = torch.from_numpy(np.asarray(rates)).to(self.device)
         self._owner_on_device = torch.from_numpy(self.owner).to(self.device)
         self._born_on_device = torch.from_numpy(self.born).to(self.device)
 
     def train(
-        self, inputs: torch.Tensor, labels: torch.Tensor, recipe: Recipe, factor: float, step: int
-    ) -> torch.Tensor:
-        """One step of all members on one batch; their losses, (members,), in nats. factor: on their rates."""
-        values = self.network.values.detach()
-        losses, gradient = losses_and_gradient(self.network, values, inputs, labels, len(self.places))
-        update(
+        self,
+        split: Split,
+        recipe: Recipe,
+        steps: int,
+        rate: Callable[[int], float],
+        step: int,
+        *,
+        shares: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As structnet.training.lockstep.Lockstep.train, without the lengths of gradients."""
+        stretch = TorchSteps(
+            self.network,
             self.optimizer,
-            values,
-            gradient,
+            split,
             recipe,
-            self._rates * factor,
-            connections=self.network.connection_count,
-            age=step - self._born_on_device if recipe.rates else None,
+            born=self._born_on_device,
+            shares=shares,
             owner=self._owner_on_device,
         )
-        return losses
+        losses = stretch.train(steps, rate, step)
+        return losses.t().cpu().numpy(), np.empty((len(self.places), 0))
 
-    def kept(self) -> Kept:
-        """A copy of all that training changes."""
-        return self.network.values.detach().clone(), self.optimizer.copy()
+    def undoing(self) -> Callable[[], None]:
+        """A function that puts back all that training changes as it is now."""
+        values, optimizer = self.network.values.detach().clone(), self.optimizer.copy()
 
-    def put_back(self, kept: Kept) -> None:
-        """As it was when that copy was made, which is used up."""
-        self.network.values.detach().copy_(kept[0])
-        self.optimizer = kept[1]
+        def put_back() -> None:
+            self.network.values.detach().copy_(values)
+            self.optimizer = optimizer
+
+        return put_back
 
     def diverged(self) -> np.ndarray:
         """(members,) booleans: some parameter is not finite."""
         bad = (~torch.isfinite(self.network.values.detach())).cpu().numpy()
         return np.bincount(self.owner[bad], minlength=len(self.places)) > 0
 
-    def judge(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """log2 p(label | image), (members, images), and right answers, (members,)."""
+    def judge(self, split: Split) -> Judged:
+        """All members on every image of a split, without their logits."""
+        blocks = [
+            self._judge(
+                columns(split, start, start + JUDGED_AT_ONCE), split.labels[start : start + JUDGED_AT_ONCE]
+            )
+            for start in range(0, len(split), JUDGED_AT_ONCE)
+        ]
+        likelihoods = np.concatenate([found for found, _ in blocks], axis=1)
+        return Judged(likelihoods, np.sum([right for _, right in blocks], axis=0))
+
+    def _judge(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         logits = propagate(self.network, self.network.values.detach(), inputs)[-1]
         of_member = logits.view(len(self.places), -1, len(labels))
         right = (of_member.argmax(dim=1) == labels).sum(dim=1)
         return log2_of_labels(of_member, labels).cpu().numpy(), right.cpu().numpy()
-
-    def unhealthy_units(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Saturated and dead hidden units, each (members,)."""
-        inputs = flatten(images, self.network.values.dtype)
-        activations = propagate(self.network, self.network.values.detach(), inputs)
-        activation = activation_named(self.network.activation)
-        saturated, dead = np.zeros((2, len(self.places)), dtype=np.int64)
-        for group in range(1, self.network.topology.groups - 1):
-            firing = firing_rate(activations[group], activation)
-            sizes = [topology.architecture[group] for topology in self.topologies]
-            for member, (start, stop) in enumerate(pairwise([0, *accumulate(sizes)])):
-                units = activations[group][start:stop]
-                saturated[member] += saturated_units(units, activation, SATURATED_ABOVE).sum()
-                dead[member] += (firing[start:stop] < DEAD_BELOW).sum()
-        return saturated, dead
 
     def take(self, member: int, step: int) -> TrainState:
         """A member as an ordinary state of its own, at this step."""
@@ -154,17 +151,3 @@ def join(topologies: Sequence[Topology]) -> tuple[Topology, list[np.ndarray]]:
     ends = list(accumulate(topology.connections for topology in topologies))
     connections = np.split(place, ends[:-1])
     return joint, [np.concatenate([links, joint.bias_of(bias)]) for links, bias in zip(connections, biases)]
-
-
-def tile_bounds(states: Sequence[TrainState]) -> list[int]:
-    """Where tiles begin and the last ends: as many members as have TILE_UNITS hidden units, at least one."""
-    if states[0].network.values.device.type != "cpu":
-        return [0, len(states)]
-    bounds, units = [0], 0
-    for member, state in enumerate(states):
-        own = state.network.topology.bias_count
-        if units and units + own > TILE_UNITS:
-            bounds.append(member)
-            units = 0
-        units += own
-    return [*bounds, len(states)]

@@ -17,14 +17,11 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import hidden_units, parameters_dense
 from structnet.storage.tables import TableWriter
+from structnet.training.batches import diagnosis_sample, steps_per_epoch
 from structnet.training.cohort import Cohort
-from structnet.training.loop import (
-    cosine,
-    diagnosis_sample,
-    evaluate,
-    recipe_of,
-    steps_per_epoch,
-)
+from structnet.training.evaluation import evaluate
+from structnet.training.recipe import recipe_of
+from structnet.training.schedules import cosine
 from structnet.trials.champions import (
     CRITERIA,
     best,

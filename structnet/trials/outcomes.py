@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from structnet.measure.statistics import ConfidenceInterval, mean_and_spread, paired_lead
-from structnet.training.loop import steps_per_epoch
+from structnet.training.batches import steps_per_epoch
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,10 @@ from structnet.network.state import TrainState
 from structnet.network.topology import sizes_of
 from structnet.seeds import stream
 from structnet.storage.tables import TableWriter
-from structnet.training.loop import DIAGNOSIS_IMAGES, Diverged, chance_accuracy, recipe_of
+from structnet.training.batches import DIAGNOSIS_IMAGES
+from structnet.training.evaluation import chance_accuracy
+from structnet.training.loop import Diverged
+from structnet.training.recipe import recipe_of
 from structnet.trials.champions import efficiency
 from structnet.trials.rows import structure_columns
 from structnet.trials.work import Shared
@@ -125,7 +128,8 @@ def plan_of(options: dict[str, Any], rng_seed: int) -> RescuePlan:
 def finds_a_site(test: Rescue) -> bool:
     """Whether the mechanism can add anything to the untrained start, if it may spend the whole budget at once."""
     plan, train = test.plan, test.data.train
-    diagnosis = diagnose(test.state.network, train.images[:DIAGNOSIS_IMAGES], train.labels[:DIAGNOSIS_IMAGES])
+    first = train.part(0, DIAGNOSIS_IMAGES)
+    diagnosis = diagnose(test.state.network, first.images, first.labels)
     rng = stream(plan.rng_seed, "rescue probe")
     context = Context(test.state, diagnosis, (plan.budget,), plan.learning_rate, rng)
     return best_site(ACTIONS[plan.mechanism].propose(context), plan.budget, 1) is not None

@@ -18,13 +18,11 @@ from structnet.network.state import TrainState
 from structnet.network.topology import density_for, sizes_of
 from structnet.storage.snapshot import load_snapshot, save_snapshot
 from structnet.storage.tables import TableWriter
-from structnet.training.loop import (
-    Diverged,
-    cosine,
-    evaluate,
-    recipe_of,
-    steps_per_epoch,
-)
+from structnet.training.batches import steps_per_epoch
+from structnet.training.evaluation import evaluate
+from structnet.training.loop import Diverged
+from structnet.training.recipe import recipe_of
+from structnet.training.schedules import cosine
 from structnet.trials.rows import Reference, structure_columns
 from structnet.trials.work import Shared
 

@@ -9,7 +9,7 @@ from structnet.data.dataset import Split
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
 from structnet.network.topology import hidden_units
-from structnet.training.loop import chance_accuracy
+from structnet.training.evaluation import chance_accuracy
 from structnet.trials.champions import efficiency
 
 

@@ -17,15 +17,12 @@ from structnet.experiments.initialisation import Arm, compare_coarse_to_fine, co
 from structnet.network.state import TrainState
 from structnet.network.topology import sizes_of
 from structnet.storage.tables import TableWriter, list_parts
+from structnet.training.batches import steps_per_epoch
 from structnet.training.cohort import Cohort
-from structnet.training.loop import (
-    Diverged,
-    Recipe,
-    cosine,
-    evaluate,
-    recipe_of,
-    steps_per_epoch,
-)
+from structnet.training.evaluation import evaluate
+from structnet.training.loop import Diverged
+from structnet.training.recipe import Recipe, recipe_of
+from structnet.training.schedules import cosine
 from structnet.trials.cohort import build
 from structnet.trials.grid import Member
 from structnet.trials.rows import Reference, structure_columns

@@ -15,7 +15,7 @@ from structnet.network.edit import Edit, connect
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.seeds import stream
-from structnet.training.loop import loss_and_gradient
+from structnet.training.torch_step import loss_and_gradient
 
 torch.set_num_threads(1)
 

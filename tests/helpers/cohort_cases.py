@@ -15,13 +15,17 @@ from structnet.data.dataset import Split
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort import Cohort
-from structnet.training.loop import Evaluation, Recipe, cosine, evaluate, train_steps
+from structnet.training.evaluation import Evaluation, evaluate
+from structnet.training.loop import train_steps
 from structnet.training.rates import AgeRates
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 
 STEPS = 7
 FACTOR = cosine(1.0, 0, 20)
 AGES = AgeRates(matures_after=4, freezes_after=9)
-# Name -> groups, activation, number type, recipe. Batches of 37 and 5 fill no vector of any width.
+# Name -> groups, activation, number type, recipe. Batches of 37 and 5 fill no vector of any width. The groups are those
+# of members that torch joins to a tile: compiled ones differ in depth too.
 CASES = {
     "plain": (3, "relu", torch.float32, Recipe(16)),
     "no hidden group": (2, "relu", torch.float32, Recipe(37, l1=1e-3)),
@@ -34,6 +38,8 @@ CASES = {
     "single image": (3, "relu", torch.float32, Recipe(1)),
 }
 every_case = pytest.mark.parametrize("case", list(CASES))
+# Those whose members have the same bits alone and together: compiled, and in tiles of sparse rows.
+every_kernel_of_same_bits = pytest.mark.parametrize("kernel", ["auto", "sparse_rows"])
 MEMBERS = 9
 
 
@@ -44,7 +50,7 @@ def member(
     *,
     activation: str = "relu",
     dtype: torch.dtype = torch.float32,
-    kernel: str = "sparse_rows",
+    kernel: str = "auto",
     recipe: Recipe | None = None,
     step: int = 3,
 ) -> TrainState:
@@ -68,24 +74,32 @@ def train_split(dtype: torch.dtype) -> Split:
 
 @cache
 def judged_split(dtype: torch.dtype) -> Split:
-    """More than two passes of a cohort, and one of a network alone."""
+    """Several blocks of compiled loops and of a tile, and one of torch for a network alone."""
     return image_split(1100, 5, dtype)
 
 
 @cache
-def pool(case: str, kernel: str = "sparse_rows") -> tuple[tuple[TrainState, ...], np.ndarray]:
+def pool(case: str, kernel: str = "auto") -> tuple[tuple[TrainState, ...], np.ndarray]:
     """Networks of all sorts that fit each other, and their learning rates; some of the rates are equal.
 
-    One network has no connection, one has all, and the widths go down to a single unit.
+    One network has no connection, one has all, and the widths go down to a single unit. Compiled ones have from no
+    hidden group to three.
     """
     groups, activation, dtype, _ = CASES[case]
     rng = np.random.default_rng(groups)
     shares = [0.0, 1.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8]
+    widths = rng.integers(1, 20, (MEMBERS, 3)).tolist()
+    hidden = [(groups + index) % 4 if kernel == "auto" else groups - 2 for index in range(MEMBERS)]
     states = tuple(
-        member([16, *widths, 3], share, rng_seed, activation=activation, dtype=dtype, kernel=kernel)
-        for rng_seed, (share, widths) in enumerate(
-            zip(shares, rng.integers(1, 20, (MEMBERS, groups - 2)).tolist())
+        member(
+            [16, *widths[index][: hidden[index]], 3],
+            share,
+            index,
+            activation=activation,
+            dtype=dtype,
+            kernel=kernel,
         )
+        for index, share in enumerate(shares)
     )
     return states, np.array([1e-2, 1e-2, 3e-3, 0.1, 1e-3, 1e-2, 3e-2, 3e-2, 1e-4])
 
@@ -97,9 +111,9 @@ def alone(state: TrainState, rate: float, recipe: Recipe, steps: int) -> tuple[T
 
 
 @cache
-def expected(case: str) -> list[tuple[TrainState, torch.Tensor, Evaluation]]:
+def expected(case: str, kernel: str = "auto") -> list[tuple[TrainState, torch.Tensor, Evaluation]]:
     """Every network of the pool, trained and judged alone."""
-    states, rates = pool(case)
+    states, rates = pool(case, kernel)
     found = []
     for state, rate in zip(states, rates):
         own, losses = alone(state, rate, CASES[case][3], STEPS)

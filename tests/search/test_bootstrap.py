@@ -26,7 +26,7 @@ from structnet.experiments.seed_finder import Candidate, candidates, smallest
 from structnet.measure.statistics import ConfidenceInterval
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
-from structnet.training.loop import evaluate
+from structnet.training.evaluation import evaluate
 from structnet.trials.starts import COMPARISONS, StartWork, configs_of
 from structnet.trials.work import Shared
 

@@ -28,7 +28,8 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import TableWriter, list_parts, read_table
-from structnet.training.loop import evaluate, steps_per_epoch
+from structnet.training.batches import steps_per_epoch
+from structnet.training.evaluation import evaluate
 from structnet.trials.champions import champions
 from structnet.trials.grid import blocks_of
 

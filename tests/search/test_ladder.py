@@ -20,7 +20,7 @@ from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Rung, locate_cliff
 from structnet.storage.tables import read_table
-from structnet.training.loop import chance_accuracy
+from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import grid
 
 torch.set_num_threads(1)

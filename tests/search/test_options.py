@@ -69,7 +69,8 @@ def test_the_help_says_a_default_once_and_as_it_is(group: str, command: Command[
 def test_the_help_has_the_defaults_of_datasets_too() -> None:
     page = CliRunner().invoke(command_line(), ["grow", "--help"], env={"COLUMNS": "300"}).output
     assert "Length of the winning line. Default: 20; 40 on digits." in page
-    assert "Images per step. Default: a 32nd of the training images, at most 128." in page
+    batches = "Images per step; auto: as many as the memory has room for."
+    assert f"{batches} Default: a 32nd of the training images, at most 128." in page
 
 
 def test_the_line_goes_before_the_file_and_the_file_before_the_dataset(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from structnet.experiments.verdict import judge
 from structnet.measure.statistics import mean_and_spread
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import read_table
-from structnet.training.loop import Recipe, evaluate
+from structnet.training.evaluation import evaluate
+from structnet.training.recipe import Recipe
 from structnet.trials.rescue import RescueWork, finds_a_site, plan_of
 from structnet.trials.work import Shared
 

@@ -18,7 +18,7 @@ from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.storage.snapshot import list_snapshots, load_snapshot
 from structnet.storage.tables import read_table
-from structnet.training.loop import evaluate
+from structnet.training.evaluation import evaluate
 
 torch.set_num_threads(1)
 

@@ -264,7 +264,7 @@ def test_the_dataset_goes_through_the_object_store_whole(
 def test_on_a_cpu_the_dataset_is_not_copied(digits: Dataset) -> None:
     packed = pack(digits)
     found = Shared(packed, description(digits), "results", "test", {}).dataset()
-    assert found.train.images.data_ptr() == packed["train_images"].ctypes.data
+    assert found.train.stored.data_ptr() == packed["train_images"].ctypes.data
 
 
 def test_workers_find_the_results_whatever_their_folder(

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.training_cases import image_split
+from hypothesis import given
+from hypothesis import strategies as st
 
 from structnet.data.dataset import Split
 from structnet.errors import UserError
-from structnet.training.augmentation import dropped, shifted
-from structnet.training.loop import Recipe, batch_indices, training_batch
+from structnet.training.augmentation import dropped, key_of, mixed, shifted
+from structnet.training.batches import batch_indices, training_batch
+from structnet.training.recipe import Recipe
 
 
 def test_dropout_keeps_the_mean_and_repeats_by_step() -> None:
@@ -30,15 +33,51 @@ def test_dropout_keeps_the_mean_and_repeats_by_step() -> None:
     assert not torch.equal(training_batch(split, replace(recipe, rng_seed=2), 3)[0], inputs)
 
 
+def mixed_by_hand(number: int) -> int:
+    """The last step of SplitMix64 with numbers that have no width and are cut to 64 bits."""
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB % 2**64
+    return number ^ (number >> 31)
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_numbers_are_mixed_as_by_splitmix(number: int) -> None:
+    signed = number - 2**64 if number >= 2**63 else number
+    assert int(mixed(torch.tensor(signed))) % 2**64 == mixed_by_hand(number)
+
+
+def test_the_stream_of_a_key_is_that_of_splitmix() -> None:
+    """The first outputs of the published generator from 0 (Vigna's splitmix64.c), which adds before it mixes."""
+    found = [key_of(0, step) % 2**64 for step in (1, 2, 3)]
+    assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+@given(
+    st.integers(0, 2**63 - 1), st.integers(0, 10**9), st.integers(0, 40), st.integers(0, 9), st.integers(1, 9)
+)
+def test_a_share_of_a_batch_has_the_noise_of_the_whole(
+    seed: int, step: int, first: int, count: int, features: int
+) -> None:
+    key = key_of(seed, step)
+    inputs, images = torch.rand(features, 49), torch.rand(49, 1, 3, features)
+    part = slice(first, first + count)
+    assert torch.equal(
+        dropped(inputs[:, part], 0.3, key, first),
+        dropped(inputs, 0.3, key)[:, part],
+    )
+    if count:
+        assert torch.equal(shifted(images[part], 2, key, first), shifted(images, 2, key)[part])
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dropout_takes_its_share_wherever_a_value_stands(share: float, dtype: torch.dtype) -> None:
     """Of 3 values per image, so that the four decisions of one random number fall on different images."""
-    kept = dropped(torch.ones(40_001, 3, dtype=dtype), share, torch.Generator().manual_seed(0)) != 0
+    kept = dropped(torch.ones(40_001, 3, dtype=dtype), share, key_of(0, 0)) != 0
     standard_error = math.sqrt(share * (1 - share) / 40_001)
     assert np.allclose(kept.double().mean(dim=0), 1 - share, atol=4 * standard_error)
-    together = (kept[:-1] & kept[1:]).double().mean()
-    assert float(together) == pytest.approx((1 - share) ** 2, abs=4 * standard_error)
+    for one, other in ((kept[:-1], kept[1:]), (kept[:, :-1], kept[:, 1:])):
+        assert float((one & other).double().mean()) == pytest.approx((1 - share) ** 2, abs=4 * standard_error)
 
 
 def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
@@ -56,7 +95,7 @@ def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
 def test_shifts_are_the_nine_moves_of_reach_one(shape: tuple[int, ...]) -> None:
     image = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(shape)
     batch = torch.from_numpy(image).expand(300, *shape)
-    result = shifted(batch, 1, torch.Generator().manual_seed(0))
+    result = shifted(batch, 1, key_of(0, 0))
     assert result.shape == batch.shape
     expected = {moved(image, down, right).tobytes() for down in (-1, 0, 1) for right in (-1, 0, 1)}
     got = [one.numpy().tobytes() for one in result]

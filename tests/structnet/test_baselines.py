@@ -13,7 +13,8 @@ from structnet.errors import UserError
 from structnet.experiments.baselines import METHODS, Method, Moving, evolve_steps
 from structnet.network.state import TrainState
 from structnet.network.topology import dense_architecture, parameters_dense
-from structnet.training.loop import Recipe, cosine
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 
 torch.set_num_threads(1)
 

@@ -14,8 +14,8 @@ from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.measure.diagnosis import diagnose
 from structnet.network.network import StructNet
+from structnet.training.evaluation import evaluate
 from structnet.training.fit import fit
-from structnet.training.loop import evaluate
 
 
 def test_two_connections_by_hand() -> None:

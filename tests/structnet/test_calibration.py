@@ -11,7 +11,9 @@ from structnet.data.datasets import load_dataset
 from structnet.measure.calibration import fitted_scale, tempered_likelihoods
 from structnet.measure.information import convex_minimum, log2_of_labels
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe, constant, train_steps
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 from tournament.workers.fork import measure
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from helpers.cohort_cases import (
     assert_close,
     assert_same,
     every_case,
+    every_kernel_of_same_bits,
     expected,
     judged_split,
     member,
@@ -37,57 +37,53 @@ from structnet import StructNet
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import load_snapshot, save_snapshot
-from structnet.training import tile
 from structnet.training.cohort import Cohort
-from structnet.training.loop import Recipe, train_steps
+from structnet.training.lockstep import Lockstep
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.tile import Tile
 
 # --- the same bits
 
 
+@every_kernel_of_same_bits
 @every_case
 @settings(max_examples=8)  # of every case
-@given(
-    st.permutations(range(MEMBERS)),
-    st.lists(st.integers(1, MEMBERS - 1), max_size=3, unique=True),
-    st.sampled_from([1, 40, 80, 4096]),
-)
+@given(st.permutations(range(MEMBERS)), st.lists(st.integers(1, MEMBERS - 1), max_size=3, unique=True))
 def test_any_company_leaves_the_same_bits(
-    case: str, order: Sequence[int], cuts: list[int], tile_units: int
+    case: str, kernel: str, order: Sequence[int], cuts: list[int]
 ) -> None:
-    """Values, moments, ages, losses and the evaluation, however the pool is cut into cohorts and tiles."""
-    states, rates = pool(case)
-    with patch.object(tile, "TILE_UNITS", tile_units):
-        for start, stop in pairwise([0, *sorted(cuts), MEMBERS]):
-            chosen = list(order[start:stop])
-            together, losses = trained([states[index] for index in chosen], rates[chosen], case)
-            judged = together.evaluate(judged_split(CASES[case][2]))
-            assert losses.shape == (len(chosen), STEPS)
-            for place, index in enumerate(chosen):
-                own, own_losses, own_judged = expected(case)[index]
-                assert_same(together.take(place), own)
-                assert torch.equal(losses[place], own_losses)
-                assert judged.loss[place] == own_judged.loss
-                assert judged.accuracy[place] == own_judged.accuracy
-                assert np.array_equal(judged.log2_likelihood[place], own_judged.log2_likelihood)
+    """Values, moments, ages, losses and the evaluation, however the pool is cut into cohorts."""
+    states, rates = pool(case, kernel)
+    for start, stop in pairwise([0, *sorted(cuts), MEMBERS]):
+        chosen = list(order[start:stop])
+        together, losses = trained([states[index] for index in chosen], rates[chosen], case)
+        judged = together.evaluate(judged_split(CASES[case][2]))
+        assert losses.shape == (len(chosen), STEPS)
+        for place, index in enumerate(chosen):
+            own, own_losses, own_judged = expected(case, kernel)[index]
+            assert_same(together.take(place), own)
+            assert torch.equal(losses[place], own_losses)
+            assert judged.loss[place] == own_judged.loss
+            assert judged.accuracy[place] == own_judged.accuracy
+            assert np.array_equal(judged.log2_likelihood[place], own_judged.log2_likelihood)
 
 
-def test_tiles_split_and_hold_a_member_at_least() -> None:
-    states, rates = pool("plain")
-    for tile_units, tiles in ((1, MEMBERS), (10**6, 1)):
-        with patch.object(tile, "TILE_UNITS", tile_units):
-            assert len(Cohort(states, rates).tiles) == tiles
-    # Hidden and output units: a tile is full when the next member would not fit.
-    sizes = [member([16, width, 3], 0.5, 0) for width in (7, 7, 8, 30, 1)]
-    with patch.object(tile, "TILE_UNITS", 20):
-        tiles = Cohort(sizes, [0.1] * 5).tiles
-    assert [len(tile.topologies) for tile in tiles] == [2, 1, 1, 1]
+@every_case
+def test_depths_are_mixed_where_bits_are_compared(case: str) -> None:
+    """A cohort of compiled members joins what a tile refuses."""
+    depths = {state.network.topology.groups for state in pool(case)[0]}
+    assert depths == {2, 3, 4, 5}
+    assert [type(part) for part in Cohort(*pool(case)).parts] == [Lockstep]
+    assert [type(part) for part in Cohort(*pool(case, "sparse_rows")).parts] == [Tile]
 
 
+@every_kernel_of_same_bits
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_wide_networks_beside_narrow_ones(dtype: torch.dtype) -> None:
-    """Past the sizes at which torch unrolls its loops; equal rates, which take another way than different ones."""
+def test_wide_networks_beside_narrow_ones(kernel: str, dtype: torch.dtype) -> None:
+    """Past the sizes at which loops are unrolled; equal rates, which take another way in torch than different ones."""
     states = [
-        member([16, width, 30, 3], share, width, dtype=dtype)
+        member([16, width, 30, 3], share, width, dtype=dtype, kernel=kernel)
         for width, share in ((300, 0.3), (5, 0.9), (1000, 0.05), (64, 0.02))
     ]
     recipe = Recipe(60, l1=1e-4)
@@ -105,15 +101,15 @@ def test_skip_networks_beside_each_other() -> None:
     together = Cohort(states, [1e-2] * 3)
     together.train(train_split(torch.float64), Recipe(8), STEPS, FACTOR)
     for place, state in enumerate(states):
-        assert_close(together.take(place), alone(state, 1e-2, Recipe(8), STEPS)[0], 1e-12)
+        assert_same(together.take(place), alone(state, 1e-2, Recipe(8), STEPS)[0])
 
 
+@every_kernel_of_same_bits
 @every_case
-def test_saturated_and_dead_units_as_diagnosed(case: str) -> None:
-    states, rates = pool(case)
+def test_saturated_and_dead_units_as_diagnosed(case: str, kernel: str) -> None:
+    states, rates = pool(case, kernel)
     split = judged_split(CASES[case][2])
-    with patch.object(tile, "TILE_UNITS", 80):
-        saturated, dead = Cohort(states, rates).unhealthy_units(split.images)
+    saturated, dead = Cohort(states, rates).unhealthy_units(split.images)
     for place, state in enumerate(states):
         found = diagnose(state.network, split.images, split.labels)
         assert (saturated[place], dead[place]) == (len(found.saturated), len(found.dead))
@@ -136,26 +132,27 @@ def test_allocations_and_seeds_of_fresh_networks() -> None:
     assert together.parameters.tolist() == [network.parameter_count for network in networks]
     for place, state in enumerate(states):
         own, own_losses = alone(state, 1e-2, CASES["plain"][3], STEPS)
-        close = torch.testing.assert_close
-        close(losses[place], own_losses)
-        assert_close(together.take(place), own, 1e-5)
+        assert torch.equal(losses[place], own_losses)
+        assert_same(together.take(place), own)
 
 
 # --- members come and go
 
 
+@every_kernel_of_same_bits
 @every_case
 @settings(max_examples=4)  # of every case
 @given(st.lists(st.integers(0, MEMBERS - 1), min_size=1, unique=True), st.integers(0, STEPS))
-def test_dropping_members_does_not_disturb_the_others(case: str, kept: list[int], when: int) -> None:
+def test_dropping_members_does_not_disturb_the_others(
+    case: str, kernel: str, kept: list[int], when: int
+) -> None:
     dtype, recipe = CASES[case][2:]
-    with patch.object(tile, "TILE_UNITS", 80):
-        together, before = trained(*pool(case), case, when)
-        rest = together.keep(kept)
-        after = rest.train(train_split(dtype), recipe, STEPS - when, FACTOR)
+    together, before = trained(*pool(case, kernel), case, when)
+    rest = together.keep(kept)
+    after = rest.train(train_split(dtype), recipe, STEPS - when, FACTOR)
     assert len(rest) == len(kept) and rest.step == 3 + STEPS
     for place, index in enumerate(kept):
-        own, own_losses, _ = expected(case)[index]
+        own, own_losses, _ = expected(case, kernel)[index]
         assert_same(rest.take(place), own)
         assert torch.equal(torch.cat([before[index], after[place]]), own_losses)
 
@@ -188,10 +185,11 @@ def test_the_cohort_copies_what_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("through_files", [False, True])
+@every_kernel_of_same_bits
 @every_case
-def test_arrays_go_on_to_the_bit(case: str, through_files: bool, tmp_path: Path) -> None:
-    """`auto` too comes back as it was: the kernel of the members is part of the arrays."""
-    together, _ = trained(*pool(case), case, 4)
+def test_arrays_go_on_to_the_bit(case: str, kernel: str, through_files: bool, tmp_path: Path) -> None:
+    """The kernel of the members is part of the arrays."""
+    together, _ = trained(*pool(case, kernel), case, 4)
     arrays = together.to_arrays()
     if through_files:
         plain = {name: value for name, value in arrays.items() if not isinstance(value, np.ndarray)}
@@ -207,7 +205,7 @@ def test_arrays_go_on_to_the_bit(case: str, through_files: bool, tmp_path: Path)
     again.train(train_split(CASES[case][2]), CASES[case][3], STEPS - 4, FACTOR)
     together.train(train_split(CASES[case][2]), CASES[case][3], 1, FACTOR)
     assert np.array_equal(again.rates, together.rates)
-    for place, (own, *_) in enumerate(expected(case)):
+    for place, (own, *_) in enumerate(expected(case, kernel)):
         assert_same(again.take(place), own)
 
 
@@ -242,7 +240,7 @@ def poisoned(state: TrainState, poison: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["plain", "l1", "double", "everything", "no hidden group"])
-@pytest.mark.parametrize("kernel", ["sparse_rows", "masked_dense"])
+@pytest.mark.parametrize("kernel", ["auto", "sparse_rows", "masked_dense"])
 @pytest.mark.parametrize(
     "poison",
     [
@@ -254,7 +252,7 @@ def poisoned(state: TrainState, poison: str) -> None:
     ],
 )
 def test_divergence_stays_with_its_member(poison: str, kernel: str, case: str) -> None:
-    """With sparse rows the others have the same bits as without it, and as batched matrices the same numbers."""
+    """The others have the same bits as without it, and as batched matrices the same numbers."""
     states, rates = pool(case, kernel)
     sick, split = 6, judged_split(CASES[case][2])
     own, own_rates = [state.copy() for state in states], rates.copy()
@@ -262,15 +260,15 @@ def test_divergence_stays_with_its_member(poison: str, kernel: str, case: str) -
     if poison == "an absurd learning rate":
         own_rates[sick] = torch.finfo(CASES[case][2]).max / 2
     together, losses = trained(own, own_rates, case)
-    assert len(together.tiles) == 1
+    assert len(together.parts) == 1
     is_sick = [index == sick for index in range(MEMBERS)]
     assert together.diverged().tolist() == is_sick
     assert torch.isfinite(losses).all(dim=1).tolist() == [not one for one in is_sick]
     judged, units = together.evaluate(split), together.unhealthy_units(split.images)
     assert np.isnan(judged.accuracy).tolist() == is_sick
     for place in set(range(MEMBERS)) - {sick}:
-        state, own_losses, own_judged = expected(case)[place]
-        if kernel == "sparse_rows":
+        state, own_losses, own_judged = expected(case, kernel)[place]
+        if kernel != "masked_dense":
             assert_same(together.take(place), state)
             assert torch.equal(losses[place], own_losses)
             assert judged.loss[place] == own_judged.loss

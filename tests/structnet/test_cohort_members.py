@@ -16,7 +16,7 @@ from structnet.data.dataset import Split
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort import Cohort, cohort_bytes
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from structnet.training.tile import join
 
 
@@ -31,15 +31,16 @@ def with_step(state: TrainState, step: int) -> TrainState:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda: member([16, 4, 4, 3], 0.5, 1), "the same groups, but have 3 and 4"),
-        (lambda: member([16, 3], 0.5, 1), "the same groups, but have 3 and 2"),
         (lambda: member([15, 4, 3], 0.5, 1, step=0), "the same inputs, but have 16 and 15"),
         (lambda: member([16, 4, 4], 0.5, 1), "the same classes, but have 3 and 4"),
         (
             lambda: member([16, 4, 3], 0.5, 1, activation="tanh"),
             "the same activation, but have relu and tanh",
         ),
-        (lambda: member([16, 4, 3], 0.5, 1, kernel="auto"), "the same kernel, but have sparse_rows and auto"),
+        (
+            lambda: member([16, 4, 3], 0.5, 1, kernel="sparse_rows"),
+            "the same kernel, but have auto and sparse_rows",
+        ),
         (lambda: member([16, 4, 3], 0.5, 1, dtype=torch.float64), "the same number type"),
         (lambda: with_step(member([16, 4, 3], 0.5, 1), 4), "the same step, but have 3 and 4"),
         (lambda: other_optimizer(member([16, 4, 3], 0.5, 1), step=4), "the same optimizer"),
@@ -52,6 +53,18 @@ def test_members_that_do_not_fit(other: Callable[[], TrainState], message: str) 
     first = member([16, 4, 3], 0.5, 0)
     with pytest.raises(ValueError, match=f"members of a cohort must have {message}"):
         Cohort([first, first, other()], [1e-2] * 3)
+
+
+@pytest.mark.parametrize("kernel", ["sparse_rows", "masked_dense"])
+def test_members_that_are_joined_have_the_same_depth(kernel: str) -> None:
+    """Compiled ones need not (test_cohort): they are not joined."""
+    first = member([16, 4, 3], 0.5, 0, kernel=kernel)
+    for shape, groups in (([16, 4, 4, 3], 4), ([16, 3], 2)):
+        other = member(shape, 0.5, 1, kernel=kernel)
+        with pytest.raises(ValueError, match=f"must have the same groups, but have 3 and {groups}"):
+            Cohort([first, other], [1e-2] * 2)
+    with pytest.raises(ValueError, match=f"the same kernel, but have {kernel} and auto"):
+        Cohort([first, member([16, 4, 3], 0.5, 1)], [1e-2] * 2)
 
 
 def test_one_rate_for_each_and_at_least_one() -> None:

@@ -16,8 +16,10 @@ from structnet.data.datasets import load_dataset
 from structnet.measure.diagnosis import diagnose
 from structnet.measure.information import label_entropy
 from structnet.storage.snapshot import load_snapshot
+from structnet.training.batches import batch_indices, steps_per_epoch
+from structnet.training.evaluation import chance_accuracy, evaluate
 from structnet.training.fit import fit
-from structnet.training.loop import batch_indices, chance_accuracy, cosine, evaluate, steps_per_epoch
+from structnet.training.schedules import cosine
 from structnet.trials import cohort as cohort_work
 from structnet.trials.champions import CRITERIA, best
 from structnet.trials.cohort import CohortWork

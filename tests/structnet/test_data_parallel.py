@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +18,61 @@ from torch.nn.parallel import DistributedDataParallel
 from structnet import StructNet
 from structnet.errors import UserError
 from structnet.network.state import TrainState
-from structnet.training.data_parallel import Share, agree, check_share
-from structnet.training.loop import Recipe, constant, loss_and_gradient, train_steps, training_batch
+from structnet.training.batches import training_batch
+from structnet.training.data_parallel import Share, agree, check_share, train_shared_steps
+from structnet.training.loop import train_steps
+from structnet.training.rates import AgeRates
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
+from structnet.training.torch_step import loss_and_gradient
 
 torch.set_num_threads(1)
 
 WORKERS, STEPS = 2, 12
-RECIPE = Recipe(batch_size=12, l1=1e-3, input_dropout=0.2, shift=1, rng_seed=3)
+# All that an update does, so that what has to be done to the sum and not to the shares is seen.
+RECIPE = Recipe(
+    batch_size=12,
+    l1=1e-3,
+    input_dropout=0.2,
+    shift=1,
+    rates=AgeRates(matures_after=4, freezes_after=9),
+    rng_seed=3,
+    weight_decay=0.5,
+)
 
 
-def network(rng_seed: int = 5) -> StructNet:
-    return StructNet([16, 9, 3], 0.4, rng_seed=rng_seed).to(torch.float64)
+KERNELS = ["auto", "sparse_rows"]
+every_kernel = pytest.mark.parametrize("kernel", KERNELS)
+
+
+def network(kernel: str = "auto", rng_seed: int = 5) -> StructNet:
+    return StructNet([16, 9, 3], 0.4, rng_seed=rng_seed, kernel=kernel).to(torch.float64)
 
 
 def worker(rank: int, folder: str) -> None:
     """What one process computes, left behind as arrays."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORKERS)
-    share, split, state = Share(rank, WORKERS), image_split(dtype=torch.float64), TrainState.fresh(network())
+    share, split = Share(rank, WORKERS), image_split(dtype=torch.float64)
     found: dict[str, Any] = {}
-    batch = training_batch(split, RECIPE, 0)
-    found["loss"], found["gradient"] = share.gradient(state.network, state.network.values.detach(), *batch)
 
-    part = slice(rank * 6, (rank + 1) * 6)
+    part = share.of(RECIPE.batch_size)
+    inputs, labels = training_batch(split, RECIPE, 0, part)
     model = DistributedDataParallel(network())
-    cross_entropy(model(batch[0][:, part].t()), batch[1][part]).backward()
+    cross_entropy(model(inputs.t()), labels).backward()
     found["ddp"] = model.module.values.grad
+    del model  # it would hold the group, and its threads, until the process ends
+    for kernel in KERNELS:
+        # Without decay and moments the first moment is the gradient, but for a factor.
+        once = TrainState.fresh(network(kernel))
+        plain = replace(RECIPE, l1=0.0)
+        found[f"{kernel} loss"] = train_shared_steps(once, split, plain, 1, constant(0.01), share)
+        found[f"{kernel} gradient"] = once.optimizer.first / (1 - once.optimizer.beta1)
 
-    found["losses"] = train_steps(state, split, RECIPE, STEPS, constant(0.01), gradient_of=share.gradient)
-    found["values"] = state.network.values.detach()
+        state = TrainState.fresh(network(kernel))
+        found[f"{kernel} losses"] = train_shared_steps(state, split, RECIPE, STEPS, constant(0.01), share)
+        found[f"{kernel} values"] = state.network.values.detach()
+        found[f"{kernel} steps"] = torch.tensor([state.step, state.optimizer.step])
 
     other = TrainState.fresh(network())
     train_steps(other, split, RECIPE, 2 + rank, constant(0.01))
@@ -64,28 +91,36 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.ndarray
     return [dict(np.load(folder / f"{rank}.npz")) for rank in range(WORKERS)]
 
 
-def test_the_gradient_is_that_of_the_joined_batch(found: list[dict[str, np.ndarray]]) -> None:
+@every_kernel
+def test_the_gradient_is_that_of_the_joined_batch(found: list[dict[str, np.ndarray]], kernel: str) -> None:
     alone, split = network(), image_split(dtype=torch.float64)
     loss, gradient = loss_and_gradient(alone, alone.values.detach(), *training_batch(split, RECIPE, 0))
     for process in found:
-        np.testing.assert_allclose(process["gradient"], gradient, rtol=1e-12, atol=1e-15)
-        np.testing.assert_allclose(process["loss"], loss, rtol=1e-12)
+        np.testing.assert_allclose(process[f"{kernel} gradient"], gradient, rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(process[f"{kernel} loss"][0], loss, rtol=1e-12)
     # One value for every connection that exists and every bias, and for nothing else.
-    assert len(found[0]["gradient"]) == alone.parameter_count < alone.parameters_dense
+    assert len(found[0][f"{kernel} gradient"]) == alone.parameter_count < alone.parameters_dense
 
 
-def test_the_gradient_is_that_of_distributed_data_parallel(found: list[dict[str, np.ndarray]]) -> None:
+@every_kernel
+def test_the_gradient_is_that_of_distributed_data_parallel(
+    found: list[dict[str, np.ndarray]], kernel: str
+) -> None:
     for process in found:
-        np.testing.assert_allclose(process["gradient"], process["ddp"], rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(process[f"{kernel} gradient"], process["ddp"], rtol=1e-12, atol=1e-15)
 
 
-def test_all_processes_train_the_network_that_one_would(found: list[dict[str, np.ndarray]]) -> None:
-    state = TrainState.fresh(network())
+@every_kernel
+def test_all_processes_train_the_network_that_one_would(
+    found: list[dict[str, np.ndarray]], kernel: str
+) -> None:
+    state = TrainState.fresh(network(kernel))
     losses = train_steps(state, image_split(dtype=torch.float64), RECIPE, STEPS, constant(0.01))
     for process in found:
-        np.testing.assert_allclose(process["values"], state.network.values.detach(), rtol=1e-9)
-        np.testing.assert_allclose(process["losses"], losses, rtol=1e-9)
-    assert np.array_equal(found[0]["values"], found[1]["values"])
+        np.testing.assert_allclose(process[f"{kernel} values"], state.network.values.detach(), rtol=1e-9)
+        np.testing.assert_allclose(process[f"{kernel} losses"], losses, rtol=1e-9)
+        assert process[f"{kernel} steps"].tolist() == [STEPS, STEPS]
+    assert np.array_equal(found[0][f"{kernel} values"], found[1][f"{kernel} values"])
 
 
 def test_all_processes_go_on_from_the_state_of_the_first(found: list[dict[str, np.ndarray]]) -> None:
@@ -95,6 +130,32 @@ def test_all_processes_go_on_from_the_state_of_the_first(found: list[dict[str, n
         assert np.array_equal(process["agreed"], state.network.values.detach())
         assert np.array_equal(process["second"], state.optimizer.second)
         assert process["steps"].tolist() == [2, 2]
+
+
+def worker_of_few_images(rank: int, folder: str) -> None:
+    """As `worker`, of a split that has fewer images than a batch."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORKERS)
+    found = {}
+    for kernel in KERNELS:
+        state = TrainState.fresh(network(kernel))
+        split = image_split(8, dtype=torch.float64)
+        train_shared_steps(state, split, RECIPE, STEPS, constant(0.01), Share(rank, WORKERS))
+        found[kernel] = state.network.values.detach().numpy()
+    np.savez(f"{folder}/{rank}.npz", **found)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_a_split_smaller_than_a_batch_is_shared_all_the_same(tmp_path: Path) -> None:
+    """No process reads behind the last image."""
+    spawn(worker_of_few_images, (str(tmp_path),), nprocs=WORKERS)
+    for kernel in KERNELS:
+        state = TrainState.fresh(network(kernel))
+        train_steps(state, image_split(8, dtype=torch.float64), RECIPE, STEPS, constant(0.01))
+        for rank in range(WORKERS):
+            found = np.load(tmp_path / f"{rank}.npz")[kernel]
+            np.testing.assert_allclose(found, state.network.values.detach(), rtol=1e-9)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

@@ -13,8 +13,8 @@ from structnet import StructNet, load_dataset
 from structnet.errors import UserError
 from structnet.network.state import TrainState
 from structnet.storage.schemas import SCHEMAS
+from structnet.training.evaluation import evaluate
 from structnet.training.fit import fit
-from structnet.training.loop import evaluate
 
 
 def test_fit_learns_digits() -> None:

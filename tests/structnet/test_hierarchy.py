@@ -23,7 +23,10 @@ from structnet.network.edit import Edit, disconnect
 from structnet.network.network import flatten
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
-from structnet.training.loop import Recipe, constant, loss_and_gradient, train_steps
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
+from structnet.training.torch_step import loss_and_gradient
 
 torch.set_num_threads(1)
 

@@ -21,7 +21,10 @@ from structnet.experiments.initialisation import (
 )
 from structnet.growth.placement import Placement
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe, constant, evaluate, train_steps
+from structnet.training.evaluation import evaluate
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 from structnet.training.shrinking import shrink_steps
 
 torch.set_num_threads(1)

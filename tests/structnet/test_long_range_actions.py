@@ -307,7 +307,9 @@ def test_units_by_gradmax_are_not_alike() -> None:
 def with_extrema(saturated: list[int], dead: list[int]) -> Context:
     """Hidden groups of 10 and 5 units, 6 … 15 and 16 … 20, of which these are said to be at an extremum."""
     context = make([6, 10, 5, 3], density=0.6, seed=1, bias=3.0).context()
-    found = replace(context.diagnosis, saturated=np.array(saturated, int), dead=np.array(dead, int))
+    found = replace(context.diagnosis)
+    # In the place of what would be computed when it is asked for.
+    vars(found).update(saturated=np.array(saturated, int), dead=np.array(dead, int))
     return replace(context, diagnosis=found)
 
 

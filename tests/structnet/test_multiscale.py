@@ -20,7 +20,7 @@ from structnet.data.packing import pack
 from structnet.errors import UserError
 from structnet.growth.scales import check_scales, pooled_split, zoom
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Economy, Tournament
 from tournament.coordinator import Result
 from tournament.progress import Checkpoint

@@ -15,10 +15,12 @@ from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.network.state import TrainState
-from structnet.training import tile
-from structnet.training.cohort import Cohort
-from structnet.training.loop import Recipe, constant
+from structnet.training.cohort import Cohort, Part
+from structnet.training.lockstep import Lockstep
 from structnet.training.out_of_memory import halved, retry_smaller
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
+from structnet.training.tile import Tile
 from structnet.trials.grid import Block, grid
 from tournament.workers import fork_cohorts
 
@@ -67,30 +69,39 @@ def digits() -> Dataset:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
-    """Call it with a number: steps of more networks at once then fail, though never the first step that is tried.
+    """Call it with a number: more networks at once then fail half way through what they are trained for.
 
     It returns the sizes that failed. So there is always something to undo.
     """
 
     def limit(most: int) -> list[int]:
-        real, calls, failed = tile.losses_and_gradient, [0], []
+        failed: list[int] = []
 
-        def limited(network: Any, values: Any, inputs: Any, labels: Any, members: int) -> Any:
-            calls[0] += 1
-            if members > most and calls[0] > 1:
-                calls[0] = 0
-                failed.append(members)
-                raise torch.OutOfMemoryError(f"{members} networks")
-            return real(network, values, inputs, labels, members)
+        def limited(kind: type[Part]) -> Callable[..., Any]:
+            real = kind.train
 
-        monkeypatch.setattr(tile, "losses_and_gradient", limited)
+            def train(self: Any, split: Any, recipe: Any, steps: int, *given: Any, **options: Any) -> Any:
+                if len(self.topologies) <= most:
+                    return real(self, split, recipe, steps, *given, **options)
+                real(self, split, recipe, steps // 2, *given, **options)
+                failed.append(len(self.topologies))
+                raise torch.OutOfMemoryError(f"{failed[-1]} networks")
+
+            return train
+
+        for kind in (Lockstep, Tile):
+            monkeypatch.setattr(kind, "train", limited(kind))
         return failed
 
     return limit
 
 
-def fresh() -> list[TrainState]:
-    return [TrainState.fresh(StructNet([64, 12, 10], 0.1, rng_seed=seed)) for seed in range(MEMBERS)]
+every_kernel = pytest.mark.parametrize("kernel", ["auto", "sparse_rows"])
+
+
+def fresh(kernel: str = "auto") -> list[TrainState]:
+    networks = [StructNet([64, 12, 10], 0.1, rng_seed=seed, kernel=kernel) for seed in range(MEMBERS)]
+    return [TrainState.fresh(network) for network in networks]
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -99,55 +110,70 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
         assert np.array_equal(value, other[name]), name
 
 
+@every_kernel
 @pytest.mark.parametrize("rates", [[0.01] * MEMBERS, [0.002 * (n + 1) for n in range(MEMBERS)]])
-@pytest.mark.parametrize(("most", "failures"), [(3, [6]), (1, [6, 3])])
-def test_a_cohort_trains_on_in_smaller_tiles(
+@pytest.mark.parametrize(("most", "failures"), [(3, [6]), (1, [6, 3, 2])])
+def test_a_cohort_trains_on_in_smaller_parts(
     digits: Dataset,
     little_memory: Callable[[int], list[int]],
     rates: list[float],
     most: int,
     failures: list[int],
+    kernel: str,
 ) -> None:
-    enough = Cohort(fresh(), rates)
+    enough = Cohort(fresh(kernel), rates)
     losses = enough.train(digits.train, RECIPE, 12, constant(1.0))
     failed = little_memory(most)
-    short = Cohort(fresh(), rates)
+    short = Cohort(fresh(kernel), rates)
     assert torch.equal(short.train(digits.train, RECIPE, 12, constant(1.0)), losses)
-    assert failed[: len(failures)] == failures
-    assert max(len(tile.places) for tile in short.tiles) == most
+    assert failed == failures
+    assert max(len(part.topologies) for part in short.parts) == most
     assert_same(short.to_arrays(), enough.to_arrays())
     # It stays small: what has been too much once is not tried again.
-    before = len(failed)
     again = short.train(digits.train, RECIPE, 3, constant(1.0))
-    assert len(failed) == before
-    assert torch.equal(again, enough.train(digits.train, RECIPE, 3, constant(1.0)))
+    assert failed == failures
+    assert torch.equal(again, torch.cat([alone(enough, member, digits) for member in range(MEMBERS)]))
 
 
-def test_a_cohort_is_measured_in_smaller_tiles(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    enough, short = Cohort(fresh(), [0.01] * MEMBERS), Cohort(fresh(), [0.01] * MEMBERS)
+def alone(cohort: Cohort, member: int, digits: Dataset) -> torch.Tensor:
+    """The losses of three more steps of one member, which fits any memory."""
+    return cohort.keep([member]).train(digits.train, RECIPE, 3, constant(1.0))
+
+
+@every_kernel
+def test_a_cohort_is_measured_in_smaller_parts(
+    digits: Dataset, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enough, short = Cohort(fresh(kernel), [0.01] * MEMBERS), Cohort(fresh(kernel), [0.01] * MEMBERS)
     expected = enough.evaluate(digits.validation), enough.unhealthy_units(digits.train.images[:100])
-    real = tile.propagate
 
-    def limited(network: StructNet, *given: Any) -> Any:
-        if network.topology.architecture[-1] > 10 * 3:
-            raise torch.OutOfMemoryError("too many at once")
-        return real(network, *given)
+    def limited(kind: type[Part]) -> Callable[..., Any]:
+        real = kind.judge
 
-    monkeypatch.setattr(tile, "propagate", limited)
+        def judge(self: Any, split: Any) -> Any:
+            if len(self.topologies) > 3:
+                raise torch.OutOfMemoryError("too many at once")
+            return real(self, split)
+
+        return judge
+
+    for kind in (Lockstep, Tile):
+        monkeypatch.setattr(kind, "judge", limited(kind))
     found = short.evaluate(digits.validation)
-    assert len(short.tiles) == 2
+    assert len(short.parts) == 2
     assert np.array_equal(found.log2_likelihood, expected[0].log2_likelihood)
     assert np.array_equal(found.accuracy, expected[0].accuracy)
     for one, other in zip(short.unhealthy_units(digits.train.images[:100]), expected[1]):
         assert np.array_equal(one, other)
 
 
+@every_kernel
 def test_one_network_that_does_not_fit_fails(
-    digits: Dataset, little_memory: Callable[[int], list[int]]
+    digits: Dataset, little_memory: Callable[[int], list[int]], kernel: str
 ) -> None:
     little_memory(0)
     with pytest.raises(torch.OutOfMemoryError, match="1 networks"):
-        Cohort(fresh(), [0.01] * MEMBERS).train(digits.train, RECIPE, 30, constant(1.0))
+        Cohort(fresh(kernel), [0.01] * MEMBERS).train(digits.train, RECIPE, 30, constant(1.0))
 
 
 def test_a_block_of_a_search_has_the_same_rows(

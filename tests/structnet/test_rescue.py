@@ -31,7 +31,10 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, cosine, evaluate, train_steps
+from structnet.training.evaluation import evaluate
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 
 RECIPE = Recipe(batch_size=12, input_dropout=0.1)
 BUDGET = 23

@@ -19,7 +19,9 @@ from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_rand
 from structnet.measure.diagnosis import diagnose
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
-from structnet.training.loop import Recipe, cosine, train_steps
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 
 torch.set_num_threads(1)
 

@@ -17,7 +17,9 @@ from structnet.measure.diagnosis import diagnose
 from structnet.network.edit import disconnect
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
-from structnet.training.loop import Recipe, batch_indices, constant, cosine
+from structnet.training.batches import batch_indices
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant, cosine
 from structnet.training.shrinking import Shrinking, shrink_steps, worth
 
 torch.set_num_threads(1)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from structnet import StructNet
 from structnet.data.dataset import Split
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe, constant, train_steps
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 from structnet.training.shrinking import Shrinking, shrink_steps
 
 torch.set_num_threads(1)

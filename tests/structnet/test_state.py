@@ -15,8 +15,10 @@ from structnet.errors import UserError
 from structnet.network.edit import add_units, connect, disconnect
 from structnet.network.state import TrainState
 from structnet.seeds import stream, torch_seed
-from structnet.training.loop import Recipe, constant, train_steps
+from structnet.training.loop import train_steps
 from structnet.training.rates import AgeRates
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 
 torch.set_num_threads(1)
 

@@ -19,21 +19,13 @@ from structnet.errors import UserError
 from structnet.network.edit import connect
 from structnet.network.network import flatten, propagate
 from structnet.network.state import TrainState
-from structnet.training.loop import (
-    SCHEDULES,
-    Diverged,
-    Recipe,
-    batch_indices,
-    chance_accuracy,
-    constant,
-    cosine,
-    evaluate,
-    loss_and_gradient,
-    steps_per_epoch,
-    train_steps,
-    training_batch,
-)
+from structnet.training.batches import batch_indices, steps_per_epoch, training_batch
+from structnet.training.evaluation import chance_accuracy, evaluate
+from structnet.training.loop import Diverged, train_steps
 from structnet.training.rates import AgeRates
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import SCHEDULES, constant, cosine
+from structnet.training.torch_step import loss_and_gradient
 
 # --- batches and noise
 

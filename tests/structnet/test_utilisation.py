@@ -16,7 +16,7 @@ from structnet.growth.utilisation import Utilisation, utilisation
 from structnet.network.edit import connect
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Economy, Tournament
 from tournament.progress import Progress
 from tournament.settings import Settings

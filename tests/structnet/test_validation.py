@@ -34,7 +34,7 @@ from structnet.experiments.validation import (
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.network.remap import from_sequential
 from structnet.network.topology import Topology
-from structnet.training.loop import Evaluation
+from structnet.training.evaluation import Evaluation
 
 COLUMNS = {
     "kind": "columns",
@@ -312,7 +312,7 @@ def test_a_tiny_batch_is_learnt_when_the_loss_halves(digits: Dataset) -> None:
 
 def test_shuffling_moves_labels_only(digits: Dataset) -> None:
     one, two = (shuffled_labels(digits.train, 0, turn) for turn in (0, 1))
-    assert one.images is digits.train.images
+    assert one.stored is digits.train.stored and one.scaling is digits.train.scaling
     assert not one.labels.equal(two.labels)
     assert float((one.labels == digits.train.labels).double().mean()) < 0.2
     assert one.labels.sort().values.equal(digits.train.labels.sort().values)

@@ -26,7 +26,7 @@ from structnet.data.datasets import load_dataset
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Settings, Tournament
 from tournament.observer import Observer
 from tournament.progress import Checkpoint, last_whole_round

@@ -13,7 +13,7 @@ from structnet.actions.base import Proposal
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.storage.tables import TableWriter, read_table
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Settings, Tournament
 from tournament.audits import Audit, draw_audited, learn
 from tournament.heats import Entrant, FinishedHeat, Terms, is_eligible, rank

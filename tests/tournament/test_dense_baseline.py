@@ -13,7 +13,7 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import WorkFailed
 from structnet.network.topology import dense_architecture, parameters_dense
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Result, Settings, Tournament
 from tournament.dense_baseline import train_dense_baseline
 from tournament.workers.pool import InlinePool, Job, Outcome

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from structnet import StructNet
 from structnet.actions.base import Proposal
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology
-from structnet.training.loop import Recipe, constant, train_steps
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 from tournament.workers import fork_cohorts
-from tournament.workers.fork import Arrays, SurveyPlan, survey, training_kernel
-from tournament.workers.fork_cohorts import ForkResult, padded_topology, run_forks
+from tournament.workers.fork import Arrays, SurveyPlan, survey
+from tournament.workers.fork_cohorts import ForkResult, run_forks
 
 RECIPE = Recipe(batch_size=32, l1=5e-5)
 STEPS, RATE = 12, 1e-2
@@ -114,31 +114,12 @@ def test_survivors_train_on(digits: Dataset) -> None:
     assert_same(run(digits, survivors), one_by_one(digits, survivors))
 
 
-def test_a_nearly_full_link_of_a_sparse_network_is_the_same_in_company(
-    digits: Dataset, cohorts: list[int]
-) -> None:
-    network = StructNet([64, 16, 10], 0.1, ensure_paths=True)
-    topology = network.topology
-    keep = topology.group_of(topology.source) == 0
-    source, target = np.meshgrid(np.arange(64, 80), np.arange(80, 90))
-    full, _ = Topology.sorted(
-        [64, 16, 10],
-        np.concatenate([topology.source[keep], source.ravel()]),
-        np.concatenate([topology.target[keep], target.ravel()]),
-    )
-    values = torch.linspace(-0.5, 0.5, full.parameters)
-    state = TrainState.fresh(StructNet.from_parts(full, values))
-    assert state.network.links[1, 2].kernel_name == "masked_dense"
-    assert training_kernel(state.network) == "sparse_rows"
-    forks: list[Fork] = [(state.to_arrays(), None)] * 2
-    assert_same(run(digits, forks), one_by_one(digits, forks))
-    assert cohorts == [2]
-
-
-def test_a_dense_network_trains_alone_with_its_own_kernels(digits: Dataset, cohorts: list[int]) -> None:
-    sparse, dense = (line(digits, [64, 8, 10], density, steps=0) for density in (0.1, 0.6))
-    results = run(digits, [(sparse, None), (dense, None), (sparse, None), (dense, None)])
-    assert cohorts == [2]
+def test_a_dense_network_is_the_same_in_company(digits: Dataset, cohorts: list[int]) -> None:
+    sparse, dense = (line(digits, [64, 8, 10], density, steps=0) for density in (0.1, 1.0))
+    forks: list[Fork] = [(sparse, None), (dense, None), (sparse, None), (dense, None)]
+    results = run(digits, forks)
+    assert cohorts == [4]
+    assert_same(results, one_by_one(digits, forks))
     state = TrainState.from_arrays(dense)
     train_steps(state, digits.train, RECIPE, STEPS, constant(RATE))
     for _, arrays in results[1::2]:
@@ -150,7 +131,7 @@ def test_a_network_keeps_the_kernel_it_was_given(digits: Dataset, cohorts: list[
     state = TrainState.fresh(StructNet([64, 8, 10], 0.1, kernel=kernel)).to_arrays()
     results = run(digits, [(state, None)] * 2)
     assert [arrays["kernel"] for _, arrays in results if arrays] == [kernel] * 2
-    assert cohorts == ([2] if kernel == "sparse_rows" else [])
+    assert cohorts == [2]
 
 
 def test_networks_that_cannot_join_do_not(digits: Dataset, cohorts: list[int]) -> None:
@@ -187,15 +168,17 @@ def test_a_proposal_that_cannot_be_applied_fails_alone(digits: Dataset) -> None:
 
 
 def test_a_measure_that_fails_fails_alone(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    turn, measure = count(), fork_cohorts.measure
+    state = line(digits, [64, 16, 10], 0.1)
+    patch = growth(digits, state, "patch")[0]
+    measure = fork_cohorts.measure_all
 
-    def second_fails(*arguments: Any, **options: Any) -> Any:
-        if next(turn) == 1:
+    def no_room_for_the_patched(states: Sequence[TrainState], *arguments: Any, **options: Any) -> Any:
+        if any(one.network.parameter_count > len(state["values"]) for one in states):
             raise MemoryError("no room")
-        return measure(*arguments, **options)
+        return measure(states, *arguments, **options)
 
-    monkeypatch.setattr(fork_cohorts, "measure", second_fails)
-    results = run(digits, [(line(digits, [64, 16, 10], 0.1), None)] * 3)
+    monkeypatch.setattr(fork_cohorts, "measure_all", no_room_for_the_patched)
+    results = run(digits, [(state, None), (state, patch), (state, None)])
     assert [report.error for report, _ in results] == ["", "MemoryError: no room", ""]
     assert [arrays is None for _, arrays in results] == [False, True, False]
 
@@ -220,17 +203,7 @@ def test_seconds_are_shared_by_parameters(digits: Dataset, monkeypatch: pytest.M
     clock = count()
     monkeypatch.setattr(fork_cohorts.time, "perf_counter", lambda: float(next(clock)))
     results = run(digits, [(small, None), (large, None)])
-    # A second for the edit and one for the measure each, and one for the cohort.
+    # A second for each edit, one for the cohort, and one for the measures of both.
     assert [report.seconds for report, _ in results] == pytest.approx(
-        [2 + size / sum(sizes) for size in sizes]
+        [1.5 + size / sum(sizes) for size in sizes]
     )
-
-
-def test_hidden_groups_stand_beside_those_of_like_width() -> None:
-    topology, _ = Topology.sorted([3, 5, 2], np.array([0, 2, 3, 7, 1]), np.array([3, 4, 8, 9, 9]))
-    padded = padded_topology(topology, [3, 2, 5, 2])
-    assert padded.architecture == (3, 0, 5, 2)
-    assert list(padded.links) == [(0, 2), (0, 3), (2, 3)]
-    assert padded.source.tolist() == topology.source.tolist()
-    assert padded_topology(topology, [3, 6, 2, 1, 2]).architecture == (3, 5, 0, 0, 2)
-    assert padded_topology(topology, [3, 9, 2]).architecture == (3, 5, 2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from structnet.actions.base import Proposal
 from structnet.errors import UserError
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament.heats import Entrant, Heat, Terms, deal, judge, plan_heats, rank, run_heats
 from tournament.observer import Observer
 from tournament.rules.score import POLICIES, bar_for

@@ -16,7 +16,7 @@ from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Economy, Tournament, coordinator
 from tournament.coordinator import PLATEAU_ROUNDS, Result
 from tournament.final_phase import start_final_phase

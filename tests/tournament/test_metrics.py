@@ -18,7 +18,7 @@ from search.tune.metrics import SearchMetrics
 from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Economy, Settings, Tournament
 from tournament import observer as observing
 from tournament.observer import Observer, Observers, TournamentMetrics

@@ -20,7 +20,7 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Economy, Settings, Tournament
 from tournament.coordinator import Result
 from tournament.observer import Observer

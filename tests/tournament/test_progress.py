@@ -14,7 +14,7 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Settings, Tournament
 from tournament.observer import Observer
 from tournament.progress import Checkpoint, Progress

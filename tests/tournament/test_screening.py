@@ -13,7 +13,7 @@ from structnet.actions.base import Proposal
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.seeds import stream
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Settings, Tournament
 from tournament.observer import Observer
 from tournament.progress import Checkpoint

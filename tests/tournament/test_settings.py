@@ -13,8 +13,8 @@ from search.commands.grow.run import fitted_to, settings_for
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS
-from structnet.training.loop import Recipe
 from structnet.training.rates import AgeRates
+from structnet.training.recipe import Recipe
 from tournament.settings import Settings, check_limit, fitted_lengths, fitted_settings
 
 

@@ -12,7 +12,7 @@ import torch
 from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Economy, Tournament
 from tournament.coordinator import Result
 from tournament.settings import Settings

@@ -21,7 +21,7 @@ from structnet.data.datasets import load_dataset
 from structnet.experiments.rescue import RescuePlan
 from structnet.growth.triggers import TRIGGERS, Series, Watches
 from structnet.storage.tables import read_table
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from tournament import Economy, Settings, Tournament
 from tournament.coordinator import Result
 from tournament.rules.score import POLICIES, Policy

@@ -17,8 +17,10 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS, Series, Watches
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe, constant, train_steps
+from structnet.training.loop import train_steps
 from structnet.training.rates import AgeRates
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 from tournament import Economy, Tournament
 from tournament import winning_line as line
 from tournament.dense_baseline import train_dense_baseline

@@ -6,7 +6,7 @@ one worker or ten give the same tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,28 +18,23 @@ from structnet.actions.base import Context, Proposal
 from structnet.data.dataset import Split
 from structnet.growth.triggers import Watches
 from structnet.measure.calibration import tempered_likelihoods
-from structnet.measure.diagnosis import diagnose
+from structnet.measure.diagnosis import diagnose_inputs
 from structnet.measure.information import probe_information
-from structnet.network.link import pick_kernel
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology
 from structnet.seeds import stream
-from structnet.training.loop import (
-    Diverged,
-    Recipe,
-    constant,
-    cosine,
-    diagnosis_sample,
-    evaluate,
-    train_steps,
-)
+from structnet.training.batches import DIAGNOSIS_IMAGES, batch_indices, sample_inputs
+from structnet.training.evaluation import Evaluation, evaluate_all, features_of
+from structnet.training.loop import Diverged, train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant, cosine
 from structnet.training.shrinking import Shrinking, shrink_steps
 from tournament.rules.screening import Bandit, Score, screen
 
 Arrays = Mapping[str, Any]
 # Below this accuracy nobody asks for bits at a fitted temperature, and with fewer images none is fitted.
 TEMPERED_FROM, TEMPERED_IMAGES = 0.95, 200
+NOT_FINITE = "its logits are not finite"
 
 
 @dataclass(frozen=True)
@@ -149,59 +144,47 @@ def start_fork(state: Arrays, proposal: Proposal | None, device: torch.device | 
     return fork.edited(action_of(proposal.action).apply(fork.network, proposal))
 
 
-def train_fork(fork: TrainState, train: Split, recipe: Recipe, steps: int, rate: float) -> None:
-    """Trains a fork alone and in place, with the kernel that it would have in a cohort. Raises Diverged."""
-    trained = seen_as(fork, fork.network.topology, training_kernel(fork.network))
-    train_steps(trained, train, recipe, steps, constant(rate))
-    fork.step = trained.step
-
-
-def training_kernel(network: StructNet) -> str:
-    """The kernel that a fork trains with, alone or in a cohort.
-
-    A cohort on a CPU has sparse rows for every link, while a network alone takes a dense matrix for a link that is
-    nearly full: the same numbers, but not the same bits. So here the rule for a single link is applied to a
-    network as a whole: if it is sparse, all its links are sparse rows wherever it trains; if not, it keeps its
-    own kernels, and trains alone.
-    """
-    device = network.values.device
-    if network.kernel != "auto" or device.type != "cpu":
-        return network.kernel
-    picked = pick_kernel(network.topology.possible(), 1, network.connection_count, device)
-    return picked if picked == "sparse_rows" else network.kernel
-
-
-def seen_as(state: TrainState, topology: Topology, kernel: str) -> TrainState:
-    """The same values and optimizer, in memory that is shared, under another topology and with another kernel."""
-    values, activation = state.network.values.detach(), state.network.activation
-    network = StructNet.from_parts(topology, values, activation=activation, kernel=kernel)
-    return TrainState(network, state.optimizer, state.step, state.born)
-
-
 def measure(state: TrainState, validation: Split, *, with_probe: bool = False) -> Measured:
     """The network on the validation set, in bits per image; with the probe on the units that feed the output.
 
     Raises Diverged if some likelihood is not finite: such a network can be compared with none.
     """
-    found = evaluate(state.network, validation, with_features=with_probe, with_logits=True)
+    measured = measure_all([state], validation, with_probe=with_probe)[0]
+    if measured is None:
+        raise Diverged(NOT_FINITE)
+    return measured
+
+
+def measure_all(
+    states: Sequence[TrainState], validation: Split, *, with_probe: bool = False
+) -> list[Measured | None]:
+    """As `measure`, several networks at once; None for one that can be compared with none."""
+    found = evaluate_all([state.network for state in states], validation, with_logits=True)
+    return [
+        _measured(state.network, evaluation, validation, with_probe)
+        for state, evaluation in zip(states, found)
+    ]
+
+
+def _measured(network: StructNet, found: Evaluation, validation: Split, with_probe: bool) -> Measured | None:
     if not np.isfinite(found.log2_likelihood).all():
-        raise Diverged("its logits are not finite")
+        return None
     probe = tempered = None
     if found.logits is not None and found.accuracy >= TEMPERED_FROM and len(validation) >= TEMPERED_IMAGES:
         tempered = tempered_likelihoods(found.logits, validation.labels).cpu().numpy()
-    if with_probe and found.features is not None:
-        features = torch.from_numpy(found.features)
-        labels = validation.labels.cpu()
-        classes = state.network.architecture[-1]
-        probe = probe_information(features, labels, classes=classes).log2_likelihood
+    features = features_of(network, validation) if with_probe else None
+    if features is not None:
+        labels, classes = validation.labels.cpu(), network.architecture[-1]
+        probe = probe_information(torch.from_numpy(features), labels, classes=classes).log2_likelihood
     return Measured(found.accuracy, found.loss, found.log2_likelihood, probe, tempered)
 
 
 def survey(state: Arrays, train: Split, recipe: Recipe, plan: SurveyPlan) -> Survey:
     """Diagnoses a network and screens its growth sites by predicted gain: one backward pass for hundreds."""
     line = TrainState.from_arrays(state, train.labels.device)
-    sample = diagnosis_sample(train, plan.rng_seed, line.step)
-    diagnosis = diagnose(line.network, sample.images, sample.labels)
+    count = min(DIAGNOSIS_IMAGES, len(train))
+    positions = batch_indices(len(train), count, plan.rng_seed, line.step)
+    diagnosis = diagnose_inputs(line.network, *sample_inputs(train, positions, line.network.values.dtype))
     rng = stream(plan.rng_seed, "survey", plan.round_number)
     context = Context(line, diagnosis, plan.sizes, plan.rate, rng)
     found = [proposal for name in plan.actions for proposal in ACTIONS[name].propose(context)]
@@ -216,7 +199,7 @@ def survey(state: Arrays, train: Split, recipe: Recipe, plan: SurveyPlan) -> Sur
         too_dear=too_dear,
         controls=[proposals[0] for proposals in of_controls if proposals],
         twin=next((twin for twin in twins if twin is not None), None),
-        steps=-(-len(sample) // recipe.batch_size),
+        steps=-(-count // recipe.batch_size),
         saturated=len(diagnosis.saturated),
         dead=len(diagnosis.dead),
         warnings=diagnosis.warnings,

@@ -1,16 +1,13 @@
 """Forks of a heat trained together: as one cohort instead of one network after the other.
 
-A fork comes out with the same bits either way (structnet.training.cohort), so a heat decides the same however its forks
-are dealt to workers. For that a fork is computed by sparse rows wherever it trains, or trains alone: see
-`training_kernel`. Forks of different depths share a cohort all the same: a shallow one is given groups without
-units, which compute nothing.
+On a CPU a fork comes out with the same bits either way (structnet.training.cohort), so a heat decides the same however
+its forks are dealt to workers.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,18 +17,11 @@ from structnet.actions.base import Proposal
 from structnet.data.dataset import Split
 from structnet.errors import one_line
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology
 from structnet.training.cohort import Cohort, shared_by_members
-from structnet.training.loop import Diverged, Recipe, constant
-from tournament.workers.fork import (
-    Arrays,
-    ForkReport,
-    measure,
-    seen_as,
-    start_fork,
-    train_fork,
-    training_kernel,
-)
+from structnet.training.loop import Diverged, train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
+from tournament.workers.fork import NOT_FINITE, Arrays, ForkReport, Measured, measure_all, start_fork
 
 ForkResult = tuple[ForkReport, dict[str, Any] | None]
 
@@ -49,8 +39,8 @@ def run_forks(
     """Applies the proposals, trains all forks for so many steps at this rate and measures them, in their order.
 
     forks: (state, proposal), where None adds nothing: a control or a survivor. A fork that raises or diverges is
-    a report with an error and no state; the others go on. Seconds of a report: its own for the edit and the
-    measure, and by its parameters a share of what its cohort trained.
+    a report with an error and no state; the others go on. Seconds of a report: its own for the edit, by its parameters
+    a share of what its cohort trained, and an equal one of the measures.
     """
     seconds = np.zeros(len(forks))
     failed: dict[int, str] = {}
@@ -72,31 +62,36 @@ def run_forks(
                 failed[index] = one_line(outcome)
         sizes = np.array([state.network.parameter_count for state in together])
         seconds[members] += (time.perf_counter() - started) * sizes / sizes.sum()
+    whole = [index for index in range(len(forks)) if index not in failed]
+    started = time.perf_counter()
+    found = dict(zip(whole, _measures([states[index] for index in whole], validation, with_probe)))
+    seconds[whole] += (time.perf_counter() - started) / max(1, len(whole))
     results: list[ForkResult] = []
     for index in range(len(forks)):
-        started = time.perf_counter()
-        measured, arrays = None, None
-        if index not in failed:
-            try:
-                measured = measure(states[index], validation, with_probe=with_probe)
-                arrays = states[index].to_arrays()
-            except Exception as error:
-                failed[index] = one_line(error)
-        spent = float(seconds[index]) + time.perf_counter() - started
-        results.append((ForkReport(measured, spent, worker, failed.get(index, "")), arrays))
+        measured = found.get(index)
+        if isinstance(measured, Exception):
+            failed[index], measured = one_line(measured), None
+        report = ForkReport(measured, float(seconds[index]), worker, failed.get(index, ""))
+        results.append((report, None if index in failed else states[index].to_arrays()))
     return results
 
 
+def _measures(states: list[TrainState], validation: Split, with_probe: bool) -> list[Measured | Exception]:
+    """The measure of each, or what kept it from one."""
+    try:
+        found = measure_all(states, validation, with_probe=with_probe)
+    except Exception as error:
+        if len(states) == 1:
+            return [error]
+        return [one for state in states for one in _measures([state], validation, with_probe)]
+    return [Diverged(NOT_FINITE) if one is None else one for one in found]
+
+
 def _cohorts(states: dict[int, TrainState]) -> list[list[int]]:
-    """Which forks train together: those that agree in all but their shape and need no dense matrix."""
+    """Which forks train together: those that agree in what the members of a cohort must."""
     groups: dict[Any, list[int]] = {}
     for index, state in states.items():
-        network = state.network
-        on_cpu = network.values.device.type == "cpu"
-        # On a CPU only sparse rows give a fork the same bits in company.
-        joins = not on_cpu or training_kernel(network) == "sparse_rows"
-        agreed = tuple(pair for pair in shared_by_members(state) if pair[0] != "groups")
-        groups.setdefault(agreed if joins else index, []).append(index)
+        groups.setdefault(shared_by_members(state), []).append(index)
     return list(groups.values())
 
 
@@ -118,7 +113,7 @@ def _train(
     trained: list[TrainState | Exception] = []
     for state in states:
         try:
-            train_fork(state, train, recipe, steps, rate)
+            train_steps(state, train, recipe, steps, constant(rate))
             trained.append(state)
         except Exception as error:
             trained.append(error)
@@ -128,35 +123,12 @@ def _train(
 def _train_together(
     states: list[TrainState], train: Split, recipe: Recipe, steps: int, rate: float
 ) -> list[TrainState | Exception]:
-    deepest = max((state.network.topology.architecture for state in states), key=len)
-    padded = [
-        seen_as(state, padded_topology(state.network.topology, deepest), training_kernel(state.network))
-        for state in states
-    ]
-    cohort = Cohort(padded, [rate] * len(states))
+    cohort = Cohort(states, [rate] * len(states))
     losses = cohort.train(train, recipe, steps, constant(1.0))
-    bad = cohort.diverged() | ~torch.isfinite(losses).all(dim=1).cpu().numpy()
+    bad = cohort.diverged() | ~torch.isfinite(losses).all(dim=1).numpy()
     return [
         Diverged(f"training diverged within {steps} steps of step {cohort.step}")
         if bad[index]
-        else seen_as(cohort.take(index), state.network.topology, state.network.kernel)
-        for index, state in enumerate(states)
+        else cohort.take(index)
+        for index in range(len(states))
     ]
-
-
-def padded_topology(topology: Topology, deepest: Sequence[int]) -> Topology:
-    """The same connections with as many groups as the deepest network: what it lacks are groups of 0 units.
-
-    Units keep their numbers and connections their order. Hidden groups are put beside those of the deepest
-    network that are nearest in width, so that a cohort has few links.
-    """
-    hidden, places = topology.architecture[1:-1], range(1, len(deepest) - 1)
-
-    def apart(chosen: tuple[int, ...]) -> int:
-        return sum(abs(deepest[place] - width) for place, width in zip(chosen, hidden))
-
-    chosen = min(combinations(places, len(hidden)), key=apart)
-    sizes = [topology.architecture[0]] + [0] * len(places) + [topology.architecture[-1]]
-    for place, width in zip(chosen, hidden):
-        sizes[place] = width
-    return Topology(tuple(sizes), topology.source, topology.target)

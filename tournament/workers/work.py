@@ -16,7 +16,7 @@ from structnet.growth.scales import pruned, refine_input
 from structnet.growth.triggers import Watches
 from structnet.growth.utilisation import Utilisation, utilisation
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from structnet.training.shrinking import Shrinking
 from tournament.workers import fork, fork_cohorts
 from tournament.workers.contender import Contender
@@ -144,7 +144,7 @@ class Refine:
 
     def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[Measured, Made]:
         line = TrainState.from_arrays(states[0], contender.device)
-        channels, height, width = contender.split("train", line.network.architecture).images.shape[1:]
+        channels, height, width = contender.split("train", line.network.architecture).shape
         refined = line.edited(refine_input(line.network, channels, height, width, self.factor))
         line = pruned(refined, self.most)
         validation = contender.split("validation", line.network.architecture)

@@ -11,16 +11,18 @@ ANY_DATASET = "mnist, or any other dataset."
 class LinksOptions(Options):
     """The options of `bench links`."""
 
-    repeats: int = option(7, "Timed repeats of each case.")
+    case: str | None = option(None, "step, epoch, module or set.", shown="step, then module")
+    data_dir: str | None = data_dir()
+    repeats: int = option(7, "Timed repeats of each case but epoch.")
     device: str = option("cpu", "cpu or cuda.")
     results: str | None = option(None, WRITTEN)
-    rule: bool = option(False, "Measure what the kernel rule rests on.")
+    rule: bool = option(False, "Measure what the rule for dense links rests on.")
 
 
 class TournamentOptions(Options):
     """The options of `bench tournament`."""
 
-    case: str | None = option(None, "overhead or heats.", shown="both")
+    case: str | None = option(None, "overhead, heats or shares.", shown="all")
     workers: int = option(2, "Ray workers.")
     data_dir: str | None = data_dir()
     dataset: str = option("mnist", ANY_DATASET)
@@ -57,7 +59,7 @@ COMMAND = Group(
     (
         Command(
             "links",
-            "A whole training step: sparse links against dense × mask.",
+            "Training on the connections that exist against dense × mask: a step, an epoch, a loop of one's own.",
             LinksOptions,
             "search.commands.bench.links:run",
         ),

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from search.commands.bench.command import HuntOptions as HuntBenchOptions
-from search.commands.bench.links import ADAMS, LEARNING_RATE
 from search.commands.bench.measuring import (
     CPU,
     Pairs,
@@ -35,6 +34,7 @@ from search.commands.bench.measuring import (
     time_pairs,
     write_rows,
 )
+from search.commands.bench.sides import ADAMS, LEARNING_RATE
 from search.commands.bench.trials import WAYS, MaskedTrial, fastest_adam, masked_steps, run_plain
 from search.commands.hunt.command import COMMAND
 from search.commands.hunt.run import members_of
@@ -51,8 +51,11 @@ from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.storage.tables import read_table
+from structnet.training.batches import steps_per_epoch
 from structnet.training.cohort import Cohort
-from structnet.training.loop import Recipe, constant, steps_per_epoch, train_steps
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 from structnet.trials.grid import Member, grid
 
 HIDDEN, DENSITY, BATCH = 64, 0.02, 128

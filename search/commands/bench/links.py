@@ -1,25 +1,27 @@
-"""`structnet bench links`: a training step on sparse links against the same step on dense × mask.
+"""`structnet bench links`: training on the connections that exist against the same training on dense × mask.
 
 Both sides train the same network from the same starting weights on the same batches with one thread: forward,
-backward and Adam. A side begins with the (batch, inputs) tensor of a batch, so turning it into our features ×
-batch layout is on our bill, while taking the images out of a dataset, which is the same for both, is on
-neither. The other side is what packages for sparse training do: full weights times a mask, autograd, and the
-implementation of torch.optim.Adam that is fastest here.
+cross-entropy, backward and Adam. The other side is what packages for sparse training do: full weights times a mask,
+autograd, and the implementation of torch.optim.Adam that is fastest here. Four cases. `step`: compiled steps, with the
+batch in memory as each side takes it. `epoch`: an epoch of `fit` on MNIST, from the stored images to the accuracy on
+validation. `module`: a StructNet in a training loop of one's own, under autograd. `set`: a step of the largest network
+of the authors of SET, against plain dense as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import cycle
+from itertools import cycle, pairwise
 from statistics import median
-from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from search.commands.bench.command import LinksOptions
 from search.commands.bench.measuring import (
+    CPU,
+    Pairs,
     Rows,
+    check_case,
     check_repeats,
     console_for_tables,
     device_named,
@@ -28,164 +30,238 @@ from search.commands.bench.measuring import (
     time_pairs,
     write_rows,
 )
+from search.commands.bench.sides import (
+    ADAMS,
+    BATCH,
+    LEARNING_RATE,
+    STEPS_IN_A_CALL,
+    Batch,
+    CompiledSteps,
+    MaskedStep,
+    ModuleStep,
+    batch_of_rows,
+)
 from search.session.console import Console
 from search.session.run import one_thread
 from search.session.tables import table_of
-from structnet.network.network import StructNet, flatten
+from structnet.data.dataset import Dataset, Split
+from structnet.data.datasets import load_dataset
+from structnet.errors import UserError
+from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.training.loop import loss_and_gradient
+from structnet.training.batches import steps_per_epoch
+from structnet.training.fit import fit
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import constant
 
 NETWORKS = ([784, 128, 10], [784, 300, 100, 10], [784, 1000, 1000, 10])
-DENSITY, BATCH, LEARNING_RATE = 0.02, 128, 2e-3
+DENSITY = 0.02
 BATCHES, AGREEMENT_STEPS = 8, 24
-ADAMS: dict[str, dict[str, Any]] = {
-    "plain": {"foreach": False},
-    "foreach": {"foreach": True},
-    "fused": {"fused": True},
-}
+EPOCH_REPEATS = 3
+SET_NETWORK, SET_BATCH, CIFAR_IMAGES = [3072, 4000, 1000, 4000, 10], 100, 50_000
+AIMS = {"step": (15, 18, 25), "epoch": (8, 10, 18)}
 
-Batch = tuple[torch.Tensor, torch.Tensor]
 Step = Callable[[Batch], torch.Tensor]
 
 
 def run(options: LinksOptions) -> None:
-    """Measures, prints a table and writes the rows to `results`, if given.
+    """Measures, prints a table per case and writes the rows to `results`, if given.
 
-    rule: measures what the kernel rule rests on instead. Raises UserError for repeats below 1 or a device that
-    is not there.
+    rule: measures what the rule for dense links rests on instead. Raises UserError for a case that there is not,
+    repeats below 1, a device that is not there, or MNIST that is not.
     """
+    check_case(options.case, CASES)
     check_repeats(options.repeats)
-    place = device_named(options.device)
-    console = console_for_tables()
+    place, console = device_named(options.device), console_for_tables()
     with one_thread():
         if options.rule:
             from search.commands.bench.kernels import measure_rule
 
-            rows = measure_rule(console, options.repeats, place)
-        else:
-            rows = _measure_steps(console, options.repeats, place)
-    write_rows(options.results, "bench-kernels" if options.rule else "bench-links", rows, console)
+            rows = measure_rule(console, options.repeats)
+            write_rows(options.results, "bench-kernels", rows, console)
+            return
+        for name in [options.case] if options.case else ["step", "module"]:
+            rows = CASES[name](console, options, place)
+            write_rows(options.results, f"bench-links-{name}", rows, console)
 
 
-def _measure_steps(console: Console, repeats: int, device: torch.device) -> Rows:
+def _measure_steps(console: Console, options: LinksOptions, device: torch.device) -> Rows:
+    if device.type != "cpu":
+        raise UserError("steps are compiled for a CPU: leave out --device, or take --case module")
     console.print(
-        f"A training step at density {DENSITY}, batch {BATCH}, one thread, {device}: sparse links against "
-        f"dense × mask, {repeats} pairs each",
+        f"A whole step at density {DENSITY}, batch {BATCH} in memory, one thread: compiled, {STEPS_IN_A_CALL} steps a "
+        f"call, against dense × mask, {options.repeats} pairs each"
     )
-    headings = (
-        "parameters",
-        "ms ours",
-        "ms theirs",
-        "times as fast",
-        "bytes a connection",
-        "loss ours",
-        "theirs",
-    )
-    table, rows = table_of(["network"], headings), []
-    for architecture in NETWORKS:
-        network = StructNet(architecture, DENSITY).to(device)
-        batches = _batches(network, device)
-        agreement = _losses(network, batches)
-        # The other side has the implementation of Adam that serves it best on this machine.
-        name = fastest({adam: _in_turn(MaskedStep(network, adam), batches) for adam in ADAMS}, device)
-        ours, theirs = SparseStep(network), MaskedStep(network, name)
-        pairs = time_pairs(_in_turn(ours, batches), _in_turn(theirs, batches), repeats, device)
-        table.add_row(
-            "-".join(map(str, architecture)),
-            f"{network.parameter_count:,}",
-            f"{1000 * median(pairs.ours):.3f}",
-            f"{1000 * median(pairs.theirs):.3f}",
-            pairs.shown(),
-            f"{ours.bytes() / network.connection_count:.0f} : "
-            f"{theirs.bytes() / network.connection_count:,.0f}",
-            f"{agreement[0]:.5f}",
-            f"{agreement[1]:.5f}",
+
+    def measure(network: StructNet) -> tuple[Pairs, str, tuple[float, float]]:
+        batches = _batches(network, CPU)
+        adam = _fastest_adam(network, batches, CPU)
+        ours, theirs = CompiledSteps(network), _in_turn(MaskedStep(network, adam), batches)
+        return (
+            _per_step(time_pairs(ours, theirs, options.repeats, CPU), STEPS_IN_A_CALL),
+            adam,
+            agreement(network),
         )
-        case = f"{'-'.join(map(str, architecture))} density {DENSITY} batch {BATCH} {device.type}"
-        rows.append(row_of_pairs("links", case, pairs, f"dense × mask, {name} Adam", device))
-    console.print(table)
+
+    return _table("step", console, measure)
+
+
+def _measure_epochs(console: Console, options: LinksOptions, device: torch.device) -> Rows:
+    data = load_dataset("mnist", data_dir=options.data_dir)
     console.print(
-        "Times as fast: median of the pairs (smallest-largest). Bytes: values, gradient, Adam's moments and all "
-        f"index arrays or masks.\nLosses: after {AGREEMENT_STEPS} steps of both on the same batches.",
+        f"An epoch of fit on MNIST and its evaluation at density {DENSITY}, batch {BATCH}, one thread, from the stored "
+        f"images on, against dense × mask, {EPOCH_REPEATS} pairs each"
     )
+
+    def measure(network: StructNet) -> tuple[Pairs, str, tuple[float, float]]:
+        adam = _fastest_adam(network, _batches(network, CPU), CPU)
+        # The other side has its images as numbers, which are made before anything is timed.
+        accuracy = epoch_of_masks(network, adam, data)
+        mine = network.fork()
+        history = fit(
+            mine, data, epochs=1, batch_size=BATCH, learning_rate=LEARNING_RATE, schedule="constant"
+        )
+        pairs = time_pairs(
+            lambda: fit(network.fork(), data, epochs=1, batch_size=BATCH, learning_rate=LEARNING_RATE),
+            lambda: epoch_of_masks(network, adam, data),
+            EPOCH_REPEATS,
+            CPU,
+        )
+        return pairs, adam, (history.epochs[-1]["accuracy"], accuracy)
+
+    return _table("epoch", console, measure, "accuracy")
+
+
+def _measure_modules(console: Console, options: LinksOptions, device: torch.device) -> Rows:
+    console.print(
+        f"A step of a training loop of one's own at density {DENSITY}, batch {BATCH}, one thread, {device}: StructNet "
+        f"under autograd against dense × mask, {options.repeats} pairs each"
+    )
+
+    def measure(network: StructNet) -> tuple[Pairs, str, tuple[float, float]]:
+        network, batches = network.to(device), _batches(network, device)
+        adam = _fastest_adam(network, batches, device)
+        ours, theirs = (
+            _in_turn(side, batches) for side in (ModuleStep(network, adam), MaskedStep(network, adam))
+        )
+        pairs = time_pairs(ours, theirs, options.repeats, device)
+        sides, losses = (ModuleStep(network, "plain"), MaskedStep(network, "plain")), (0.0, 0.0)
+        for index in range(AGREEMENT_STEPS):
+            batch = batches[index % len(batches)]
+            losses = float(sides[0](batch)), float(sides[1](batch))
+        return pairs, adam, losses
+
+    return _table("module", console, measure, device=device)
+
+
+def _measure_set(console: Console, options: LinksOptions, device: torch.device) -> Rows:
+    """The network of Mocanu et al. (2018) for CIFAR-10, at ε = 20 and batches of 100, with ReLU."""
+    if device.type != "cpu":
+        raise UserError("steps are compiled for a CPU: leave out --device")
+    links = list(pairwise(SET_NETWORK))
+    connections = sum(20 * (n_in + n_out) for n_in, n_out in links)
+    network = StructNet(SET_NETWORK, connections / sum(n_in * n_out for n_in, n_out in links))
+    steps = CIFAR_IMAGES // SET_BATCH
+    console.print(
+        f"{'-'.join(map(str, SET_NETWORK))}, {network.parameter_count:,} parameters, batch {SET_BATCH} in memory, one "
+        f"thread: an epoch of {steps} steps, by the seconds of a step, {options.repeats} pairs each"
+    )
+    batches = _batches(network, CPU, SET_BATCH)
+    ours = CompiledSteps(network, SET_BATCH)
+    table, rows = table_of(["against"], ("s an epoch, ours", "theirs", "times as fast")), []
+    for name, other in (("dense × mask", network), ("plain dense", StructNet(SET_NETWORK, 1.0))):
+        adam = _fastest_adam(other, batches, CPU)
+        masked = MaskedStep(other, adam, is_plain=name == "plain dense")
+        found = time_pairs(ours, _in_turn(masked, batches), options.repeats, CPU)
+        pairs = _per_step(found, STEPS_IN_A_CALL)
+        seconds = (steps * median(one) for one in (pairs.ours, pairs.theirs))
+        table.add_row(name, *(f"{one:,.1f}" for one in seconds), pairs.shown(digits=1))
+        case = f"set {'-'.join(map(str, SET_NETWORK))} epsilon 20 batch {SET_BATCH} cpu"
+        rows.append(row_of_pairs("links", case, pairs, f"{name}, {adam} Adam"))
+    console.print(table)
     return rows
 
 
-class SparseStep:
-    """Our side: a training step of a StructNet on a batch of (batch, inputs) images."""
-
-    def __init__(self, network: StructNet) -> None:
-        self.state = TrainState.fresh(network.fork())
-
-    def __call__(self, batch: Batch) -> torch.Tensor:
-        """One step; returns the loss before it."""
-        network = self.state.network
-        values = network.values.detach()
-        inputs = flatten(batch[0], values.dtype)
-        loss, gradient = loss_and_gradient(network, values, inputs, batch[1])
-        self.state.optimizer.update(values, gradient, LEARNING_RATE)
-        return loss
-
-    def bytes(self) -> int:
-        """What is held for the network: values, gradient, moments, index arrays, topology."""
-        network, adam = self.state.network, self.state.optimizer
-        flat = 2 * network.values.nbytes + adam.first.nbytes + adam.second.nbytes
-        topology = network.topology.source.nbytes + network.topology.target.nbytes
-        return flat + topology + sum(link.index_bytes() for link in network.links.values())
+CASES: dict[str, Callable[[Console, LinksOptions, torch.device], Rows]] = {
+    "step": _measure_steps,
+    "epoch": _measure_epochs,
+    "module": _measure_modules,
+    "set": _measure_set,
+}
 
 
-class MaskedStep:
-    """Their side: full weights × masks, the product's gradient masked by autograd, torch.optim.Adam."""
-
-    def __init__(self, network: StructNet, adam: str) -> None:
-        values, topology = network.values.detach(), network.topology
-        self.weights, self.masks, self.biases = [], [], []
-        for group in range(1, topology.groups):
-            link = network.links[(group - 1, group)]
-            self.weights.append(link.dense(values[link.span]).requires_grad_())
-            self.masks.append(link.dense(torch.ones_like(values[link.span])))
-            self.biases.append(values[network.topology.bias_spans[group]].clone().requires_grad_())
-        self.adam = torch.optim.Adam([*self.weights, *self.biases], LEARNING_RATE, **ADAMS[adam])
-
-    def __call__(self, batch: Batch) -> torch.Tensor:
-        """One step; returns the loss before it."""
-        state, last = batch[0], len(self.weights) - 1
-        for layer, (weight, mask, bias) in enumerate(zip(self.weights, self.masks, self.biases)):
-            state = F.linear(state, weight * mask, bias)
-            if layer < last:
-                state = torch.relu(state)
-        loss = F.cross_entropy(state, batch[1])
-        self.adam.zero_grad()
-        loss.backward()
-        self.adam.step()
-        return loss.detach()
-
-    def bytes(self) -> int:
-        """Weights, gradients, two moments each, and the masks."""
-        trained = sum(tensor.nbytes for tensor in (*self.weights, *self.biases))
-        return 4 * trained + sum(mask.nbytes for mask in self.masks)
+def _table(
+    case: str,
+    console: Console,
+    measure: Callable[[StructNet], tuple[Pairs, str, tuple[float, float]]],
+    agree: str = "loss",
+    device: torch.device = CPU,
+) -> Rows:
+    """A line for each of NETWORKS; measure: the times, their Adam, and (ours, theirs) of what both have to agree in."""
+    headings = ("parameters", "µs ours", "µs theirs", "times as fast", f"{agree} ours", "theirs")
+    table, rows = table_of(["network"], headings), []
+    for architecture in NETWORKS:
+        network = StructNet(architecture, DENSITY)
+        pairs, adam, agreed = measure(network)
+        name = "-".join(map(str, architecture))
+        table.add_row(
+            name,
+            f"{network.parameter_count:,}",
+            *(f"{1e6 * median(seconds):,.0f}" for seconds in (pairs.ours, pairs.theirs)),
+            pairs.shown(digits=1),
+            *(f"{value:.5f}" for value in agreed),
+        )
+        row = f"{case} {name} density {DENSITY} batch {BATCH} {device.type}"
+        rows.append(row_of_pairs("links", row, pairs, f"dense × mask, {adam} Adam", device))
+    console.print(table)
+    aim = f" Aim: at least {', '.join(map(str, AIMS[case]))}." if case in AIMS else ""
+    console.print(f"Times as fast: median of the pairs (smallest-largest).{aim}")
+    return rows
 
 
-def _batches(network: StructNet, device: torch.device) -> list[Batch]:
+def _per_step(pairs: Pairs, steps: int) -> Pairs:
+    return Pairs([seconds / steps for seconds in pairs.ours], pairs.theirs)
+
+
+def _fastest_adam(network: StructNet, batches: list[Batch], device: torch.device) -> str:
+    """The implementation of Adam that serves the other side best on this machine."""
+    return fastest({adam: _in_turn(MaskedStep(network, adam), batches) for adam in ADAMS}, device)
+
+
+def agreement(network: StructNet) -> tuple[float, float]:
+    """The losses of compiled steps and of masks after the same steps on the same batches: they have to agree."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(BATCH * BATCHES, network.architecture[0], generator=generator)
+    labels = torch.randint(network.architecture[-1], (len(images),), generator=generator)
+    split, recipe, theirs = Split(images, labels), Recipe(BATCH), MaskedStep(network, "plain")
+    state = TrainState.fresh(network.fork())
+    losses = train_steps(state, split, recipe, AGREEMENT_STEPS, constant(LEARNING_RATE))
+    masked = 0.0
+    for step in range(AGREEMENT_STEPS):
+        masked = float(theirs(batch_of_rows(split, BATCH, step)))
+    return float(losses[-1]), masked
+
+
+def epoch_of_masks(network: StructNet, adam: str, data: Dataset) -> float:
+    """An epoch of dense × mask, and its accuracy on validation."""
+    step = MaskedStep(network, adam)
+    for index in range(steps_per_epoch(len(data.train), BATCH)):
+        step(batch_of_rows(data.train, BATCH, index))
+    return step.accuracy(data.validation)
+
+
+def _batches(network: StructNet, device: torch.device, size: int = BATCH) -> list[Batch]:
     """Random images with random labels: neither side's time depends on what is in them."""
     generator = torch.Generator().manual_seed(0)
     inputs, classes = network.architecture[0], network.architecture[-1]
     return [
         (
-            torch.rand(BATCH, inputs, generator=generator).to(device),
-            torch.randint(classes, (BATCH,), generator=generator).to(device),
+            torch.rand(size, inputs, generator=generator).to(device),
+            torch.randint(classes, (size,), generator=generator).to(device),
         )
         for _ in range(BATCHES)
     ]
-
-
-def _losses(network: StructNet, batches: list[Batch]) -> tuple[float, float]:
-    """The loss of either side after the same steps from the same weights: they have to agree."""
-    ours, theirs = SparseStep(network), MaskedStep(network, "plain")
-    for index in range(AGREEMENT_STEPS):
-        batch = batches[index % len(batches)]
-        losses = float(ours(batch)), float(theirs(batch))
-    return losses
 
 
 def _in_turn(step: Step, batches: list[Batch]) -> Callable[[], torch.Tensor]:

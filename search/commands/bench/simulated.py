@@ -19,7 +19,7 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import hidden_units
 from structnet.training.cohort import CohortEvaluation
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 from structnet.trials.cohort import STRETCH_SECONDS, CohortWork
 from structnet.trials.grid import Member
 from tournament.workers.contender import Contender, Work

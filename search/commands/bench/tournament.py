@@ -1,8 +1,9 @@
 """`structnet bench tournament`: what a tournament on Ray costs beside the training in it, and how fast it trains.
 
-Two cases. `overhead`: a heat from its first dispatch until the winner is back, against the seconds its forks trained;
+Three cases. `overhead`: a heat from its first dispatch until the winner is back, against the seconds its forks trained;
 the share of a round in which only one worker or none has work; and a network sent to a worker and back.
-`heats`: the rounds of a tournament with its forks in cohorts, against the same with its forks one by one.
+`heats`: the rounds of a tournament with its forks in cohorts, against the same with its forks one by one. `shares`:
+what the time of a whole tournament goes into.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from search.commands.bench.measuring import (
     row_of_pairs,
     write_rows,
 )
+from search.commands.bench.shares import measure_shares
 from search.session.console import Console
 from search.session.run import architecture_of
 from search.session.tables import table_of
@@ -36,7 +38,8 @@ from structnet.errors import UserError
 from structnet.experiments.initialisation import random_network
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe, steps_per_epoch
+from structnet.training.batches import steps_per_epoch
+from structnet.training.recipe import Recipe
 from tournament.coordinator import Tournament
 from tournament.observer import Observer
 from tournament.settings import Settings, fitted_lengths, fitted_settings
@@ -65,7 +68,7 @@ def run(options: TournamentOptions) -> None:
         raise UserError(f"workers is {options.workers}, but must be at least 1")
     check_repeats(options.repeats)
     data, console = _load(options.dataset, options.data_dir), console_for_tables()
-    console.print(f"A tournament on {data.name} with {options.workers} options.workers of one CPU each")
+    console.print(f"A tournament on {data.name} with {options.workers} workers of one CPU each")
     with ray_with(options.workers), closing(RayPool(data, options.workers)) as pool:
         _wake(pool, data)
         for name in [options.case] if options.case else CASES:
@@ -316,7 +319,19 @@ def _medians(trips: list[Callable[[], None]]) -> list[float]:
     return [median(taken) for taken in times]
 
 
+def _measure_shares(pool: Pool, data: Dataset, repeats: int, console: Console) -> Rows:
+    """What a bare `grow` goes into, on workers of its own."""
+    own = defaults_of(data.name, "grow")
+    epochs = own.get("epochs", 20)
+    shape = architecture_of(own.get("architecture", f"input,{HIDDEN},classes"), data)
+    seed = StructNet(shape, own.get("density", DENSITY), ensure_paths=True)
+    settings = fitted_settings(len(data.train), epochs=epochs)
+    pool.close()
+    return measure_shares(data, seed, settings, pool.workers, console)
+
+
 CASES: dict[str, Callable[[Pool, Dataset, int, Console], Rows]] = {
     "overhead": _measure_overhead,
     "heats": _measure_heats,
+    "shares": _measure_shares,
 }

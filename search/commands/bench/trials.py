@@ -11,21 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from search.commands.bench.links import ADAMS, LEARNING_RATE, Batch, MaskedStep
 from search.commands.bench.measuring import fastest
+from search.commands.bench.sides import ADAMS, LEARNING_RATE, MaskedStep, batch_of_rows
 from search.tune.trials import tune
 from structnet.data.dataset import Split
 from structnet.data.packing import unpack
 from structnet.network.network import StructNet
-from structnet.training.loop import batch_indices, cosine, steps_per_epoch
-
-
-def batch_of_rows(split: Split, batch_size: int, step: int) -> Batch:
-    """The batch of Recipe(batch_size) at a step in the layout of dense layers: (batch, inputs) and (batch,)."""
-    where = torch.from_numpy(batch_indices(len(split), batch_size, 0, step))
-    return split.images.flatten(1).index_select(0, where), split.labels.index_select(0, where)
+from structnet.training.batches import steps_per_epoch
+from structnet.training.schedules import cosine
 
 
 def masked_steps(network: StructNet, split: Split, batch_size: int, adam: str) -> Callable[[], torch.Tensor]:
@@ -50,7 +44,7 @@ class MaskedTrial:
 
 
 def masked_epoch(rng_seed: int, packed: dict[str, np.ndarray], plain: MaskedTrial) -> dict[str, float]:
-    """One masked network trained for one epoch, and judged on validation: loss in nats, accuracy."""
+    """One masked network trained for one epoch, and its accuracy on validation."""
     torch.set_num_threads(1)
     splits = unpack(packed)
     train, validation = splits["train"], splits["validation"]
@@ -60,12 +54,7 @@ def masked_epoch(rng_seed: int, packed: dict[str, np.ndarray], plain: MaskedTria
     for index in range(steps):
         step.adam.param_groups[0]["lr"] = rate(index)
         step(batch_of_rows(train, plain.batch_size, index))
-    with torch.no_grad():
-        state = validation.images.flatten(1)
-        for layer, (weight, mask, bias) in enumerate(zip(step.weights, step.masks, step.biases)):
-            state = F.linear(torch.relu(state) if layer else state, weight * mask, bias)
-    accuracy = (state.argmax(dim=1) == validation.labels).double().mean()
-    return {"loss": float(F.cross_entropy(state, validation.labels)), "accuracy": float(accuracy)}
+    return {"accuracy": step.accuracy(validation)}
 
 
 def train_one(config: dict[str, Any], packed: dict[str, np.ndarray], plain: MaskedTrial) -> None:

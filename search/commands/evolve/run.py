@@ -13,6 +13,7 @@ from search.commands.evolve.command import EvolveOptions
 from search.commands.evolve.results import print_gaps, print_results
 from search.grid.trials import train_trials, trial_rows
 from search.options import numbers
+from search.session.batch_size import with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -28,7 +29,8 @@ from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.topology import ALLOCATIONS
-from structnet.training.loop import recipe_of, steps_per_epoch
+from structnet.training.batches import steps_per_epoch
+from structnet.training.recipe import recipe_of
 from structnet.trials.rivals import EvolveWork, Rival, method_of, rivals_of, trials_of
 from tournament.settings import fitted_lengths
 
@@ -65,6 +67,7 @@ def run(options: EvolveOptions) -> None:
 
 def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
+    options = with_batch_size(options, data)
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
     recipe_of({**dict(options), "batch_size": batch_size})
     check_shift(options.shift, data)

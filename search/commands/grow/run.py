@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
 from search.options import numbers
+from search.session.batch_size import with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -55,10 +56,11 @@ def run(options: GrowOptions) -> None:
 def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
     from structnet.network.random_topology import least_density
-    from structnet.training.loop import steps_per_epoch
+    from structnet.training.batches import steps_per_epoch
     from structnet.training.rates import rates_named
     from tournament.settings import fitted_lengths
 
+    options = with_batch_size(options, data)
     given = options.batch_size, options.round_steps, options.heat_steps
     batch_size, round_steps, heat_steps = fitted_lengths(len(data.train), options.epochs, *given)
     shape = seed_shape(options, data)
@@ -86,8 +88,8 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
 
 def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     """The settings of one repetition, from options that are fitted to the data; raises UserError."""
-    from structnet.training.loop import recipe_of
     from structnet.training.rates import AgeRates
+    from structnet.training.recipe import recipe_of
     from tournament.rules.ledger import Economy
     from tournament.settings import Settings
 
@@ -117,6 +119,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         audit_factor=options.audit_factor,
         learning_rate=options.learning_rate,
         minutes=options.minutes,
+        smaller_batches=options.batch_size_asked is not None,
         recipe=recipe_of(dict(options), rates=rates, rng_seed=rng_seed, weight_decay=options.weight_decay),
         economy=Economy(options.income, options.opening_credits, options.refund),
     )
@@ -240,7 +243,14 @@ def tournament_of(
     from tournament.progress import Checkpoint
 
     metrics = TournamentMetrics(experiment.name)
-    return Tournament(
+
+    def heartbeat(row: dict[str, Any]) -> None:
+        if smaller := tournament.line.progress.smaller_batches:
+            halved = {f"round {number}": batch for number, batch in smaller}
+            experiment.amend(trial, smaller_batches=halved)
+        experiment.update(trial, **_progress_columns(row))
+
+    tournament = Tournament(
         seed_network(options, data, seed),
         data,
         settings=settings_for(options, seed),
@@ -248,9 +258,10 @@ def tournament_of(
         writer=experiment.writer,
         checkpoint=Checkpoint(folder, data),
         observer=Observers(observer, metrics) if observer else metrics,
-        heartbeat=lambda row: experiment.update(trial, **_progress_columns(row)),
+        heartbeat=heartbeat,
         trial=trial,
     )
+    return tournament
 
 
 def _progress_columns(row: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from search.tune.trials import Factory
 from structnet.data.dataset import Dataset
 from structnet.storage.snapshot import load_snapshot, remove_snapshot
 from structnet.storage.tables import TableWriter
-from structnet.training.loop import chance_accuracy, evaluate
+from structnet.training.evaluation import chance_accuracy, evaluate
 from structnet.trials.champions import champions
 from structnet.trials.cohort import CohortWork
 from structnet.trials.grid import Member, blocks_of, grid

@@ -17,7 +17,7 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
 from structnet.network.topology import ALLOCATIONS
-from structnet.training.loop import chance_accuracy
+from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import Member, grid
 
 LEAST_RUNGS = 4

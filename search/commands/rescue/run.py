@@ -29,7 +29,7 @@ from structnet.experiments.verdict import RescueVerdict, judge
 from structnet.measure.statistics import shown_with_spread
 from structnet.network.network import StructNet
 from structnet.network.topology import sizes_of
-from structnet.training.loop import chance_accuracy
+from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import Member, grid
 from structnet.trials.rescue import RescueWork, finds_a_site, plan_of
 

@@ -16,7 +16,7 @@ from search.commands.hunt.run import members_of
 from search.commands.sweep.command import SweepOptions
 from search.commands.sweep.plans import describe, factorial, fixed_of, lenient, lists_of, plan_of, star
 from search.grid.train_grid import fitted
-from search.options import CommonOptions, checked
+from search.options import BatchSizeOptions, CommonOptions, checked
 from search.session.run import check_shift
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import defaults_of
@@ -28,7 +28,8 @@ from tournament.settings import check_limit
 Varied = GrowOptions | HuntOptions
 MODELS: dict[str, type[Varied]] = {"grow": GrowOptions, "hunt": HuntOptions}
 # Options that are the same for all trials: those of the sweep itself, and those it takes the place of.
-OF_THE_SWEEP = frozenset({*CommonOptions.model_fields, "repeats", "rng_seeds", "keep_best", "limit"})
+FOUND = frozenset({*BatchSizeOptions.model_fields} - {*CommonOptions.model_fields, "batch_size"})
+OF_THE_SWEEP = FOUND | {*CommonOptions.model_fields, "repeats", "rng_seeds", "keep_best", "limit"}
 HUNT_LIMIT = 1_000_000  # networks of one setting; the trials of all together have a limit of their own
 
 
@@ -171,6 +172,11 @@ def _fitted(options: SweepOptions, changes: dict[str, Any], data: Dataset) -> Va
     texts = {name: _plain(value) for name, value in changes.items()}
     whole = checked(MODELS[options.of], {**defaults, **common, **mine, **texts})
     _check_finite(whole)
+    if whole.batch_size_asked:
+        raise UserError(
+            "batch_size is auto, but the settings of a sweep are compared, and batches that follow the hardware change "
+            "the result: give a number"
+        )
     if isinstance(whole, HuntOptions):
         return fitted(whole, data)
     check_shift(whole.shift, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.options import TRAINING, BatchOptions, Command, allocation, option
+from search.options import TRAINING, BatchOptions, Command, allocation, batch_size, option
 from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
 
@@ -23,11 +23,9 @@ class TrainOptions(BatchOptions):
     allocation: str = allocation(TRAINING)
     epochs: int = option(20, "Passes over the training images.", TRAINING, ge=1)
     learning_rate: float = option(0.006, "Annealed along a cosine.", TRAINING, gt=0)
-    batch_size: int | None = option(
-        None,
-        "Images per step, over all workers together.",
-        TRAINING,
-        shown="a 32nd of the training images, at most 128, rounded up to a multiple of the workers",
+    batch_size: int | None = batch_size(
+        "Images per step, over all workers together",
+        "a 32nd of the training images, at most 128, rounded up to a multiple of the workers",
     )
     weight_decay: float = option(0.0, "Share of a connection lost per step and unit of rate.", TRAINING)
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search.commands.train.command import TrainOptions
+from search.session.batch_size import batch_size_now, with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
@@ -24,7 +25,7 @@ from search.session.run import (
     shape_of,
     unfinished,
 )
-from structnet.errors import UserError, WorkFailed, one_line
+from structnet.errors import LACK_OF_MEMORY, UserError, WorkFailed, one_line
 
 if TYPE_CHECKING:
     from search.commands.train.worker import Plan
@@ -44,26 +45,60 @@ def run(options: TrainOptions) -> None:
 
     data, console = load_data(options), Console()
     check_shift(options.shift, data)
+    network = start_network(options, data)
+    options = with_batch_size(options, data, architecture=network.architecture, parts=options.workers)
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
     if options.batch_size is None:
         batch_size += -batch_size % options.workers
     options = options.model_copy(update={"batch_size": batch_size})
-    check_share(batch_size, options.workers)
-    network = start_network(options, data)
+    check_share(batch_size_now(options), options.workers)
     experiment = unfinished("train", options, console)
     if experiment is None:
         return
     console.say(f"Training {network.describe()} on {data.name}: {shape_of(data)}")
     console.say(
-        f"{options.epochs} epochs, {batch_size} images a step over {options.workers} workers; experiment "
+        f"{options.epochs} epochs, {batch_size_now(options)} images a step over {options.workers} workers; experiment "
         f"{experiment.name}"
     )
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         plan = plan_of(options, experiment)
-        _train(plan, TrainState.fresh(network), data, options, experiment, console)
+        start = TrainState.fresh(network)
+        while True:
+            try:
+                _train(plan, start, data, options, experiment, console)
+                break
+            except MemoryRanOut as lack:
+                options = with_smaller_batches(options, experiment, lack, console)
+                plan = plan_of(options, experiment)
         _finish(plan, data, experiment, console)
     sql = f"select epoch, train_loss, loss, accuracy from epochs where experiment = '{experiment.name}' order by epoch"
     print_outcome(experiment, sql, console)
+
+
+class MemoryRanOut(WorkFailed):
+    """A worker could not hold its part of a batch, on the retries too."""
+
+
+def with_smaller_batches(
+    options: TrainOptions, experiment: Experiment, lack: MemoryRanOut, console: Console
+) -> TrainOptions:
+    """The options with batches half as large from the first epoch on that is not written, which is recorded.
+
+    Raises `lack` where the size of the batches was not left to us, or each worker has one image already.
+    """
+    from structnet.storage.snapshot import list_snapshots
+
+    kept = list_snapshots(f"{options.results}/snapshots/{experiment.name}")
+    epoch = int(kept[-1].rpartition("-")[2]) + 1 if kept else 1
+    batch = batch_size_now(options)
+    half = batch // 2 - batch // 2 % options.workers
+    if options.batch_size_asked is None or half < options.workers:
+        raise lack
+    console.say(f"A worker ran out of memory: from epoch {epoch} on {half} images a step")
+    smaller = options.smaller_batches | {f"epoch {epoch}": half}
+    experiment.amend("", smaller_batches=smaller)
+    experiment.update("")
+    return options.model_copy(update={"smaller_batches": smaller})
 
 
 def start_network(options: TrainOptions, data: Dataset) -> StructNet:
@@ -95,10 +130,11 @@ def plan_of(options: TrainOptions, experiment: Experiment) -> Plan:
     """What the workers are told."""
     from search.commands.train.worker import Plan
     from search.tune.trials import results_path
-    from structnet.training.loop import recipe_of
+    from structnet.training.recipe import recipe_of
 
     results = results_path(options)
-    recipe = recipe_of(dict(options), rng_seed=options.rng_seed, weight_decay=options.weight_decay)
+    sizes = {**dict(options), "batch_size": batch_size_now(options)}
+    recipe = recipe_of(sizes, rng_seed=options.rng_seed, weight_decay=options.weight_decay)
     folder = f"{results}/snapshots/{experiment.name}"
     return Plan(
         options.epochs,
@@ -161,15 +197,23 @@ def _train(
         thread.join(GLANCE_SECONDS)
         shown = _show(experiment, shown, plan.epochs, console)
     if failures:
-        raise WorkFailed(f"training failed: {_cause(failures[0])}")
+        cause = _cause(failures[0])
+        raise (MemoryRanOut if LACK_OF_MEMORY in cause else WorkFailed)(f"training failed: {cause}")
 
 
 def _cause(error: Exception) -> str:
-    """One line: of Ray Train's error the last line of what the first worker said, without its traceback."""
+    """One line: of Ray Train's error the last line of what a worker said, without its traceback.
+
+    Of the first, or of one that ran out of memory: the others then say no more than that they have lost it.
+    """
     workers = getattr(error, "worker_failures", None)
     if not workers:
         return one_line(error)
-    return str(workers[min(workers)]).strip().splitlines()[-1][:300]
+    failures = [workers[rank] for rank in sorted(workers)]
+    for failure in failures:
+        if LACK_OF_MEMORY in type(failure).__name__:  # which is no part of what it says
+            return one_line(failure)
+    return str(failures[0]).strip().splitlines()[-1][:300]
 
 
 def _rows(experiment: Experiment) -> list[dict[str, Any]]:
@@ -195,13 +239,15 @@ def _show(experiment: Experiment, shown: int, epochs: int, console: Console) -> 
 def _finish(plan: Plan, data: Dataset, experiment: Experiment, console: Console) -> None:
     """Measures the last snapshot on validation and test, and ends the experiment."""
     from search.commands.train.worker import newest_state
-    from structnet.training.loop import evaluate
+    from structnet.training.evaluation import evaluate
 
     state = newest_state(plan.folder)
     if state is None:
         raise WorkFailed(f"no snapshot in {plan.folder} can be read")
     found, test = evaluate(state.network, data.validation), evaluate(state.network, data.test)
     snapshot = f"{plan.folder}/epoch-{plan.epochs:05d}"
+    # All that the optimizer made: where batches were halved, more than the step of the last epoch says.
+    steps = state.optimizer.step
     rows = _rows(experiment)
     experiment.end(
         "",
@@ -209,10 +255,10 @@ def _finish(plan: Plan, data: Dataset, experiment: Experiment, console: Console)
         seconds=sum(row["seconds"] for row in rows),
         parameters=state.network.parameter_count,
         connections=state.network.connection_count,
-        steps=state.step,
-        steps_all=state.step,
-        parameter_steps=state.step * state.network.parameter_count,
-        parameter_steps_all=state.step * state.network.parameter_count,
+        steps=steps,
+        steps_all=steps,
+        parameter_steps=steps * state.network.parameter_count,
+        parameter_steps_all=steps * state.network.parameter_count,
         accuracy=found.accuracy,
         test_accuracy=test.accuracy,
         test_loss=test.loss,

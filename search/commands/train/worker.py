@@ -21,8 +21,11 @@ from structnet.errors import UserError
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import list_snapshots, load_snapshot, remove_snapshot, save_snapshot
 from structnet.storage.tables import TableWriter
-from structnet.training.data_parallel import Share, agree
-from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch, train_steps
+from structnet.training.batches import steps_per_epoch
+from structnet.training.data_parallel import Share, agree, train_shared_steps
+from structnet.training.evaluation import evaluate
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 from tournament.workers.cluster import cap_gpu_memory
 
 NETWORK = "train"
@@ -43,13 +46,20 @@ class Plan:
     gpus_per_worker: float
 
 
-def newest_state(folder: str) -> TrainState | None:
-    """The newest snapshot that can be read, or None; one that was cut short is passed over."""
+def newest_state(folder: str, per_epoch: int | None = None) -> TrainState | None:
+    """The newest snapshot that can be read, or None; one that was cut short is passed over.
+
+    per_epoch: steps of an epoch from here on. A snapshot of an epoch of fewer, larger batches is then at the step at
+    which that epoch ends with these, so that what is left to train is as many passes as before.
+    """
     for name in reversed(list_snapshots(folder)):
         try:
-            return load_snapshot(f"{folder}/{name}").state
+            state = load_snapshot(f"{folder}/{name}").state
         except UserError:
             continue
+        if per_epoch is not None:
+            state.step = int(name.rpartition("-")[2]) * per_epoch
+        return state
     return None
 
 
@@ -67,10 +77,10 @@ def train_loop(plan: Plan, start: list[Any], packed: list[Any], about: dict[str,
     splits: dict[str, Any] = unpack(ray.get(packed[0]), str(device))
     data = Dataset(**about, **splits)
     state = TrainState.from_arrays(ray.get(start[0]), device)
-    if share.rank == 0 and (found := newest_state(plan.folder)):
+    per_epoch = steps_per_epoch(len(data.train), plan.recipe.batch_size)
+    if share.rank == 0 and (found := newest_state(plan.folder, per_epoch)):
         state = TrainState.from_arrays(found.to_arrays(), device)
     agree(state)
-    per_epoch = steps_per_epoch(len(data.train), plan.recipe.batch_size)
     while state.step < plan.epochs * per_epoch:
         _epoch(state, data, plan, share, per_epoch)
 
@@ -79,7 +89,7 @@ def _epoch(state: TrainState, data: Dataset, plan: Plan, share: Share, steps: in
     """One pass over the training images; the others wait while worker 0 measures and writes."""
     began = time.perf_counter()
     falling = cosine(plan.learning_rate, 0, plan.epochs * steps)
-    losses = train_steps(state, data.train, plan.recipe, steps, falling, gradient_of=share.gradient)
+    losses = train_shared_steps(state, data.train, plan.recipe, steps, falling, share)
     epoch = state.step // steps
     if share.rank == 0:
         row = _measured(state, data.validation, epoch, losses, falling(state.step - 1))

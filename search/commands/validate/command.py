@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from search.options import GROWTH, TRAINING, Command, CommonOptions, allocation, option
+from search.options import GROWTH, TRAINING, BatchSizeOptions, Command, allocation, option
 
 
-class ValidateOptions(CommonOptions):
+class ValidateOptions(BatchSizeOptions):
     """The options of `validate`; density and batch size follow from the data as in `grow`."""
 
     architecture: str = option("input,100,classes", "The base network's groups, such as 784,100,10.", GROWTH)
@@ -14,9 +14,6 @@ class ValidateOptions(CommonOptions):
     epochs: int = option(3, "Length of each short training.", TRAINING, ge=1)
     learning_rate: float = option(
         0.012, "Annealed; the dense version also tries a quarter of it.", TRAINING, gt=0
-    )
-    batch_size: int | None = option(
-        None, "Images per step.", TRAINING, shown="a 32nd of the training images, at most 128"
     )
     margin: float = option(
         0.1, "Part of the way from chance to 100 % that counts as learning.", TRAINING, gt=0, lt=1

@@ -105,7 +105,7 @@ def on_device(data: Dataset, device: str) -> Dataset:
         )
 
     def moved(split: Split) -> Split:
-        return Split(split.images.to(device), split.labels.to(device))
+        return split.to(device)
 
     return replace(data, train=moved(data.train), validation=moved(data.validation), test=moved(data.test))
 

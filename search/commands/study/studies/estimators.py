@@ -27,7 +27,8 @@ from structnet.measure.statistics import rank_correlation, shown_with_spread
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.seeds import stream
-from structnet.training.loop import Recipe, diagnosis_sample
+from structnet.training.batches import diagnosis_sample
+from structnet.training.recipe import Recipe
 from tournament.audits import Audit, Maturity, learn
 from tournament.rules.score import gain_over, score
 from tournament.rules.screening import by_turns

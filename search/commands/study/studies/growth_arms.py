@@ -8,7 +8,7 @@ from search.commands.study.comparison import PARAMETERS, arm_table, arms_within
 from search.commands.study.study import Measurement, Row, Task, TextTable
 from structnet.data.dataset import Dataset
 from structnet.experiments.rescue import ARMS, ArmResult, rescue
-from structnet.training.loop import Recipe
+from structnet.training.recipe import Recipe
 
 
 def run_arms(task: Task, data: Dataset) -> list[ArmResult]:

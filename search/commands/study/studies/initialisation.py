@@ -29,7 +29,10 @@ from structnet.growth.scales import default_scales
 from structnet.measure.information import label_entropy
 from structnet.network.state import TrainState
 from structnet.network.topology import parameters_dense
-from structnet.training.loop import Recipe, cosine, steps_per_epoch, train_steps
+from structnet.training.batches import steps_per_epoch
+from structnet.training.loop import train_steps
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

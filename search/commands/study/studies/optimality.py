@@ -22,7 +22,10 @@ from structnet.data.dataset import Dataset
 from structnet.data.teacher import teacher_network
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.training.loop import Recipe, cosine, evaluate, steps_per_epoch
+from structnet.training.batches import steps_per_epoch
+from structnet.training.evaluation import evaluate
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 from structnet.training.shrinking import Shrinking, shrink_steps
 
 if TYPE_CHECKING:

@@ -25,8 +25,11 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.topology import hidden_units
 from structnet.seeds import stream
+from structnet.training.batches import diagnosis_sample, steps_per_epoch
 from structnet.training.cohort import Cohort
-from structnet.training.loop import Recipe, chance_accuracy, cosine, diagnosis_sample, steps_per_epoch
+from structnet.training.evaluation import chance_accuracy
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 from structnet.trials.champions import patchability
 
 LEAST_PATCH = 20  # parameters

@@ -33,7 +33,9 @@ from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread
 from structnet.network.state import TrainState
 from structnet.network.topology import density_for
-from structnet.training.loop import Recipe, cosine, evaluate
+from structnet.training.evaluation import evaluate
+from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 from tournament.coordinator import Result
 
 if TYPE_CHECKING:

@@ -1,0 +1,67 @@
+"""What compiled functions are given beside a plan: images, noise, rules, moments, and a workspace."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Images(NamedTuple):
+    """What batches are made from: (images, features) of which one is empty, and int64 labels.
+
+    pixels: uint8; an input is pixel × factor + start, (features,) each. numbers: inputs as they are. used: (features,)
+    int64 that some member reads; the others are left out. shape: (channels, height, width).
+    """
+
+    pixels: np.ndarray
+    numbers: np.ndarray
+    factor: np.ndarray
+    start: np.ndarray
+    labels: np.ndarray
+    used: np.ndarray
+    shape: np.ndarray
+
+
+class Noise(NamedTuple):
+    """seed: (1,) uint64. dropout: share of inputs set to 0, the others scaled up. shift: pixels, at most, each way."""
+
+    seed: np.ndarray
+    dropout: float
+    shift: int
+
+
+class Rules(NamedTuple):
+    """How values are updated.
+
+    l1, weight_decay, betas and epsilon as in structnet.training.loop.Recipe and structnet.network.optimizer.Adam.
+    rise: (ages,) factor of the step of a parameter by its age; the last is that of all that are older; empty for 1.
+    """
+
+    l1: float
+    weight_decay: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    rise: np.ndarray
+
+
+class Moments(NamedTuple):
+    """What goes with the values of all members, each (parameters,): Adam's moments and the steps of birth."""
+
+    first: np.ndarray
+    second: np.ndarray
+    born: np.ndarray
+
+
+class Workspace(NamedTuple):
+    """What a step writes and nobody reads afterwards. width: images of a block.
+
+    inputs: (features, width), state and error: (rows, width), matrix: (cells,), gradient: (parameters of all members,).
+    """
+
+    inputs: np.ndarray
+    state: np.ndarray
+    error: np.ndarray
+    matrix: np.ndarray
+    gradient: np.ndarray

@@ -1,0 +1,70 @@
+"""A training step in two halves, with what several processes have to agree on in between."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from structnet.compiled.arrays import Images, Moments, Noise, Rules, Workspace
+from structnet.compiled.batch import fill_block
+from structnet.compiled.compiler import compiled
+from structnet.compiled.plan import CONNECTIONS, Plan
+from structnet.compiled.products import run_backward, run_forward
+from structnet.compiled.step import clear, cross_entropy, update
+
+
+@compiled
+def gradient_of_part(
+    plan: Plan,
+    code: int,
+    values: np.ndarray,
+    images: Images,
+    noise: Noise,
+    order: np.ndarray,
+    first: int,
+    last: int,
+    step: int,
+    work: Workspace,
+) -> float:
+    """Fills work.gradient with what images first … last add to the gradient of a batch; returns their part of its loss.
+
+    order: (batch,) positions of all its images. The plan is of one network.
+    """
+    width, loss = work.inputs.shape[1], 0.0
+    clear(work.gradient)
+    for begin in range(first, last, width):
+        count = min(width, last - begin)
+        labels = fill_block(images, noise, order, begin, count, step, work.inputs)
+        run_forward(plan, values, work.inputs, work.state, work.matrix, code, count)
+        output, error = work.state[plan.groups[-2] :], work.error[plan.groups[-2] :]
+        loss += cross_entropy(output, error, labels, count, len(order))
+        run_backward(
+            plan, values, work.inputs, work.state, work.error, work.gradient, work.matrix, code, count
+        )
+    return loss
+
+
+@compiled
+def apply_gradient(
+    plan: Plan,
+    values: np.ndarray,
+    gradient: np.ndarray,
+    moments: Moments,
+    rules: Rules,
+    rate: float,
+    step: int,
+    updates: int,
+) -> None:
+    """One update of a network, in place; updates: made before."""
+    connections = plan.members[0, CONNECTIONS]
+    update(
+        values,
+        gradient,
+        moments.first,
+        moments.second,
+        moments.born,
+        rules,
+        connections,
+        rate,
+        step,
+        updates + 1,
+    )
