@@ -177,6 +177,9 @@ class Tournament:
     def _stop_growing_if_done(self) -> None:
         if reason := next(self.reasons_to_stop(), ""):
             start_final_phase(self.line, reason, self.clock.seconds())
+            progress = self.line.progress
+            left = self.settings.max_parameters or progress.final_size
+            self.observer.growth_ended(left, progress.final_stop)
 
     def reasons_to_stop(self) -> Iterator[str]:
         """Why growth ends here, the first reason first; none if it goes on."""

@@ -42,6 +42,9 @@ class Observer:
     def round_done(self, row: dict[str, Any]) -> None:
         """A row of the rounds table is written."""
 
+    def growth_ended(self, parameters: int, step: int) -> None:
+        """The final phase begins, which is to leave so many parameters at this step of the line."""
+
     def final_progress(self, done: int, total: int) -> None:
         """So many of the steps of the final phase are done."""
 
@@ -78,6 +81,10 @@ class Observers(Observer):
     def round_done(self, row: dict[str, Any]) -> None:
         for one in self.observers:
             one.round_done(row)
+
+    def growth_ended(self, parameters: int, step: int) -> None:
+        for one in self.observers:
+            one.growth_ended(parameters, step)
 
     def final_progress(self, done: int, total: int) -> None:
         for one in self.observers:

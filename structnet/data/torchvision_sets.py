@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ TORCHVISION = {
     ),
     "cifar100": ("CIFAR100", "cifar-100-python", "the original files (train, test, meta)"),
 }
+FASHION = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
 
 def load(name: str, *, data_dir: str | None, standardise: bool, teacher_seed: int) -> Dataset:
@@ -33,28 +38,71 @@ def load(name: str, *, data_dir: str | None, standardise: bool, teacher_seed: in
 
 
 def _read(name: str, root: Path) -> tuple[RawSplits, tuple[str, ...]]:
+    kind, folder, content = TORCHVISION[name]
+    if content == _IDX:
+        return _read_idx(name, root / folder)
     from torchvision import datasets
 
-    kind, folder, content = TORCHVISION[name]
     try:
         # CIFAR's files are pickles; the loader opens them only after their checksums have been found right.
         train = getattr(datasets, kind)(str(root), train=True, download=False)
         test = getattr(datasets, kind)(str(root), train=False, download=False)
     except Exception as error:
-        raise UserError(
-            f"{name} was not found whole in {root / folder} ({first_line(error)}): put {content} "
-            "there, or say where they are with data_dir; images in Parquet files are a dataset by the path of their "
-            "folder"
-        ) from error
+        raise _not_whole(name, root / folder, content, error) from error
     pixels, labels = _channels_first(train.data), np.asarray(train.targets)
-    names = tuple(train.classes) if name not in ("mnist", "kmnist") else tuple("0123456789")
+    splits = _splits(pixels, labels, _channels_first(test.data), np.asarray(test.targets))
+    return splits, tuple(train.classes)
+
+
+def _splits(
+    pixels: np.ndarray, labels: np.ndarray, test_pixels: np.ndarray, test_labels: np.ndarray
+) -> RawSplits:
     last = len(labels) - validation_size(len(labels))
-    raw = {
+    return {
         "train": (pixels[:last], labels[:last]),
         "validation": (pixels[last:], labels[last:]),
-        "test": (_channels_first(test.data), np.asarray(test.targets)),
+        "test": (test_pixels, test_labels),
     }
-    return raw, names
+
+
+def _not_whole(name: str, folder: Path, content: str, error: Exception) -> UserError:
+    return UserError(
+        f"{name} was not found whole in {folder} ({first_line(error)}): put {content} "
+        "there, or say where they are with data_dir; images in Parquet files are a dataset by the path of their "
+        "folder"
+    )
+
+
+def _read_idx(name: str, folder: Path) -> tuple[RawSplits, tuple[str, ...]]:
+    """The format of MNIST. Importing torchvision, to have it read so little, takes a second."""
+    try:
+        parts = {
+            split: (
+                _idx(folder / f"{stem}-images-idx3-ubyte", 3),
+                _idx(folder / f"{stem}-labels-idx1-ubyte", 1),
+            )
+            for split, stem in (("train", "train"), ("test", "t10k"))
+        }
+        for images, labels in parts.values():
+            if len(images) != len(labels):
+                raise ValueError(f"{len(images)} images, but {len(labels)} labels")
+    except (OSError, ValueError) as error:
+        raise _not_whole(name, folder, _IDX, error) from error
+    names = FASHION if name == "fashion_mnist" else tuple("0123456789")
+    (pixels, labels), test = parts["train"], parts["test"]
+    return _splits(
+        pixels[:, None], labels.astype(np.int64), test[0][:, None], test[1].astype(np.int64)
+    ), names
+
+
+def _idx(file: Path, dimensions: int) -> np.ndarray:
+    """Bytes behind a header of big-endian numbers: 2,048 + dimensions, and the sizes. Raises ValueError for others."""
+    data, start = np.fromfile(file, dtype=np.uint8), 4 * (dimensions + 1)
+    header = data[:start].tobytes()
+    magic, *sizes = (int.from_bytes(header[place : place + 4], "big") for place in range(0, start, 4))
+    if magic != 2048 + dimensions or len(data) != start + prod(sizes):
+        raise ValueError(f"{file.name} is no whole file of bytes in {dimensions} dimensions")
+    return data[start:].reshape(sizes)
 
 
 def _channels_first(pixels: Any) -> np.ndarray:

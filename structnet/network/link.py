@@ -1,10 +1,10 @@
-"""SparseLink: the connections from one group to another, and the few ways to compute them.
+"""SparseLink: the connections from one group to another, and the few ways in which torch computes them.
 
-All take features × batch: a link from n_in to n_out units maps (n_in, batch) to (n_out, batch). `sparse_rows`
-keeps the connections as CSR rows and touches nothing else: a CSR product forward, a sampled dense-dense
-product for the gradient of the values, and the product with the transposed rows for the gradient of the
-source. `masked_dense` scatters the values into a matrix for the moment of a product: more arithmetic, but
-in the form the hardware likes best, so it wins for links that are nearly full and for small links on a GPU.
+On a CPU networks are compiled (structnet.compiled) unless they ask for one of these kernels, which are what CUDA has.
+All take features × batch: a link from n_in to n_out units maps (n_in, batch) to (n_out, batch). `sparse_rows` keeps the
+connections as CSR rows and touches nothing else: a CSR product forward, a sampled dense-dense product for the gradient
+of the values, and the product with the transposed rows for the gradient of the source. `masked_dense` scatters the
+values into a matrix for the moment of a product: more arithmetic, but in the form that GPUs like best.
 """
 
 from __future__ import annotations
@@ -87,14 +87,6 @@ class SparseLink:
         matrix = values.new_zeros(self.n_out * self.n_in)
         return matrix.scatter_(0, self.cell, values).view(self.n_out, self.n_in)
 
-    def index_bytes(self) -> int:
-        """Bytes of the index arrays made so far, on the host and on the device; shared memory counts once."""
-        held = [self.__dict__.get(name) for name in ("column", "row_pointer", "cell")]
-        held += list(self.__dict__.get("transposed", ()))
-        sizes = {array.ctypes.data: array.nbytes for array in (self._row, self._column)}
-        sizes |= {tensor.data_ptr(): tensor.nbytes for tensor in held if tensor is not None}
-        return sum(sizes.values())
-
     def __repr__(self) -> str:
         return (
             f"SparseLink({self.pair[0]}→{self.pair[1]}, {self.connections:,} of {self.n_in}×{self.n_out}, "
@@ -175,16 +167,12 @@ KERNELS: dict[str, Kernel] = {"sparse_rows": SparseRows(), "masked_dense": Maske
 def pick_kernel(n_in: int, n_out: int, connections: int, device: torch.device) -> str:
     """The name of the kernel for a link, from its size alone: a rule, not a timing, so that runs repeat.
 
-    CPU: `structnet bench links --rule` finds both equally fast at a density between 0.2 (64-32) and 0.4
-    (1000-10), about 0.25 for the links that cost most. CUDA: not measured yet; reports of others say that a
-    dense product wins until a matrix is both large and very empty.
+    CUDA: not measured yet; reports of others say that a dense product wins until a matrix is both large and very empty.
     """
     cells = n_in * n_out
     if device.type == "cuda":
         return "sparse_rows" if cells > 2**24 and connections * 100 < cells else "masked_dense"
-    if device.type != "cpu":
-        return "masked_dense"
-    return "sparse_rows" if connections * 4 < cells else "masked_dense"
+    return "sparse_rows" if device.type == "cpu" else "masked_dense"
 
 
 def _pointer(index: np.ndarray, length: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from helpers.data_files import grey_images, image_rows, number_table, png, same_split, write_all_splits
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision import datasets
 
 from structnet.data.datasets import DATASETS, load_dataset
 from structnet.data.files import decode_images, images_of_rows
@@ -109,6 +110,27 @@ def test_validation_is_the_last_tenth_of_the_training_images_but_at_least_300(tm
     assert data.input_shape == (1, 28, 28)
     first = torch.arange(784) % 256 / 255
     assert data.train.images[0].flatten().equal(first)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_the_format_of_mnist_is_read_as_torchvision_reads_it(tmp_path: Path, name: str, kind: str) -> None:
+    write_mnist(tmp_path, train=1200, test=30)
+    (tmp_path / "MNIST").rename(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / kind)
+    data = load_dataset(name, data_dir=str(tmp_path))
+    train, test = (getattr(datasets, kind)(str(tmp_path), train=part) for part in (True, False))
+    assert torch.equal(torch.cat([data.train.stored, data.validation.stored])[:, 0], train.data)
+    assert torch.equal(torch.cat([data.train.labels, data.validation.labels]), train.targets)
+    assert torch.equal(data.test.stored[:, 0], test.data) and torch.equal(data.test.labels, test.targets)
+    assert data.class_names == (tuple("0123456789") if name == "mnist" else tuple(train.classes))
+
+
+def test_as_many_labels_as_images_are_needed(tmp_path: Path) -> None:
+    write_mnist(tmp_path, train=1200, test=30)
+    labels = tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte"
+    labels.write_bytes(b"\0\0\x08\x01" + (29).to_bytes(4, "big") + labels.read_bytes()[8:-1])
+    with pytest.raises(UserError, match=r"mnist was not found whole in .*30 images, but 29 labels"):
+        load_dataset("mnist", data_dir=str(tmp_path))
 
 
 def test_a_truncated_file_is_no_dataset(tmp_path: Path) -> None:

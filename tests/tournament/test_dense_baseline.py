@@ -15,7 +15,7 @@ from structnet.errors import WorkFailed
 from structnet.network.topology import dense_architecture, parameters_dense
 from structnet.training.recipe import Recipe
 from tournament import Result, Settings, Tournament
-from tournament.dense_baseline import train_dense_baseline
+from tournament.dense_baseline import BaselineAhead, train_dense_baseline
 from tournament.workers.pool import InlinePool, Job, Outcome
 from tournament.workers.work import Shrink, TrainDense
 
@@ -100,3 +100,33 @@ def test_one_rate_is_enough_and_none_is_not(grown: Result, digits: Dataset) -> N
     with pytest.raises(WorkFailed, match="the dense baseline failed: Diverged: lost"):
         train_dense_baseline(grown, SETTINGS, workers)
     workers.close()
+
+
+def test_what_was_begun_when_growth_ended_is_taken(grown: Result, digits: Dataset, pool: InlinePool) -> None:
+    workers = Watched(digits)
+    ahead = BaselineAhead((64, 10), SETTINGS, workers)
+    ahead.growth_ended(grown.network.parameter_count, grown.progress.step)
+    found = train_dense_baseline(grown, SETTINGS, workers, ahead)
+    workers.close()
+    assert len(workers.jobs) == 2
+    expected = train_dense_baseline(grown, SETTINGS, pool)
+    assert found.architecture == expected.architecture
+    assert (found.measured.loss, found.test.loss) == (expected.measured.loss, expected.test.loss)
+
+
+@pytest.mark.parametrize(("more", "later", "failing"), [(100, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_it_is_trained_again_if_it_turned_out_otherwise_or_was_lost(
+    grown: Result, digits: Dataset, pool: InlinePool, more: int, later: int, failing: int
+) -> None:
+    """More parameters than were foreseen, or steps; or a rate that failed, perhaps with its worker."""
+    workers = Watched(digits, failing)
+    ahead = BaselineAhead((64, 10), SETTINGS, workers)
+    ahead.growth_ended(grown.network.parameter_count + more, grown.progress.step + later)
+    begun = ahead._begun
+    assert begun is not None
+    begun = begun[0], (lambda outcomes: lambda: outcomes)(begun[1]())
+    ahead._begun, workers.failing = begun, 0
+    found = train_dense_baseline(grown, SETTINGS, workers, ahead)
+    workers.close()
+    assert len(workers.jobs) == 4
+    assert found.test.loss == train_dense_baseline(grown, SETTINGS, pool).test.loss

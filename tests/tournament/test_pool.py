@@ -30,7 +30,7 @@ from tournament.workers.contender import Contender
 from tournament.workers.dispatch import TASK_RETRIES
 from tournament.workers.fork import Arrays
 from tournament.workers.pool import InlinePool, Job, Pool, RayPool
-from tournament.workers.work import Measure
+from tournament.workers.work import Measure, TellProcess
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -135,6 +135,20 @@ class Die:
         return marks, []
 
 
+@dataclass(frozen=True)
+class WaitFor:
+    """Ends once a file is there; tells its process."""
+
+    file: str
+    name: ClassVar[str] = "wait"
+    makes: ClassVar[int] = 0
+
+    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[int, list[Arrays]]:
+        while not Path(self.file).exists():
+            time.sleep(0.01)
+        return os.getpid(), []
+
+
 @pytest.fixture
 def by_value() -> Iterator[None]:
     """Workers cannot import the modules of tests."""
@@ -204,3 +218,31 @@ def test_a_ray_that_runs_passes_the_probe() -> None:
 
 def test_ray_that_runs_already_is_used() -> None:
     assert start_ray(2, 1, None) is False
+
+
+def test_jobs_aside_have_a_worker_of_their_own(digits: Dataset, tmp_path: Path, by_value: None) -> None:
+    """Until they are done: what is asked for meanwhile waits for no one, and afterwards all have work again."""
+    pool = RayPool(digits, 2)
+    try:
+        first, second = pool.process_ids()
+        gate = tmp_path / "gate"
+        wait = pool.aside([Job(WaitFor(str(gate)))] * 2)
+        assert [outcome.value() for outcome in pool.run([Job(TellProcess())] * 6)] == [first] * 6
+        gate.touch()
+        assert [outcome.value() for outcome in wait()] == [second] * 2
+        assert {outcome.value() for outcome in pool.run([Job(TellProcess())] * 6)} == {first, second}
+    finally:
+        pool.close()
+
+
+def test_a_job_aside_that_is_lost_with_its_worker_is_an_error(
+    digits: Dataset, tmp_path: Path, by_value: None
+) -> None:
+    pool = RayPool(digits, 2)
+    try:
+        pool.process_ids()
+        (outcome,) = pool.aside([Job(Die(str(tmp_path), 1))])()
+        assert outcome.report is None and "worker lost" in outcome.error
+        assert all(not outcome.error for outcome in pool.run([Job(TellProcess())] * 4))
+    finally:
+        pool.close()

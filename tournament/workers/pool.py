@@ -63,6 +63,10 @@ class Outcome(Generic[R]):
         return cast(R, self.report)
 
 
+# Waits for jobs that were begun aside, and says what came of them.
+Aside = Callable[[], list[Outcome[R]]]
+
+
 class Pool(Protocol):
     """What a tournament needs of its workers.
 
@@ -82,6 +86,12 @@ class Pool(Protocol):
 
     def run(self, jobs: Sequence[Job[R]], on_done: Callable[[int], None] | None = None) -> list[Outcome[R]]:
         """Runs all jobs; outcomes in their order. on_done is told the index of each job that ends."""
+
+    def aside(self, jobs: Sequence[Job[R]]) -> Aside[R]:
+        """Begins jobs beside those of `run`, on a worker that gets no others before they are done.
+
+        No states come of them. Where there is one worker, they begin when they are waited for.
+        """
 
     def close(self) -> None:
         """Gives the workers back."""
@@ -133,6 +143,10 @@ class InlinePool:
             if on_done:
                 on_done(index)
         return outcomes
+
+    def aside(self, jobs: Sequence[Job[R]]) -> Aside[R]:
+        """Runs the jobs when they are waited for."""
+        return lambda: self.run(jobs)
 
     def close(self) -> None:
         """Lets torch have as many threads again as before."""
@@ -202,6 +216,7 @@ class RayPool:
             ).remote(kind, device, gpus_per_worker, f"contender-{index}")
             for index in range(workers)
         ]
+        self._aside: list[Any] = []
         self._call_all()
 
     def put(self, state: Arrays) -> StateHandle:
@@ -220,7 +235,7 @@ class RayPool:
         dispatch = Dispatch(len(jobs), self.workers)
         outcomes: dict[int, Outcome[R]] = {}
         while len(outcomes) < len(jobs):
-            away = set(self._away.values())
+            away = {*self._away.values(), *self._kept_aside()}
             while turn := dispatch.next(away):
                 actor, index = turn
                 report, made = self._send(actor, jobs[index])
@@ -238,6 +253,26 @@ class RayPool:
                     on_done(index)
         _tell(dispatch)
         return [outcomes[index] for index in range(len(jobs))]
+
+    def aside(self, jobs: Sequence[Job[R]]) -> Aside[R]:
+        """Sends the jobs to the last worker at once, one after the other; a job that is lost with it is an error."""
+        if self.workers == 1:
+            return lambda: self.run(jobs)
+        self._aside = [self._send(self.workers - 1, job)[0] for job in jobs]
+
+        def wait() -> list[Outcome[R]]:
+            reports, self._aside = self._aside, []
+            found = [self._collect(report) for report in reports]
+            return [Outcome(report, [], error) for report, error, _ in found]
+
+        return wait
+
+    def _kept_aside(self) -> list[int]:
+        """The worker that still has jobs of its own, if one has."""
+        _, left = (
+            self._ray.wait(self._aside, num_returns=len(self._aside), timeout=0) if self._aside else ([], [])
+        )
+        return [self.workers - 1] if left else []
 
     def _take(self, reported: Any, dispatch: Dispatch) -> tuple[int, Outcome[Any]] | None:
         """The job of a report and what came of it; None if its actor died and it is tried again."""

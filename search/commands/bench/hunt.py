@@ -34,7 +34,7 @@ from search.commands.bench.measuring import (
     time_pairs,
     write_rows,
 )
-from search.commands.bench.sides import ADAMS, LEARNING_RATE
+from search.commands.bench.sides import ADAMS, LEARNING_RATE, STEPS_IN_A_CALL
 from search.commands.bench.trials import WAYS, MaskedTrial, fastest_adam, masked_steps, run_plain
 from search.commands.hunt.command import COMMAND
 from search.commands.hunt.run import members_of
@@ -50,6 +50,7 @@ from structnet.data.packing import pack
 from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
+from structnet.network.topology import possible_connections
 from structnet.storage.tables import read_table
 from structnet.training.batches import steps_per_epoch
 from structnet.training.cohort import Cohort
@@ -60,6 +61,9 @@ from structnet.trials.grid import Member, grid
 
 HIDDEN, DENSITY, BATCH = 64, 0.02, 128
 COHORTS, MAIN_COHORT = (16, 64, 256, 1024), 256
+# Hidden widths: 64 units on average, as HIDDEN.
+MIXED: tuple[tuple[int, ...], ...] = ((), (16,), (32, 16), (64,), (96,), (64, 32, 16), (112,))
+Shapes = tuple[tuple[int, ...], ...]
 AGREEMENT_STEPS, AGREEMENT_NETWORKS = 24, 4
 WORKERS, NETWORKS = 2, 200
 # Trials of the shorter and of the longer run of each of WAYS; the difference is what further trials cost.
@@ -97,9 +101,20 @@ class HuntBench:
         """One of them, untrained."""
         return StructNet(self.architecture, DENSITY, rng_seed=rng_seed)
 
-    def cohort(self, members: int) -> Cohort:
-        """So many of them as one cohort."""
-        states = [TrainState.fresh(self.network(rng_seed)) for rng_seed in range(members)]
+    def mixed_architectures(self) -> list[tuple[int, ...]]:
+        """Of several widths and depths, with as many units on average as `architecture` has."""
+        return [(self.data.input_units, *hidden, self.data.classes) for hidden in MIXED]
+
+    def cohort(self, members: int, architectures: Shapes = ()) -> Cohort:
+        """So many of them as one cohort, or of these architectures in turn with as many connections on average."""
+        states = []
+        for rng_seed in range(members):
+            network = self.network(rng_seed)
+            if architectures:
+                shape = architectures[rng_seed % len(architectures)]
+                share = network.connection_count / possible_connections(shape)
+                network = StructNet(shape, min(1.0, share), rng_seed=rng_seed)
+            states.append(TrainState.fresh(network))
         return Cohort(states, [LEARNING_RATE] * members)
 
     def fastest_adam(self) -> str:
@@ -148,7 +163,7 @@ def _measure_cohorts(bench: HuntBench) -> Rows:
         for members in (1, *COHORTS):
             ours = _cohort_steps(bench, members) if members > 1 else _steps_alone(bench)
             turns = time_pairs(ours, theirs, repeats, CPU)
-            pairs = Pairs([seconds / members for seconds in turns.ours], turns.theirs)
+            pairs = Pairs([seconds / STEPS_IN_A_CALL / members for seconds in turns.ours], turns.theirs)
             table.add_row(
                 f"{members:,}" if members > 1 else "our sparse network alone",
                 f"{1e6 * median(pairs.ours):,.1f}",
@@ -157,14 +172,23 @@ def _measure_cohorts(bench: HuntBench) -> Rows:
             )
             name = f"step of a cohort of {members}, {bench.shape}" if members > 1 else f"step, {bench.shape}"
             rows.append(row_of_pairs("hunt", name, pairs, f"dense × mask, one at a time, {adam} Adam"))
+        turns = time_pairs(
+            _cohort_steps(bench, MAIN_COHORT),
+            _cohort_steps(bench, MAIN_COHORT, tuple(bench.mixed_architectures())),
+            repeats,
+            CPU,
+        )
         losses = agreement(bench)
     bench.console.print(table)
     bench.console.print(
         f"Theirs: {adam} Adam, the fastest of {', '.join(ADAMS)} here. Medians of the pairs (smallest-largest).\n"
         f"Losses of both after {AGREEMENT_STEPS} steps on the same batches: "
         f"{', '.join(f'{one:.5f} and {other:.5f}' for one, other in losses)}.\n"
-        f"Aim: at least 12 times as fast at {MAIN_COHORT}."
+        f"{MAIN_COHORT} of {len(MIXED)} widths and depths, as many units and connections on average: {turns.shown()} "
+        f"times the time. Aim: at least 28 times as fast at {MAIN_COHORT}, 22 at 16, and at most 1.2 times the time."
     )
+    case = f"step of a cohort of {MAIN_COHORT} of mixed widths and depths, {bench.shape}"
+    rows.append(row_of_pairs("hunt", case, turns, "all of one shape"))
     return rows
 
 
@@ -180,14 +204,15 @@ def agreement(bench: HuntBench) -> list[tuple[float, float]]:
     return pairs
 
 
-def _cohort_steps(bench: HuntBench, members: int) -> Callable[[], object]:
-    cohort, recipe, rate = bench.cohort(members), Recipe(BATCH), constant(1.0)
-    return lambda: cohort.train(bench.data.train, recipe, 1, rate)
+def _cohort_steps(bench: HuntBench, members: int, architectures: Shapes = ()) -> Callable[[], object]:
+    """A function that makes STEPS_IN_A_CALL steps, as a hunt makes those of an epoch in one call."""
+    cohort, recipe, rate = bench.cohort(members, architectures), Recipe(BATCH), constant(1.0)
+    return lambda: cohort.train(bench.data.train, recipe, STEPS_IN_A_CALL, rate)
 
 
 def _steps_alone(bench: HuntBench) -> Callable[[], object]:
     state, recipe, rate = TrainState.fresh(bench.network(0)), Recipe(BATCH), constant(LEARNING_RATE)
-    return lambda: train_steps(state, bench.data.train, recipe, 1, rate)
+    return lambda: train_steps(state, bench.data.train, recipe, STEPS_IN_A_CALL, rate)
 
 
 # A hunt against a trial per network
@@ -315,7 +340,7 @@ def _rng_seeds_for(bench: HuntBench) -> int:
     options = fitted(COMMAND.parse(_given(bench) | {"rng_seeds": 1}), bench.data)
     with one_thread():
         step = _cohort_steps(bench, MAIN_COHORT)
-        seconds = min(seconds_of(step, 1, CPU) for _ in range(5))
+        seconds = min(seconds_of(step, 1, CPU) for _ in range(5)) / STEPS_IN_A_CALL
     per_cost = seconds / sum(member.cost for member in bench.members(MAIN_COHORT))
     steps = options.epochs * steps_per_epoch(len(bench.data.train), options.batch_size or BATCH)
     one_seed = steps * per_cost * sum(member.cost for member in members_of(options, bench.data))

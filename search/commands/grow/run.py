@@ -202,16 +202,19 @@ def grow_one(
     seed: the rng_seed. trial: "" where there is one only. Raises SystemExit when the work cannot be done.
     """
     from search.session.progress import watcher
-    from tournament.dense_baseline import train_dense_baseline
+    from tournament.dense_baseline import BaselineAhead, train_dense_baseline
+    from tournament.observer import Observers
     from tournament.workers.pool import WorkersLost
 
     folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
     with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console) as observer:
 
         def grow(resume: bool) -> tuple[Result, DenseBaseline]:
-            tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, observer)
+            ahead = BaselineAhead((data.input_units, data.classes), settings_for(options, seed), pool)
+            watching = Observers(observer, ahead)
+            tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, watching)
             result = tournament.run(resume=resume)
-            return result, train_dense_baseline(result, tournament.settings, pool)
+            return result, train_dense_baseline(result, tournament.settings, pool, ahead)
 
         resume = options.resume
         while True:
