@@ -60,7 +60,7 @@ class Plan(NamedTuple):
 
 
 # Below this many connections, or this share of them, sparse rows take less time than a product of matrices.
-DENSE_CONNECTIONS = 60_000
+DENSE_CONNECTIONS = 12_000
 DENSE_SHARE = 0.4
 
 

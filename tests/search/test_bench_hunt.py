@@ -50,12 +50,13 @@ def complete_rows(results: Path, experiment: str) -> list[dict]:
 def test_cohort(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench_hunt.run(HuntOptions(case="cohort", dataset="digits", repeats=1, results=str(tmp_path)))
     rows = complete_rows(tmp_path, "bench-hunt-cohort")
-    cases = {"step", "step of a cohort of 2", "step of a cohort of 4"}
+    mixed = "step of a cohort of 4 of mixed widths and depths"
+    cases = {"step", "step of a cohort of 2", "step of a cohort of 4", mixed}
     assert {row["case"].split(",")[0] for row in rows} == cases
     for row in rows:
         assert row["ratio"] == pytest.approx(row["theirs_seconds"] / row["ours_seconds"])
     printed = capsys.readouterr().out
-    assert "64-64-10 density 0.02" in printed and "3 rows in" in printed
+    assert "64-64-10 density 0.02" in printed and "4 rows in" in printed
 
 
 def test_both_sides_train_the_same_networks(bench: bench_hunt.HuntBench) -> None:
