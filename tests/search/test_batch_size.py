@@ -198,6 +198,7 @@ def train(folder: Path, **options: Any) -> None:
     COMMAND.run({"results": str(folder), "name": "first", "epochs": 4, "density": 0.2, **options})
 
 
+@pytest.mark.slow
 def test_train_goes_on_with_half_of_it_and_says_so(
     ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

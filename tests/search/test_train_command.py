@@ -93,6 +93,7 @@ def test_a_run_leaves_its_rows_and_a_network_that_has_learned(undisturbed: Path)
     assert not (undisturbed / "ray" / "first").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_goes_on_to_the_same_network(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
