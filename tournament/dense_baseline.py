@@ -51,8 +51,10 @@ class BaselineAhead(Observer):
         if self._begun is None:
             return None
         begun, wait = self._begun
+        if begun != jobs:
+            return None
         outcomes = wait()
-        return None if begun != jobs or any(outcome.error for outcome in outcomes) else outcomes
+        return None if any(outcome.error for outcome in outcomes) else outcomes
 
 
 def train_dense_baseline(

@@ -34,7 +34,7 @@ class Noise(NamedTuple):
 class Rules(NamedTuple):
     """How values are updated.
 
-    l1, weight_decay, betas and epsilon as in structnet.training.loop.Recipe and structnet.network.optimizer.Adam.
+    l1, weight_decay, betas and epsilon as in structnet.training.recipe.Recipe and structnet.network.optimizer.Adam.
     rise: (ages,) factor of the step of a parameter by its age; the last is that of all that are older; empty for 1.
     """
 

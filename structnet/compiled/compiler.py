@@ -57,20 +57,27 @@ def _compile(function: Function, **options: Any) -> Function:
 @cache
 def cache_folder() -> Path | None:
     """Where machine code is kept; None where nothing can be written."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    root = Path(config.CACHE_DIR or Path(home) / "structnet")
-    folder = root / f"compiled-{_hash_of_sources()}"
+    folder = Path(f"compiled-{_hash_of_sources()}")
     try:
+        folder = _root() / folder
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where the user's home is
+        why = error.strerror if isinstance(error, OSError) else error
         warnings.warn(
             f"training steps are compiled in memory, which costs every process some seconds, because {folder} cannot "
-            f"be written ({error.strerror}): set NUMBA_CACHE_DIR to a folder that can",
+            f"be written ({why}): set NUMBA_CACHE_DIR to a folder that can",
             stacklevel=2,
         )
         return None
+
+
+def _root() -> Path:
+    if config.CACHE_DIR:
+        return Path(config.CACHE_DIR)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return Path(home) / "structnet" if home else Path.home() / ".cache" / "structnet"
 
 
 def _hash_of_sources() -> str:

@@ -67,6 +67,14 @@ class Split:
         """Of one image."""
         return tuple(self.stored.shape[1:])
 
+    @cached_property
+    def label_range(self) -> tuple[int, int]:
+        """The least and the greatest class number; (0, 0) of a split without images."""
+        if not len(self.labels):
+            return 0, 0
+        least, greatest = torch.aminmax(self.labels)
+        return int(least), int(greatest)
+
     @property
     def device(self) -> torch.device:
         """Where images and labels lie."""

@@ -20,7 +20,8 @@ from structnet.growth.hierarchy import hierarchical_network
 from structnet.growth.placement import Placement
 from structnet.growth.scales import pooled_split, refine_input
 from structnet.network.edit import connect
-from structnet.network.network import StructNet, initial_values
+from structnet.network.initial_values import initial_values
+from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density, random_absent_everywhere, random_topology
 from structnet.network.state import TrainState
 from structnet.network.topology import bias_count, check_architecture, density_for, parameters_dense

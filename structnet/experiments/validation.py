@@ -23,7 +23,8 @@ from structnet.experiments.checks import Check
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.measure.information import label_entropy
 from structnet.measure.statistics import mean_and_error, t_quantile
-from structnet.network.network import StructNet, initial_values
+from structnet.network.initial_values import initial_values
+from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.seeds import stream
 from structnet.training.batches import steps_per_epoch

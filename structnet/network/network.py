@@ -17,6 +17,7 @@ from torch import nn
 
 from structnet.compiled.plan import one_blas_thread
 from structnet.network.activations import ACTIVATIONS, activation_named
+from structnet.network.initial_values import initial_values
 from structnet.network.link import SparseLink
 from structnet.network.optimizer import Adam
 from structnet.network.random_topology import random_topology
@@ -240,8 +241,10 @@ class StructNet(nn.Module):
 def propagate(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) -> list[torch.Tensor]:
     """Activations of every group, each (units, batch), input first; the last are the logits.
 
-    values: (parameters,) the flat vector. inputs: (input units, batch), contiguous.
+    values: (parameters,) the flat vector. inputs: (input units, batch), contiguous, of the same number type. Raises
+    ValueError if the inputs are not that.
     """
+    _check_inputs(network, values, inputs)
     if network.is_compiled:
         return [inputs, *_groups_of(network, _compiled_activations(network, values, inputs))]
     activation = activation_named(network.activation).apply
@@ -259,6 +262,20 @@ def propagate(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) ->
     return activations
 
 
+def _check_inputs(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) -> None:
+    """Compiled loops look at no bounds, so that none but what fits may reach them."""
+    units = network.topology.architecture[0]
+    if inputs.dim() != 2 or len(inputs) != units:
+        raise ValueError(
+            f"inputs are {tuple(inputs.shape)}, but the network has {units} input units: (units, batch)"
+        )
+    if inputs.dtype != values.dtype or not inputs.is_contiguous():
+        layout = "" if inputs.is_contiguous() else ", not contiguous"
+        raise ValueError(f"inputs are {inputs.dtype}{layout}, but must be contiguous {values.dtype}")
+    if len(values) != network.parameter_count:
+        raise ValueError(f"{len(values)} values for {network.parameter_count} parameters")
+
+
 def backpropagate(
     network: StructNet,
     values: torch.Tensor,
@@ -270,8 +287,13 @@ def backpropagate(
     """Gradient of the flat vector, (parameters,), and the error at every group's pre-activation, (units, batch).
 
     error: (classes, batch) derivative of the loss by the logits. The entry of group 0 is the derivative by
-    the inputs if input_error is asked for, else None; a group that reaches no output has None too.
+    the inputs if input_error is asked for, else None; a group that reaches no output has None too. Raises ValueError
+    if the error is not of the logits' shape.
     """
+    if error.shape != activations[-1].shape:
+        raise ValueError(
+            f"the error at the output is {tuple(error.shape)}, but the logits {tuple(activations[-1].shape)}"
+        )
     if network.is_compiled:
         return _compiled_gradients(network, values, activations, error, input_error)
     slope = activation_named(network.activation).slope
@@ -374,14 +396,3 @@ class _Propagation(torch.autograd.Function):
 def flatten(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """(batch, ...) -> (features, batch), contiguous: the layout in which links compute."""
     return images.reshape(len(images), prod(images.shape[1:])).to(dtype).t().contiguous()
-
-
-def initial_values(topology: Topology, rng: np.random.Generator, activation: str = "relu") -> np.ndarray:
-    """(parameters,) float64: normal with variance gain ÷ fan-in that exists (He et al. 2015); biases 0.
-
-    The gain is 2 for ReLU units and 1 for others and for the output.
-    """
-    hidden_gain = 2.0 if activation == "relu" else 1.0
-    gain = np.where(topology.target < topology.hidden.stop, hidden_gain, 1.0)
-    spread = np.sqrt(gain / topology.fan_in()[topology.target])
-    return np.concatenate([rng.standard_normal(topology.connections) * spread, np.zeros(topology.bias_count)])

@@ -49,7 +49,7 @@ def fit(
 ) -> History:
     """Trains a network in place on data.train and restores the epoch of least validation loss.
 
-    batch_size … weight_decay, rng_seed: as in structnet.training.loop.Recipe.
+    batch_size … weight_decay, rng_seed: as in structnet.training.recipe.Recipe.
     patience: stops after so many epochs without a new best; None trains them all, and ends with the last
     epoch as it is. max_parameters: connections are pruned by w²·√v on a cubic schedule until 70 % of the
     training (structnet.training.shrinking), and only epochs within the limit can be best. state: to go on from a

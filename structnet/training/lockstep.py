@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from structnet.compiled import plan as columns
 from structnet.compiled.arrays import Images, Moments, Rules, Workspace
 from structnet.compiled.plan import Plan, joined, one_blas_thread
 from structnet.data.dataset import Split
+from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
@@ -222,8 +224,13 @@ class Lockstep:
         return ACTIVATIONS[self._like.network.activation].code
 
     def images(self, split: Split) -> Images:
-        """A split as compiled batches take it: of its features those that some member reads."""
-        inputs, kind = self.topologies[0].architecture[0], self.values.dtype
+        """A split as compiled batches take it: of its features those that some member reads.
+
+        Raises UserError if it does not fit: compiled loops would read and write beside their arrays.
+        """
+        architecture, kind = self.topologies[0].architecture, self.values.dtype
+        check_fit(split, architecture[0], architecture[-1])
+        inputs = architecture[0]
         read = np.zeros(inputs, dtype=bool)
         for topology in self.topologies:
             read[topology.source[topology.source < inputs]] = True
@@ -239,6 +246,22 @@ class Lockstep:
     def workspace(self, batch: int) -> Workspace:
         """For batches of so many images."""
         return workspace_for(self.plan, self.topologies[0].architecture[0], batch, self.values.dtype)
+
+
+def check_fit(split: Split, inputs: int, classes: int) -> None:
+    """Raises UserError unless a network of so many inputs and classes can be trained and judged on the split."""
+    features = prod(split.shape)
+    if features != inputs:
+        raise UserError(
+            f"the images have {features} numbers each, but the network has {inputs} inputs: give a network with "
+            f"{features}, or the dataset that it was made for"
+        )
+    least, greatest = split.label_range
+    if least < 0 or greatest >= classes:
+        raise UserError(
+            f"the labels go from {least} to {greatest}, but the network has {classes} classes: number them from 0 to "
+            f"{classes - 1}, or give a network with more outputs"
+        )
 
 
 def workspace_for(plan: Plan, features: int, batch: int, kind: np.dtype) -> Workspace:

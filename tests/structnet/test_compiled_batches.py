@@ -282,3 +282,16 @@ def test_without_a_folder_to_write_to_all_is_compiled_in_memory(other_cache: Pat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cache_folder() is None
+
+
+def test_a_user_without_a_home_compiles_in_memory(other_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is in no table."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.warns(UserWarning, match="compiled in memory.*home directory.*set NUMBA_CACHE_DIR"):
+        assert cache_folder() is None
