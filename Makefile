@@ -14,7 +14,7 @@ install: .venv/installed
 	touch $@
 
 grow: install
-	$(BIN)/structnet grow
+	$(BIN)/structnet grow --target-accuracy 0.9
 
 test: install
 	$(BIN)/pytest -m "not slow"

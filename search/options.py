@@ -30,7 +30,7 @@ from pydantic_core import PydanticCustomError
 from structnet.data.datasets import DATASETS, defaults_of
 from structnet.errors import UserError
 
-EXPERIMENT, GROWTH, TRAINING, RAY, GRID = "Experiment", "Growth", "Training", "Ray", "Grid"
+EXPERIMENT, JOB, GROWTH, TRAINING, RAY, GRID = "Experiment", "Job", "Growth", "Training", "Ray", "Grid"
 
 
 def option(

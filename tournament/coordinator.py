@@ -17,13 +17,15 @@ from structnet.growth.scales import check_scales
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.storage.tables import TableWriter
+from tournament.descent import Choice, choose, go_on, reached, read_test
 from tournament.final_phase import final_stretch, refine_at_last, settle, start_final_phase
 from tournament.observer import Observer
 from tournament.progress import Checkpoint, Clock, Progress, last_whole_round
 from tournament.records import bits_of, round_row
 from tournament.rounds import PlayedRound, play_round
+from tournament.rules.front import undominated
 from tournament.rules.ledger import Economy
-from tournament.settings import Settings, check_limit, fitted_settings
+from tournament.settings import Settings, check_job, fitted_settings
 from tournament.winning_line import WinningLine
 from tournament.workers.fork import Arrays, Measured
 from tournament.workers.pool import InlinePool, Pool
@@ -38,7 +40,8 @@ class Result:
     """What a tournament ends with. rounds: rows of the table, from this run. measured, test: on validation, test.
 
     information: bits on validation. utilisation: what became of each growth that was adopted, as in
-    structnet.growth.utilisation, with its round, action and site.
+    structnet.growth.utilisation, with its round, action and site. choice: with a job, which of the networks on the
+    path this is, and why.
     """
 
     network: StructNet
@@ -50,6 +53,17 @@ class Result:
     information: float
     utilisation: list[dict[str, Any]]
     snapshot: str
+    choice: Choice | None = None
+
+    @property
+    def front(self) -> list[dict[str, Any]]:
+        """Rows of the fronts table: the sizes of the path than which none smaller is as good, smallest first."""
+        return undominated(self.progress.front)
+
+    @property
+    def held(self) -> bool:
+        """Whether the target holds; True without one."""
+        return self.choice is None or self.choice.held
 
 
 class Tournament:
@@ -78,7 +92,7 @@ class Tournament:
     ) -> None:
         self.network, self.data, self.pool = network, data, pool
         self.settings = settings or fitted_settings(len(data.train), economy=economy or Economy(), **options)
-        check_limit(self.settings, data.classes)
+        check_job(self.settings, data)
         if self.settings.scales:
             check_scales(self.settings.scales, data.input_shape)
             coarsest = data.input_shape[0] * self.settings.scales[0] ** 2
@@ -90,6 +104,7 @@ class Tournament:
         self.writer, self.checkpoint, self.trial = writer, checkpoint, trial
         self.observer = observer or Observer()
         self.heartbeat = heartbeat or (lambda row: None)
+        self.states: dict[int, Arrays] = {}  # of the sizes on the path
         self.rounds: list[dict[str, Any]] = []
         self.candidates: list[dict[str, Any]] = []
 
@@ -178,16 +193,19 @@ class Tournament:
         if reason := next(self.reasons_to_stop(), ""):
             start_final_phase(self.line, reason, self.clock.seconds())
             progress = self.line.progress
+            if self.settings.has_job:
+                go_on(self.line, self.clock.seconds())
+                return
             left = self.settings.max_parameters or progress.final_size
             self.observer.growth_ended(left, progress.final_stop)
 
     def reasons_to_stop(self) -> Iterator[str]:
         """Why growth ends here, the first reason first; none if it goes on."""
         line, settings = self.line, self.settings
-        limit, target = settings.max_parameters, settings.target_accuracy
+        limit, target, measured = settings.max_parameters, settings.target, line.measured
         within = limit is None or line.parameters <= limit
-        if target is not None and within and line.measured.accuracy >= target:
-            yield f"the target accuracy of {target:.4g} is reached"
+        if target and within and target.holds(measured.right, measured.bits, line.labels):
+            yield f"the target, {target.text}, is reached"
         if limit is not None and line.parameters >= limit:
             yield f"the limit of {limit:,} parameters is reached"
         yield from self._spent_or_flat()
@@ -222,10 +240,15 @@ class Tournament:
             if self.checkpoint:
                 self.checkpoint.save_stretch(line.arrays(), progress)
             return
-        progress.phase = "done"
         progress.round += 1
         spent, refunded = settle(line)
-        self._end_round("final", earned=progress.final_earned, spent=spent, refunded=refunded)
+        earned = progress.final_earned
+        if self.settings.has_job:
+            self._write("fronts", [reached(line, self.trial, self._snapshot())])
+            self.states[progress.round] = line.arrays()
+        if not (self.settings.has_job and go_on(line, self.clock.seconds())):
+            progress.phase = "done"
+        self._end_round("final", earned=earned, spent=spent, refunded=refunded)
 
     def _end_round(
         self,
@@ -259,8 +282,27 @@ class Tournament:
         self.heartbeat(row)
         self.observer.round_done(row)
 
-    def _result(self) -> Result:
+    def _choose(self) -> Choice | None:
+        """With a job, takes the network of the path that does it, and reads the test images for what is kept."""
         line = self.line
+        if not self.settings.has_job:
+            return None
+        choice = choose(line, self._arrays_after)
+        for row in read_test(line, choice, self._arrays_after):
+            self._write("fronts", [row], row["round"])
+        line.set_state(line.workers.put(self._arrays_after(choice.round)))
+        line.measured, _ = line.do(Measure("validation", line.uses_probe))
+        return choice
+
+    def _arrays_after(self, number: int) -> Arrays:
+        """The state after a round of the path, which may lie before a resume."""
+        if number not in self.states:
+            assert self.checkpoint is not None
+            self.states[number] = self.checkpoint.arrays_after(number)
+        return self.states[number]
+
+    def _result(self) -> Result:
+        line, choice = self.line, self._choose()
         test, _ = line.do(Measure("test"))
         return Result(
             network=TrainState.from_arrays(line.arrays()).network,
@@ -271,13 +313,17 @@ class Tournament:
             test=test,
             information=bits_of(line.measured, line.entropy),
             utilisation=line.utilisation(),
-            snapshot=self._snapshot(),
+            snapshot=self._snapshot(choice.round if choice else None),
+            choice=choice,
         )
 
-    def _snapshot(self) -> str:
-        return self.checkpoint.path(f"round-{self.line.progress.round:04d}") if self.checkpoint else ""
+    def _snapshot(self, number: int | None = None) -> str:
+        """Where the network after a round lies: after that of now, if none is named."""
+        number = self.line.progress.round if number is None else number
+        return self.checkpoint.path(f"round-{number:04d}") if self.checkpoint else ""
 
-    def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
+    def _write(self, table: str, rows: list[dict[str, Any]], number: int | None = None) -> None:
+        """Rows of a round: of that of now, if none is named."""
         if self.writer is not None:
-            part = f"round-{self.line.progress.round:04d}"
+            part = f"round-{self.line.progress.round if number is None else number:04d}"
             self.writer.write(table, f"{self.trial}-{part}" if self.trial else part, rows)

@@ -33,7 +33,9 @@ class Progress:
     most. final_earned: credits earned in it so far. audits: the fields of every Audit so far; scores:
     [action, size class, score] of every fork so far, where screening learns from them. scale: which of the scales the
     input has. seconds_per_step: of the line, by the clock. best_accuracy: on validation after any round so far, first
-    in best_round. growths: [round, step, action, site] of what was adopted and added parameters. smaller_batches:
+    in best_round. grown_size: parameters when growth ended. final_limit: what the final phase prunes to, where a size
+    was asked for, and final_cost its parameter-steps so far. front: rows of the fronts table, of the sizes that were
+    reached before it. growths: [round, step, action, site] of what was adopted and added parameters. smaller_batches:
     [round, images] where memory ran out and batches were halved.
     """
 
@@ -52,6 +54,10 @@ class Progress:
     final_size: int = 0
     final_largest: int = 0
     final_earned: float = 0.0
+    grown_size: int = 0
+    final_limit: int = 0
+    final_cost: int = 0
+    front: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     audits: list[list[Any]] = field(default_factory=list)
     scores: list[list[Any]] = field(default_factory=list)
@@ -100,6 +106,10 @@ class Checkpoint:
         self._save(f"round-{progress.round:04d}-step-{progress.step:08d}", arrays, progress)
         for name in before:
             remove_snapshot(self.path(name))
+
+    def arrays_after(self, number: int) -> Arrays:
+        """The state after a round. Raises UserError if its snapshot is missing or damaged."""
+        return load_snapshot(self.path(f"round-{number:04d}")).state.to_arrays()
 
     def newest(self, until: float = math.inf) -> tuple[Arrays, Progress] | None:
         """Arrays and progress of the newest snapshot that can be read, of those up to a round; None if there is none.

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from structnet.actions import ACTIONS, offered
+from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.triggers import check_trigger
 from structnet.training.batches import steps_per_epoch
 from structnet.training.recipe import Recipe
+from tournament.rules.goal import FIGURES, Target, check_target
 from tournament.rules.ledger import Economy
 from tournament.rules.score import policy_named
 from tournament.rules.screening import SCREENINGS
 
 GROWTH_L1 = 5e-5
+KNEE = 0.01
 SMALLEST_BATCH, LARGEST_BATCH, LONGEST_ROUND = 8, 128, 100
 ESTIMATORS = ("decoder", "probe")
 
@@ -25,18 +28,23 @@ ESTIMATORS = ("decoder", "probe")
 class Settings:
     """Options of a tournament; the names are those of the command line.
 
-    epochs: length of the winning line; the learning rate anneals to its end. rounds: upper limit. round_steps:
-    steps between two rounds. heat_steps: steps of a fork over all heats. candidates: forks in the first heat,
-    beside the controls and the twin. trigger: after `interval` round_steps end the training between two rounds;
-    the others of structnet.growth.triggers are asked after every round_steps. growth_share: the share of the line
-    within which growth happens; the rest belongs to the final phase. overshoot: most parameters on the way; None for
-    what the credits allow. price: bits per thousand parameters. minutes: a limit on the wall time. audits: losers of
-    every round that are left running for audit_factor × heat_steps more, to learn what heats undervalue. screening:
-    by which rule of tournament.rules.screening proposals enter. scales: sides of square images in pixels, rising to
-    that of the data: the seed sees pooled images, and its input is refined to the next scale at equal shares of
-    growth. indefinite: growth ends neither with `rounds` nor with growth_share, but when the target accuracy or the
-    limit is reached or nothing more comes of it; then the final phase has all the epochs. smaller_batches: where
-    a worker runs out of memory on the line, batches are halved from there on; the line has as many steps as before.
+    epochs: length of the winning line; the learning rate anneals to its end. rounds: upper limit. round_steps: steps
+    between two rounds. heat_steps: steps of a fork over all heats. candidates: forks in the first heat, beside the
+    controls and the twin. trigger: after `interval` round_steps end the training between two rounds; the others of
+    structnet.growth.triggers are asked after every round_steps. growth_share: the share of the line within which
+    growth happens; the rest belongs to the final phase. overshoot: most parameters on the way; None for what the
+    credits allow, with a job four times the size that is asked for. price: bits per thousand parameters. minutes: a
+    limit on the wall time. audits: losers of every round that are left running for audit_factor × heat_steps more, to
+    learn what heats undervalue. screening: by which rule of tournament.rules.screening proposals enter. scales: sides
+    of square images in pixels, rising to that of the data: the seed sees pooled images, and its input is refined to
+    the next scale at equal shares of growth. indefinite: growth ends neither with `rounds` nor with growth_share, but
+    when the target accuracy or the limit is reached or nothing more comes of it; then the final phase has all the
+    epochs. smaller_batches: where a worker runs out of memory on the line, batches are halved from there on; the line
+    has as many steps as before.
+
+    A job makes growth end with a path of sizes (tournament.descent) instead of one, each trained for a share of the
+    epochs: to the smallest that holds a target on validation, with confident by its 95 % bound; to those that front
+    names, in parameters; or to the knee, from which on a doubling gains less than this share of the label's entropy.
     """
 
     epochs: int = 20
@@ -47,6 +55,11 @@ class Settings:
     actions: tuple[str, ...] = field(default_factory=offered)
     policy: str = "score"
     target_accuracy: float | None = None
+    target_loss: float | None = None
+    target_balanced_accuracy: float | None = None
+    confident: bool = False
+    front: tuple[int, ...] = ()
+    knee: float | None = None
     max_parameters: int | None = None
     overshoot: int | None = None
     price: float = 0.005
@@ -73,11 +86,44 @@ class Settings:
         if unknown or not self.actions:
             raise UserError(f"actions are '{','.join(self.actions)}', but must be among {', '.join(ACTIONS)}")
         _check_choice("information", self.information, ESTIMATORS)
-        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
-            raise UserError(f"target_accuracy is {self.target_accuracy}, but must be in (0, 1]: 0.97 is 97 %")
-        if self.indefinite and self.target_accuracy is None:
-            raise UserError("indefinite is on, but needs an end: give target_accuracy as well, such as 0.97")
+        self._check_job()
         check_trigger(self.trigger)
+
+    @property
+    def target(self) -> Target | None:
+        """What has to hold on validation, if anything has."""
+        given = ((name, getattr(self, f"target_{name}")) for name in FIGURES)
+        return next((Target(name, value, self.confident) for name, value in given if value is not None), None)
+
+    @property
+    def has_job(self) -> bool:
+        """Whether growth ends with a path of sizes."""
+        return self.target is not None or bool(self.front) or self.knee is not None
+
+    def bits_at_knee(self, entropy: float) -> float:
+        """Bits that a doubling gains at the knee, of labels of this entropy."""
+        return (KNEE if self.knee is None else self.knee) * entropy
+
+    def _check_job(self) -> None:
+        targets = [name for name in FIGURES if getattr(self, f"target_{name}") is not None]
+        if len(targets) > 1:
+            raise UserError(f"there are {len(targets)} targets, but must be at most one: choose one")
+        for name in targets:
+            value = getattr(self, f"target_{name}")
+            if FIGURES[name].rises and not 0 < value <= 1:
+                raise UserError(f"target_{name} is {value}, but must be in (0, 1]: 0.97 is 97 %")
+            if not 0 < value < math.inf:
+                raise UserError(
+                    f"target_{name} is {value}, but must be above 0: it is a cross-entropy in nats"
+                )
+        if self.confident and not targets:
+            raise UserError("confident is on, but needs something to be sure of: give a target as well")
+        if self.indefinite and not targets:
+            raise UserError("indefinite is on, but needs an end: give target_accuracy as well, such as 0.97")
+        if self.knee is not None and not 0 < self.knee < 1:
+            raise UserError(
+                f"knee is {self.knee}, but must be in (0, 1): it is a share of the label's entropy"
+            )
 
     def _check_numbers(self) -> None:
         for name in ("epochs", "round_steps", "heat_steps", "candidates", "score_floor"):
@@ -105,14 +151,20 @@ def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
         raise UserError(f"{name} is '{value}', but must be one of {', '.join(choices)}")
 
 
-def check_limit(settings: Settings, classes: int) -> None:
-    """Raises UserError for a limit on the parameters that no network with so many classes can meet."""
-    limit, least = settings.max_parameters, classes + 1
-    if limit is not None and limit < least:
-        raise UserError(
-            f"max_parameters is {limit}, but must be at least {least}: a bias for each of {classes} classes, and "
-            "one connection"
-        )
+def check_job(settings: Settings, data: Dataset) -> None:
+    """Raises UserError for what no network can do on this data: sizes that none has, and targets that none can hold."""
+    limit, least = settings.max_parameters, data.classes + 1
+    wanted = {"max_parameters": [] if limit is None else [limit], "front": settings.front}
+    for name, sizes in wanted.items():
+        if sizes and min(sizes) < least:
+            raise UserError(
+                f"{name} is {min(sizes)}, but must be at least {least}: a bias for each of {data.classes} classes, and "
+                "one connection"
+            )
+    if limit is not None and settings.front and max(settings.front) > limit:
+        raise UserError(f"front has {max(settings.front)}, but must be within max_parameters, {limit}")
+    if settings.target:
+        check_target(settings.target, data.validation.labels.cpu().numpy())
 
 
 def fitted_lengths(

@@ -60,17 +60,16 @@ class WinningLine:
         self.trigger = fitted_trigger(settings.trigger, settings.round_steps)
         self.uses_probe = settings.information == "probe"
         labels = data.validation.labels
+        self.labels: np.ndarray = labels.cpu().numpy()
         self.entropy = label_entropy(labels)
         self.validation_images = len(labels)
         self.per_epoch = steps_per_epoch(len(data.train), settings.recipe.batch_size)
         # The whole architecture, also where the seed sees coarse images: one economy with and without scales.
         self.architecture = (data.input_units, *seed.architecture[1:])
-        self.ledger = Ledger.opened(
-            settings.economy,
-            seed.parameter_count,
-            parameters_dense(self.architecture),
-            chance_accuracy(labels, data.classes),
-        )
+        dense = parameters_dense(self.architecture)
+        # A stated job is worth exploring for: credits stand in its way only where the user says how many there are.
+        opening = dense if settings.has_job else seed.parameter_count
+        self.ledger = Ledger.opened(settings.economy, opening, dense, chance_accuracy(labels, data.classes))
         self.progress = Progress()
 
     @property

@@ -45,6 +45,7 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "epochs": 9,
         "candidates": 35,
         "rounds": 27,
+        "fronts": 20,
         "connectivity": 7,
         "decisions": 9,
         "measurements": 6,

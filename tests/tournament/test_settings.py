@@ -15,7 +15,7 @@ from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS
 from structnet.training.rates import AgeRates
 from structnet.training.recipe import Recipe
-from tournament.settings import Settings, check_limit, fitted_lengths, fitted_settings
+from tournament.settings import Settings, check_job, fitted_lengths, fitted_settings
 
 
 def test_lengths_on_digits_mnist_and_a_small_file() -> None:
@@ -71,9 +71,10 @@ def test_what_cannot_be_is_refused_by_name(wrong: dict[str, Any]) -> None:
 
 
 def test_a_limit_below_the_classes_is_refused() -> None:
-    check_limit(Settings(max_parameters=11), classes=10)
+    digits = load_dataset("digits")
+    check_job(Settings(max_parameters=11), digits)
     with pytest.raises(UserError, match="max_parameters is 10, but must be at least 11"):
-        check_limit(Settings(max_parameters=10), classes=10)
+        check_job(Settings(max_parameters=10), digits)
 
 
 def grown_with(**options: Any) -> Settings:

@@ -7,7 +7,7 @@ one worker or ten give the same tables.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Measured:
     """A network on the validation set. bits: (images,) log2-likelihoods of the true label.
 
     probe_bits: those of the probe, if asked for. tempered_bits: at a fitted temperature, where the accuracy is high.
+    right: (images,) booleans, whether the answer is the label.
     """
 
     accuracy: float
@@ -49,6 +50,7 @@ class Measured:
     bits: np.ndarray
     probe_bits: np.ndarray | None = None
     tempered_bits: np.ndarray | None = None
+    right: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def bits_by(self, estimator: str) -> np.ndarray:
         """(images,) by `decoder`, `probe` or `tempered`; by the decoder where the other was not taken."""
@@ -169,14 +171,16 @@ def measure_all(
 def _measured(network: StructNet, found: Evaluation, validation: Split, with_probe: bool) -> Measured | None:
     if not np.isfinite(found.log2_likelihood).all():
         return None
+    assert found.logits is not None
+    right = (found.logits.argmax(dim=0) == validation.labels).cpu().numpy()
     probe = tempered = None
-    if found.logits is not None and found.accuracy >= TEMPERED_FROM and len(validation) >= TEMPERED_IMAGES:
+    if found.accuracy >= TEMPERED_FROM and len(validation) >= TEMPERED_IMAGES:
         tempered = tempered_likelihoods(found.logits, validation.labels).cpu().numpy()
     features = features_of(network, validation) if with_probe else None
     if features is not None:
         labels, classes = validation.labels.cpu(), network.architecture[-1]
         probe = probe_information(torch.from_numpy(features), labels, classes=classes).log2_likelihood
-    return Measured(found.accuracy, found.loss, found.log2_likelihood, probe, tempered)
+    return Measured(found.accuracy, found.loss, found.log2_likelihood, probe, tempered, right)
 
 
 def survey(state: Arrays, train: Split, recipe: Recipe, plan: SurveyPlan) -> Survey:

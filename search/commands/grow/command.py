@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from search.options import EXPERIMENT, GROWTH, TRAINING, BatchOptions, Command, allocation, one_of, option
+from search.options import (
+    EXPERIMENT,
+    GROWTH,
+    JOB,
+    TRAINING,
+    BatchOptions,
+    Command,
+    allocation,
+    one_of,
+    option,
+)
 from structnet.actions import offered
 from structnet.growth.triggers import TRIGGERS
 from tournament.rules.score import POLICIES
@@ -15,7 +25,23 @@ class GrowOptions(BatchOptions):
     density: float | None = option(None, "Share of connections that exist in the seed.", GROWTH, shown="0.01")
     allocation: str = allocation(GROWTH)
     epochs: int = option(20, "Length of the winning line.", TRAINING)
-    rounds: int = option(12, "At most so many rounds.", GROWTH)
+    target_accuracy: float | None = option(
+        None, "The smallest network that holds this on validation, such as 0.97.", JOB
+    )
+    target_loss: float | None = option(None, "The same for a cross-entropy in nats.", JOB)
+    target_balanced_accuracy: float | None = option(
+        None, "The same for the accuracy averaged over classes, where some are rare.", JOB
+    )
+    confident: bool = option(False, "It holds where its one-sided 95 % bound does.", JOB)
+    max_parameters: int | None = option(None, "Bound on the network, not on the path.", JOB)
+    front: str | None = option(None, "Sizes to pass on the way, such as 500,1000,2000.", JOB)
+    knee: float | None = option(
+        None,
+        "Without any of these: the size from which on a doubling gains less than this share of the label's entropy.",
+        JOB,
+        shown="0.01",
+    )
+    rounds: int | None = option(None, "At most so many rounds.", GROWTH, shown="12, with a job 1")
     round_steps: int | None = option(
         None, "Steps between two rounds.", GROWTH, shown="a 40th of the winning line, at most 100"
     )
@@ -26,14 +52,18 @@ class GrowOptions(BatchOptions):
     actions: str = option(",".join(offered()), "Growth actions offered, with commas.", GROWTH)
     trigger: str = option("interval", f"When to grow: {one_of(TRIGGERS)}.", GROWTH)
     policy: str = option("score", f"{one_of(POLICIES)}.", GROWTH)
-    target_accuracy: float | None = option(None, "Stop growing at this validation accuracy.", GROWTH)
-    max_parameters: int | None = option(None, "Bound on the final network, not on the path.", GROWTH)
     overshoot: int | None = option(
-        None, "Most parameters on the way there.", GROWTH, shown="as many as the credits buy"
+        None,
+        "Most parameters on the way there.",
+        GROWTH,
+        shown="as many as the credits buy, with a job four times the size",
     )
     income: float = option(0.05, "Credits per 1,000 steps and dense parameter.", GROWTH)
     opening_credits: float | None = option(
-        None, "Balance at the start.", GROWTH, shown="the seed's parameters"
+        None,
+        "Balance at the start.",
+        GROWTH,
+        shown="the seed's parameters, with a job those of the dense network",
     )
     refund: float = option(0.5, "Credits for a freed parameter.", GROWTH)
     price: float = option(0.005, "Bits per thousand parameters.", GROWTH)

@@ -6,6 +6,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
+from search.commands.grow.job import front_of, job_of, rounds_of, with_knee
+from search.commands.grow.outcome import print_result
 from search.options import numbers
 from search.session.batch_size import with_batch_size
 from search.session.console import Console
@@ -35,16 +37,17 @@ DENSITY = 0.01
 
 def run(options: GrowOptions) -> None:
     """Runs the command."""
-    from tournament.settings import check_limit
+    from tournament.settings import check_job
 
     console = Console()
     data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
     check_shift(options.shift, data)
-    options = fitted_to(options, data)
-    check_limit(settings_for(options, options.rng_seed), data.classes)
+    options = fitted_to(with_knee(options), data)
+    check_job(settings_for(options, options.rng_seed), data)
     seed = seed_network(options, data, options.rng_seed)
     experiment = Experiment("grow", options)
     console.say(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}")
+    console.say(f"The job: {job_of(options)}.")
     length = f"up to {options.rounds} rounds, {options.epochs} epochs"
     if options.indefinite:
         length = f"as many rounds as it takes, {options.epochs} epochs after them"
@@ -80,6 +83,7 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
         "round_steps": round_steps,
         "heat_steps": heat_steps,
         "density": density,
+        "rounds": rounds_of(options),
         "matures_after": rates.matures_after if rates else None,
         "freezes_after": rates.freezes_after if rates else None,
     }
@@ -93,7 +97,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     from tournament.rules.ledger import Economy
     from tournament.settings import Settings
 
-    assert options.round_steps is not None and options.heat_steps is not None
+    assert options.round_steps is not None and options.heat_steps is not None and options.rounds is not None
     rates = None
     if options.matures_after is not None:
         rates = AgeRates(matures_after=options.matures_after, freezes_after=options.freezes_after)
@@ -107,6 +111,11 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         trigger=options.trigger,
         policy=options.policy,
         target_accuracy=options.target_accuracy,
+        target_loss=options.target_loss,
+        target_balanced_accuracy=options.target_balanced_accuracy,
+        confident=options.confident,
+        front=front_of(options),
+        knee=options.knee,
         max_parameters=options.max_parameters,
         overshoot=options.overshoot,
         price=options.price,
@@ -226,7 +235,7 @@ def grow_one(
                 resume = True
     dense = {"dense_accuracy": baseline.measured.accuracy, "dense_test_accuracy": baseline.test.accuracy}
     experiment.end(trial, "finished", **final_columns(result), **dense)
-    _print_result(result, baseline, options.price, console)
+    print_result(result, baseline, options, settings_for(options, seed), console)
     return result
 
 
@@ -296,33 +305,6 @@ def final_columns(result: Result) -> dict[str, Any]:
         "test_loss": result.test.loss,
         "snapshot": result.snapshot or None,
     }
-
-
-def _utilised(rows: list[dict[str, Any]], price: float) -> str:
-    """One line on what became of the growth that was adopted."""
-    gone = sum(row["connections"] == 0 for row in rows)
-    redundant = sum(row["redundant"] for row in rows)
-    return (
-        f"Growths adopted: {len(rows)}; gone by now: {gone}; could go for less than {price:g} bits per thousand "
-        f"parameters: {redundant}."
-    )
-
-
-def _print_result(result: Result, baseline: DenseBaseline, price: float, console: Console) -> None:
-    from structnet.network.topology import parameters_dense
-
-    dense = baseline.architecture
-    console.say(f"Growth ended because {result.progress.reason}.")
-    console.say(
-        f"Grown: {result.network.describe()}; validation {result.measured.accuracy:.2%}, "
-        f"test {result.test.accuracy:.2%}"
-    )
-    if result.utilisation:
-        console.say(_utilised(result.utilisation, price))
-    console.say(
-        f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
-        f"validation {baseline.measured.accuracy:.2%}, test {baseline.test.accuracy:.2%}"
-    )
 
 
 def _summarise(results: list[Result], options: GrowOptions, experiment: Experiment, console: Console) -> None:

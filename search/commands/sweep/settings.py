@@ -23,7 +23,7 @@ from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
 from structnet.trials.grid import Block, blocks_of
 from tournament.cost import Cost, block_cost, tournament_cost
-from tournament.settings import check_limit
+from tournament.settings import check_job
 
 Varied = GrowOptions | HuntOptions
 MODELS: dict[str, type[Varied]] = {"grow": GrowOptions, "hunt": HuntOptions}
@@ -206,7 +206,7 @@ def _trials(name: str, setting: Varied, options: SweepOptions, data: Dataset) ->
             yield Trial(mine.name, config, cost, mine)
         return
     settings = settings_for(setting, setting.rng_seed)
-    check_limit(settings, data.classes)
+    check_job(settings, data)
     cost = tournament_cost(settings, seed_network(setting, data, setting.rng_seed), images)
     for rng_seed in range(options.rng_seed, options.rng_seed + options.rng_seeds):
         trial = f"{name}-seed-{rng_seed:04d}"

@@ -1,0 +1,61 @@
+"""The job of a network, from the options of `grow`."""
+
+from __future__ import annotations
+
+from search.commands.grow.command import GrowOptions
+from search.options import numbers
+from structnet.errors import UserError
+
+KNEE = 0.01
+ROUNDS, ROUNDS_WITH_JOB = 12, 1
+TARGETS = ("accuracy", "loss", "balanced_accuracy")
+
+
+def with_knee(options: GrowOptions) -> GrowOptions:
+    """The options as `grow` by itself takes them: where nothing is asked for, the knee is."""
+    asked = _has_job(options) or options.max_parameters is not None
+    return options if asked else options.model_copy(update={"knee": KNEE})
+
+
+def rounds_of(options: GrowOptions) -> int:
+    """At most so many rounds.
+
+    With a job one: what decides then is how small, and that tournaments do not ask. On MNIST and digits neither none nor
+    three of them lead to other sizes (8 rng_seeds), and each costs 3 million parameter-steps on MNIST.
+    """
+    if options.rounds is not None:
+        return options.rounds
+    return ROUNDS_WITH_JOB if _has_job(options) else ROUNDS
+
+
+def front_of(options: GrowOptions) -> tuple[int, ...]:
+    """The sizes that the front is to have, in parameters; raises UserError."""
+    found = numbers("front", options.front or "")
+    if any(size != int(size) or size < 1 for size in found):
+        raise UserError(
+            f"front is '{options.front}', but must be numbers of parameters such as 500,1000,2000"
+        )
+    return tuple(sorted({int(size) for size in found}))
+
+
+def job_of(options: GrowOptions) -> str:
+    """What is asked for, as a line."""
+    asked = [
+        f"{name.replace('_', ' ')} {value:g} on validation"
+        + (", by its 95 % bound" if options.confident else "")
+        for name in TARGETS
+        if (value := getattr(options, f"target_{name}")) is not None
+    ]
+    if options.max_parameters is not None:
+        asked.append(f"at most {options.max_parameters:,} parameters")
+    if sizes := front_of(options):
+        asked.append("networks of " + ", ".join(f"{size:,}" for size in sizes) + " parameters")
+    if options.knee is not None:
+        share = f"{options.knee:.2g} of the label's entropy"
+        asked.append(f"the size from which on a doubling gains less than {share}")
+    return "; ".join(asked) or "as small as growth leaves it"
+
+
+def _has_job(options: GrowOptions) -> bool:
+    targets = any(getattr(options, f"target_{name}") is not None for name in TARGETS)
+    return targets or bool(front_of(options)) or options.knee is not None

@@ -1,0 +1,147 @@
+"""From a network that has grown to the smallest that does its job: a path of sizes, each annealed and measured.
+
+Every size is a final phase of its own that begins where the one before ended, as a learning rate that is wound back
+after each pruning loses nothing (Renda et al. 2020). The way up and down again within each explores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from structnet.measure.size import stored_bytes
+from structnet.network.state import TrainState
+from tournament.final_phase import plan
+from tournament.records import bits_of
+from tournament.rules.front import knee, nearest, shortfall, size_it_would_take, smallest_holding
+from tournament.rules.goal import FIGURES
+from tournament.rules.sizes import Sizes, Visit, next_for_knee, next_for_target, next_of
+from tournament.winning_line import WinningLine
+from tournament.workers.fork import Arrays, Measured
+from tournament.workers.pool import Job
+from tournament.workers.work import Measure
+
+# Shares of --epochs: of the first size, and of each that follows.
+FIRST, LATER = 0.3, 0.25
+START_SHARE = 1 / 24  # of the dense network, if growth has reached less
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which network of a path to return: that after a round.
+
+    held: whether it does the job. shortfall: of the target's figure on fresh images, estimated. would_take: parameters
+    at which the target would hold, by extrapolation. bits: that a doubling gains less than, of a knee.
+    """
+
+    round: int
+    held: bool
+    shortfall: float | None = None
+    would_take: int | None = None
+    bits: float | None = None
+
+
+def visits_of(line: WinningLine) -> list[Visit]:
+    """The sizes that were reached so far."""
+    names = ("round", "size", "parameters", "information", "error")
+    return [Visit(*(row[name] for name in names)) for row in line.progress.front]
+
+
+def go_on(line: WinningLine, seconds: float) -> bool:
+    """Plans the phase of the next size; False if no other is worth it, or the minutes are over."""
+    settings, visits = line.settings, visits_of(line)
+    size = _next_size(line, visits)
+    if size is None or (visits and settings.minutes is not None and seconds >= 60 * settings.minutes):
+        return False
+    share = LATER if visits else FIRST
+    plan(line, round(share * settings.epochs * line.per_epoch), size, seconds)
+    return True
+
+
+def _next_size(line: WinningLine, visits: Sequence[Visit]) -> int | None:
+    settings = line.settings
+    if size := next_of(visits, settings.front):
+        return size
+    least = line.architecture[-1] + 1
+    most = settings.max_parameters or line.ledger.parameters_dense
+    start = max(line.progress.grown_size, round(START_SHARE * line.ledger.parameters_dense), least)
+    sizes = Sizes(min(start, most), least, most)
+    if settings.target:
+        return next_for_target(visits, sizes)
+    return None if settings.front else next_for_knee(visits, sizes, settings.bits_at_knee(line.entropy))
+
+
+def reached(line: WinningLine, trial: str, snapshot: str) -> dict[str, Any]:
+    """The row of the fronts table for the size that a phase has ended with."""
+    progress, measured, target = line.progress, line.measured, line.settings.target
+    seen = measured.right, measured.bits, line.labels
+    found = target.found(*seen) if target else 0.0
+    error = target.error(found) if target else 0.0
+    row = {
+        "trial": trial,
+        "round": progress.round,
+        "size": progress.final_limit,
+        "parameters": line.parameters,
+        "connections": line.connections,
+        "bytes": stored_bytes(TrainState.from_arrays(line.arrays()).network.topology),
+        "accuracy": measured.accuracy,
+        "balanced_accuracy": FIGURES["balanced_accuracy"].of(*seen),
+        "loss": measured.loss,
+        "information": bits_of(measured, line.entropy, line.settings.information),
+        "found": found,
+        "error": error,
+        "holds": error <= 1,
+        "chosen": False,
+        "steps": progress.step - progress.final_start,
+        "parameter_steps": progress.final_cost,
+        "parameter_steps_all": progress.parameter_steps_all,
+        "snapshot": snapshot or None,
+    }
+    progress.front.append(row)
+    return row
+
+
+def choose(line: WinningLine, arrays_of: Callable[[int], Arrays]) -> Choice:
+    """The network to return, of all that were reached. arrays_of: the state after a round."""
+    settings, visits = line.settings, visits_of(line)
+    if settings.target is None:
+        bits = settings.bits_at_knee(line.entropy)
+        return Choice(knee(visits, bits).round, True, bits=bits)
+    found = smallest_holding(visits)
+    if found is None:
+        return Choice(nearest(visits).round, False, would_take=size_it_would_take(visits))
+    measured = measure_again(line, [arrays_of(visit.round) for visit in visits], "validation")
+    right = np.stack([one.right for one in measured])
+    likelihoods = np.stack([one.bits for one in measured])
+    sizes = [visit.parameters for visit in visits]
+    lacking = shortfall(right, likelihoods, line.labels, sizes, settings.target)
+    return Choice(found.round, True, shortfall=lacking)
+
+
+def read_test(line: WinningLine, choice: Choice, arrays_of: Callable[[int], Arrays]) -> list[dict[str, Any]]:
+    """Measures on test what is kept: the network that is returned, and those of sizes asked for by name.
+
+    Returns their rows.
+    """
+    kept = {choice.round}
+    for size in line.settings.front:
+        of_size = [visit for visit in visits_of(line) if visit.size == size]
+        kept.add(max(of_size, key=lambda visit: visit.information).round)
+    rows = [row for row in line.progress.front if row["round"] in kept]
+    tested = measure_again(line, [arrays_of(row["round"]) for row in rows], "test")
+    for row, test in zip(rows, tested):
+        row |= {
+            "test_accuracy": test.accuracy,
+            "test_loss": test.loss,
+            "chosen": row["round"] == choice.round,
+        }
+    return rows
+
+
+def measure_again(line: WinningLine, states: Sequence[Arrays], split: str) -> list[Measured]:
+    """Networks on a split, all workers at once."""
+    jobs = [Job(Measure(split), (line.workers.put(state),)) for state in states]
+    return [outcome.value() for outcome in line.workers.run(jobs)]
