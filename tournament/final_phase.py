@@ -29,6 +29,7 @@ def start_final_phase(line: WinningLine, reason: str, seconds: float) -> None:
     """
     progress, steps = line.progress, line.total_steps - line.progress.step
     progress.phase, progress.reason, progress.grown_size = "final", reason, line.parameters
+    progress.grown_architecture = [line.architecture[0], *line.arrays()["architecture"][1:]]
     plan(line, steps, line.settings.max_parameters or 0, seconds)
 
 
@@ -61,7 +62,8 @@ def final_stretch(line: WinningLine) -> None:
     """One epoch of the final phase; what it earns while connections are added can be spent in the next."""
     progress, shrinking = line.progress, _shrinking(line)
     steps = min(line.per_epoch, progress.final_stop - progress.step)
-    work = Shrink(line.recipe, shrinking, steps, _rate(line), line.uses_probe)
+    widths = tuple(progress.grown_architecture) if line.settings.has_job else ()
+    work = Shrink(line.recipe, shrinking, steps, _rate(line), widths, line.uses_probe)
     shrunk, (state,) = line.do(work)
     line.measured = shrunk.measured
     progress.step += steps

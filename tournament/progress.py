@@ -33,7 +33,8 @@ class Progress:
     most. final_earned: credits earned in it so far. audits: the fields of every Audit so far; scores:
     [action, size class, score] of every fork so far, where screening learns from them. scale: which of the scales the
     input has. seconds_per_step: of the line, by the clock. best_accuracy: on validation after any round so far, first
-    in best_round. grown_size: parameters when growth ended. final_limit: what the final phase prunes to, where a size
+    in best_round. grown_size and grown_architecture: when growth
+    ended. final_limit: what the final phase prunes to, where a size
     was asked for, and final_cost its parameter-steps so far. front: rows of the fronts table, of the sizes that were
     reached before it. growths: [round, step, action, site] of what was adopted and added parameters. smaller_batches:
     [round, images] where memory ran out and batches were halved.
@@ -55,6 +56,7 @@ class Progress:
     final_largest: int = 0
     final_earned: float = 0.0
     grown_size: int = 0
+    grown_architecture: list[int] = field(default_factory=list)
     final_limit: int = 0
     final_cost: int = 0
     front: list[dict[str, Any]] = field(default_factory=list)

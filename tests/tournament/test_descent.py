@@ -14,13 +14,16 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.measure.size import stored_bytes
+from structnet.network.state import TrainState
 from structnet.storage.tables import TableWriter, read_table
 from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe
+from structnet.training.shrinking import Shrinking
 from tournament import Economy, Tournament
 from tournament.coordinator import Result
 from tournament.progress import Checkpoint
 from tournament.settings import Settings
+from tournament.workers import fork
 from tournament.workers.pool import RayPool
 
 
@@ -195,6 +198,30 @@ def test_to_be_sure_takes_more_than_to_hope(digits: Dataset, grown: Result) -> N
     assert sure.held
     assert sure.measured.accuracy > 0.82
     assert sure.network.parameter_count > grown.network.parameter_count
+
+
+def test_what_has_not_held_is_trained_for_longer(digits: Dataset) -> None:
+    """Steps of the first size, of its second try where it missed, and where it held."""
+    missed = grow(digits, target_accuracy=0.999, max_parameters=60).progress.front
+    assert [row["steps"] for row in missed[:3]] == [99, 165, 165]
+    held = grow(digits, target_accuracy=0.5).progress.front
+    assert [row["steps"] for row in held[:2]] == [99, 82]
+
+
+def test_units_that_were_folded_away_come_back_where_they_are_needed(digits: Dataset) -> None:
+    """From 4 units with room for 296 connections to a peak of 600, and down to 300 parameters."""
+    narrow = TrainState.fresh(StructNet([64, 4, 10], 0.5, rng_seed=0, ensure_paths=True)).to_arrays()
+    shrinking = Shrinking(start=0, stop=100, size=162, peak=600, limit=300)
+
+    def shrunk(widths: tuple[int, ...]) -> tuple[int, int]:
+        report, state = fork.shrink(
+            narrow, digits.train, digits.validation, Recipe(32), shrinking, 100, 0.01, widths, False
+        )
+        return report.largest, state["architecture"][1]
+
+    largest, width = shrunk((64, 16, 10))
+    assert largest == 600 and width > 8
+    assert shrunk(()) == (310, 4)
 
 
 # --- named sizes and the knee

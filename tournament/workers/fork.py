@@ -16,6 +16,7 @@ import torch
 from structnet.actions import ACTIONS, action_of
 from structnet.actions.base import Context, Proposal
 from structnet.data.dataset import Split
+from structnet.growth.room import with_room
 from structnet.growth.triggers import Watches
 from structnet.measure.calibration import tempered_likelihoods
 from structnet.measure.diagnosis import diagnose_inputs
@@ -219,13 +220,17 @@ def shrink(
     shrinking: Shrinking,
     steps: int,
     rate: float,
+    widths: tuple[int, ...],
     with_probe: bool,
 ) -> tuple[Shrunk, dict[str, Any]]:
     """A stretch of the final phase: anneal, add, move and prune. rate: at the start of the phase.
 
-    Returns what came of it and the new state.
+    widths: to which hidden groups come back when it begins, as in structnet.growth.room; empty for none. Returns what
+    came of it and the new state.
     """
     line = TrainState.from_arrays(state, train.labels.device)
+    if widths and line.step == shrinking.start:
+        line = with_room(line, shrinking.peak, widths)
     falling = cosine(rate, shrinking.start, shrinking.stop)
     spent, largest, end = 0, 0, line.step + steps
     while line.step < end:

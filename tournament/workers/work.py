@@ -106,12 +106,16 @@ class RunForks:
 
 @dataclass(frozen=True)
 class Shrink:
-    """A stretch of so many steps of the final phase. rate: of the whole phase, at its beginning."""
+    """A stretch of so many steps of the final phase. rate: of the whole phase, at its beginning.
+
+    widths: as in structnet.growth.room.
+    """
 
     recipe: Recipe
     shrinking: Shrinking
     steps: int
     rate: float
+    widths: tuple[int, ...] = ()
     with_probe: bool = False
     name: ClassVar[str] = "shrink"
     makes: ClassVar[int] = 1
@@ -127,6 +131,7 @@ class Shrink:
             self.shrinking,
             self.steps,
             self.rate,
+            self.widths,
             self.with_probe,
         )
         return report, [shrunk]

@@ -20,8 +20,8 @@ def with_knee(options: GrowOptions) -> GrowOptions:
 def rounds_of(options: GrowOptions) -> int:
     """At most so many rounds.
 
-    With a job one: what decides then is how small, and that tournaments do not ask. On MNIST and digits neither none nor
-    three of them lead to other sizes (8 rng_seeds), and each costs 3 million parameter-steps on MNIST.
+    With a job one: what decides then is how small, and that tournaments do not ask. On MNIST and digits, 8 rng_seeds,
+    neither none nor three of them lead to other sizes, and each costs 3 million parameter-steps on MNIST.
     """
     if options.rounds is not None:
         return options.rounds
