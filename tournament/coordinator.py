@@ -194,7 +194,7 @@ class Tournament:
             start_final_phase(self.line, reason, self.clock.seconds())
             progress = self.line.progress
             if self.settings.has_job:
-                go_on(self.line, self.clock.seconds())
+                go_on(self.line, self.clock.seconds(), self._arrays_after)
                 return
             left = self.settings.max_parameters or progress.final_size
             self.observer.growth_ended(left, progress.final_stop)
@@ -221,7 +221,7 @@ class Tournament:
                 yield f"the accuracy has not risen in {PLATEAU_ROUNDS} rounds"
         # While it grows, every scale that it has gone through was a round of its own.
         elif line.progress.round - line.progress.scale >= settings.rounds:
-            yield f"all {settings.rounds} rounds are done"
+            yield f"{settings.rounds} of at most {settings.rounds} rounds are done"
         elif line.progress.step >= settings.growth_share * line.total_steps:
             yield "the share of the training that is for growth is used up"
         # While the images are coarse, finer ones are still to come that more may be learned from.
@@ -246,7 +246,7 @@ class Tournament:
         if self.settings.has_job:
             self._write("fronts", [reached(line, self.trial, self._snapshot())])
             self.states[progress.round] = line.arrays()
-        if not (self.settings.has_job and go_on(line, self.clock.seconds())):
+        if not (self.settings.has_job and go_on(line, self.clock.seconds(), self._arrays_after)):
             progress.phase = "done"
         self._end_round("final", earned=earned, spent=spent, refunded=refunded)
 

@@ -51,13 +51,22 @@ def visits_of(line: WinningLine) -> list[Visit]:
     return [Visit(*(row[name] for name in names)) for row in line.progress.front]
 
 
-def go_on(line: WinningLine, seconds: float) -> bool:
-    """Plans the phase of the next size; False if no other is worth it, or the minutes are over."""
+def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays]) -> bool:
+    """Plans the phase of the next size; False if no other is worth it, or the minutes are over.
+
+    arrays_of: the state after a round. A network that has lost a whole group does not get it back: then it begins with
+    the smallest that held, or the largest.
+    """
     settings, visits = line.settings, visits_of(line)
     size = _next_size(line, visits)
     if size is None or (visits and settings.minutes is not None and seconds >= 60 * settings.minutes):
         return False
     share = FIRST if not visits else LATER if any(visit.holds for visit in visits) else UNHELD
+    if visits and len(line.arrays()["architecture"]) < len(line.progress.grown_architecture):
+        base = smallest_holding(visits) if settings.target else None
+        base = base or max(visits, key=lambda visit: visit.parameters)
+        state = {**arrays_of(base.round), "step": line.progress.step}
+        line.set_state(line.workers.put(state))
     plan(line, round(share * settings.epochs * line.per_epoch), size, seconds)
     return True
 

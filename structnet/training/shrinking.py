@@ -38,6 +38,7 @@ from structnet.training.loop import train_steps
 from structnet.training.recipe import Recipe
 
 FEWEST_CHANGES = 20
+CROWDED = 1 / 3  # share of the parameters that biases may be before idle units are folded at once
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,9 @@ def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinkin
         weakest = np.argsort(worth(state), kind="stable")[:excess]
         edit = edit.then(disconnect(edit.network, np.flatnonzero(np.isin(edit.origin, weakest))))
     state = _within(state.edited(edit), target)
-    # Not before the moves have ended, as a unit may get a new way in or out - unless there are more biases
-    # than connections: then idle units would crowd out the last connections of the others.
-    if shrinking.folds(state.step) or state.network.connection_count < state.network.topology.bias_count:
+    # Not before the moves have ended, as a unit may get a new way in or out - unless there are so many biases
+    # that idle units would crowd out the last connections of the others.
+    if shrinking.folds(state.step) or state.network.topology.bias_count > CROWDED * target:
         state = state.edited(fold(state.network))
     return state
 

@@ -230,7 +230,7 @@ def shrink(
     """
     line = TrainState.from_arrays(state, train.labels.device)
     if widths and line.step == shrinking.start:
-        line = with_room(line, shrinking.peak, widths)
+        line = with_room(line, shrinking.peak, shrinking.limit, widths)
     falling = cosine(rate, shrinking.start, shrinking.stop)
     spent, largest, end = 0, 0, line.step + steps
     while line.step < end:
