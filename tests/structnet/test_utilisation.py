@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.training_cases import image_split
 
-from search.commands.grow.run import _utilised
+from search.commands.grow.outcome import _utilised
 from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
 from structnet.growth.utilisation import Utilisation, utilisation

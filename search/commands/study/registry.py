@@ -16,6 +16,7 @@ from search.commands.study.studies import (
     patching,
     policies,
     rivals,
+    targets,
 )
 from search.commands.study.study import Study
 
@@ -27,6 +28,7 @@ STUDIES: dict[str, Study] = {
         allocation.STUDY,
         overshoot.STUDY,
         front.STUDY,
+        targets.STUDY,
         rivals.STUDY,
         policies.STUDY,
         learning.TRIGGERS,
