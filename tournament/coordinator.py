@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from structnet.data.dataset import Dataset
-from structnet.errors import UserError
+from structnet.errors import UserError, WorkFailed
 from structnet.growth.scales import check_scales
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
@@ -221,7 +221,7 @@ class Tournament:
                 yield f"the accuracy has not risen in {PLATEAU_ROUNDS} rounds"
         # While it grows, every scale that it has gone through was a round of its own.
         elif line.progress.round - line.progress.scale >= settings.rounds:
-            yield f"{settings.rounds} of at most {settings.rounds} rounds are done"
+            yield "its round is done" if settings.rounds == 1 else f"all {settings.rounds} rounds are done"
         elif line.progress.step >= settings.growth_share * line.total_steps:
             yield "the share of the training that is for growth is used up"
         # While the images are coarse, finer ones are still to come that more may be learned from.
@@ -233,7 +233,16 @@ class Tournament:
 
     def _final_stretch(self) -> None:
         line, progress = self.line, self.line.progress
-        final_stretch(line)
+        try:
+            final_stretch(line)
+        except WorkFailed as failed:
+            # Sizes that were reached before are there all the same.
+            if not (progress.front and "Diverged" in str(failed)):
+                raise
+            progress.phase, progress.reason = "done", f"{progress.reason}, and the next size diverged"
+            progress.round += 1
+            self._end_round("stopped", earned=progress.final_earned)
+            return
         length = progress.final_stop - progress.final_start
         self.observer.final_progress(progress.step - progress.final_start, length)
         if progress.step < progress.final_stop:

@@ -57,15 +57,18 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
     arrays_of: the state after a round. A network that has lost a whole group does not get it back: then it begins with
     the smallest that held, or the largest.
     """
-    settings, visits = line.settings, visits_of(line)
+    settings, visits, progress = line.settings, visits_of(line), line.progress
+    if not visits:
+        progress.grown_size = line.parameters
+        progress.grown_architecture = [line.architecture[0], *line.arrays()["architecture"][1:]]
     size = _next_size(line, visits)
     if size is None or (visits and settings.minutes is not None and seconds >= 60 * settings.minutes):
         return False
     share = FIRST if not visits else LATER if any(visit.holds for visit in visits) else UNHELD
-    if visits and len(line.arrays()["architecture"]) < len(line.progress.grown_architecture):
+    if len(line.arrays()["architecture"]) < len(progress.grown_architecture):
         base = smallest_holding(visits) if settings.target else None
         base = base or max(visits, key=lambda visit: visit.parameters)
-        state = {**arrays_of(base.round), "step": line.progress.step}
+        state = {**arrays_of(base.round), "step": progress.step}
         line.set_state(line.workers.put(state))
     plan(line, round(share * settings.epochs * line.per_epoch), size, seconds)
     return True
@@ -139,7 +142,7 @@ def read_test(line: WinningLine, choice: Choice, arrays_of: Callable[[int], Arra
     kept = {choice.round}
     for size in line.settings.front:
         of_size = [visit for visit in visits_of(line) if visit.size == size]
-        kept.add(max(of_size, key=lambda visit: visit.information).round)
+        kept |= {max(of_size, key=lambda visit: visit.information).round} if of_size else set()
     rows = [row for row in line.progress.front if row["round"] in kept]
     tested = measure_again(line, [arrays_of(row["round"]) for row in rows], "test")
     for row, test in zip(rows, tested):

@@ -28,8 +28,7 @@ def start_final_phase(line: WinningLine, reason: str, seconds: float) -> None:
     that growth reached.
     """
     progress, steps = line.progress, line.total_steps - line.progress.step
-    progress.phase, progress.reason, progress.grown_size = "final", reason, line.parameters
-    progress.grown_architecture = [line.architecture[0], *line.arrays()["architecture"][1:]]
+    progress.phase, progress.reason = "final", reason
     plan(line, steps, line.settings.max_parameters or 0, seconds)
 
 

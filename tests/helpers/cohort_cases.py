@@ -62,7 +62,8 @@ def member(
     topology, _ = Topology.sorted(architecture, source[some], target[some])
     values = torch.from_numpy(rng.standard_normal(topology.parameters) / 2).to(dtype)
     state = TrainState.fresh(StructNet.from_parts(topology, values, activation=activation, kernel=kernel))
-    train_steps(state, train_split(dtype), recipe or Recipe(8, rng_seed=rng_seed), step, lambda _: 1e-2)
+    if step:
+        train_steps(state, train_split(dtype), recipe or Recipe(8, rng_seed=rng_seed), step, lambda _: 1e-2)
     state.born = rng.integers(0, step + 1, topology.parameters)
     return state
 
