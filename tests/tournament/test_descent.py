@@ -182,6 +182,12 @@ def test_what_cannot_be_reached_is_said_with_the_best_and_what_it_would_take(dig
     assert {row["size"] for row in result.progress.front} == {60, 30}
 
 
+def test_everything_right_can_be_asked_for(digits: Dataset, tmp_path: Path) -> None:
+    result = grow(digits, tmp_path, target_accuracy=1.0, max_parameters=60)
+    assert not result.held
+    assert all(row["error"] < float("inf") for row in rows_of(tmp_path, "fronts"))
+
+
 @pytest.mark.parametrize(
     ("options", "figure"),
     [({"target_loss": 0.8}, "loss"), ({"target_balanced_accuracy": 0.8}, "balanced_accuracy")],

@@ -84,8 +84,14 @@ def test_the_first_size_is_tried_again_then_doubled_while_that_helps() -> None:
     assert sizes[:5] == [1000, 1000, 2000, 2000, 4000]
 
 
-def test_what_more_parameters_do_not_help_is_given_up() -> None:
-    assert [visit.size for visit in path(lambda size, _: 2.0)] == [1000, 1000, 2000, 2000]
+def test_what_neither_more_nor_fewer_parameters_help_is_given_up() -> None:
+    assert [visit.size for visit in path(lambda size, _: 2.0)] == [1000, 1000, 2000, 2000, 500]
+
+
+def test_where_larger_networks_overfit_smaller_ones_are_looked_at() -> None:
+    visits = path(lambda size, _: 1 + size / 500 if size > 200 else 0.9 if size > 90 else 2.0)
+    assert [visit.size for visit in visits][:7] == [1000, 1000, 2000, 2000, 500, 250, 125]
+    assert smallest(visits) < 125
 
 
 def test_at_the_limit_half_of_it_shows_what_it_would_take() -> None:

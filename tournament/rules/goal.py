@@ -14,6 +14,7 @@ from structnet.errors import UserError
 
 LEVEL = 0.95  # at which a target is held with --confident: the bound is one-sided
 Z = 1.6449  # of the normal distribution at that level
+LEAST_ERROR = 1e-9  # that is allowed: less than one of any number of images
 
 
 class Figure(ABC):
@@ -137,11 +138,7 @@ class Target:
 
         The target holds up to 1.
         """
-        if not self.rises:
-            return found / self.value
-        if found >= self.value:
-            return (1 - found) / (1 - self.value) if self.value < 1 else 1.0
-        return (1 - found) / (1 - self.value) if self.value < 1 else math.inf
+        return (1 - found) / max(LEAST_ERROR, 1 - self.value) if self.rises else found / self.value
 
     def holds(self, right: np.ndarray, bits: np.ndarray, labels: np.ndarray) -> bool:
         """Whether it does on these images."""

@@ -94,19 +94,21 @@ def _promised(held: Visit, visits: Sequence[Visit]) -> float:
 def _upwards(visits: Sequence[Visit], sizes: Sizes) -> int | None:
     """Where nothing holds yet: again, then twice the size while that brings the target nearer.
 
-    At the limit, half of it is looked at too, so that what it would take can be told from two sizes.
+    Then half of the first, and so on while that does: where there is little to learn from, smaller networks may be
+    better, and at the limit two sizes show what it would take.
     """
-    largest, last = max(visit.size for visit in visits), visits[-1]
-    if last.size < largest:
+    largest, smallest, last = max(map(_size, visits)), min(map(_size, visits)), visits[-1]
+    if last.size == largest:
+        if _tries(visits, largest) == 1:
+            return largest
+        before = [visit.miss for visit in visits if visit.size < largest]
+        nearer = not before or min(visit.miss for visit in visits) <= PROGRESS * min(before)
+        if nearer and largest < sizes.most:
+            return min(sizes.most, 2 * largest)
+    larger = [visit.error for visit in visits if visit.size > smallest]
+    if last.size == smallest and larger and last.error >= min(larger):
         return None
-    if _tries(visits, largest) == 1:
-        return largest
-    before = [visit.miss for visit in visits if visit.size < largest]
-    if not before and largest >= sizes.most:
-        return _unless(largest, max(sizes.least, largest // 2))
-    if before and min(visit.miss for visit in visits) > PROGRESS * min(before):
-        return None
-    return _unless(largest, min(sizes.most, 2 * largest))
+    return _unless(smallest, max(sizes.least, smallest // 2))
 
 
 def next_for_knee(visits: Sequence[Visit], sizes: Sizes, bits: float) -> int | None:
@@ -144,6 +146,10 @@ def information_by_size(visits: Sequence[Visit]) -> dict[int, float]:
     for visit in visits:
         best[visit.size] = max(visit.information, best.get(visit.size, -math.inf))
     return best
+
+
+def _size(visit: Visit) -> int:
+    return visit.size
 
 
 def _tries(visits: Sequence[Visit], size: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from search.commands.grow.command import GrowOptions
-from search.options import numbers
 from structnet.errors import UserError
 
 KNEE = 0.01
@@ -30,12 +29,12 @@ def rounds_of(options: GrowOptions) -> int:
 
 def front_of(options: GrowOptions) -> tuple[int, ...]:
     """The sizes that the front is to have, in parameters; raises UserError."""
-    found = numbers("front", options.front or "")
-    if any(size != int(size) or size < 1 for size in found):
+    sizes = (options.front or "").replace(",", " ").split()
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise UserError(
             f"front is '{options.front}', but must be numbers of parameters such as 500,1000,2000"
         )
-    return tuple(sorted({int(size) for size in found}))
+    return tuple(sorted({int(size) for size in sizes}))
 
 
 def job_of(options: GrowOptions) -> str:

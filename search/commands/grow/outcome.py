@@ -67,7 +67,7 @@ def _answer(result: Result, settings: Settings) -> list[str]:
     takes = (
         f"it would take about {choice.would_take:,} parameters, by what the last doubling brought"
         if choice.would_take
-        else "more parameters do not bring it nearer"
+        else "neither more parameters nor fewer bring it nearer"
     )
     return [
         f"Not reached: {target.text}. The best is {found} on validation, with {parameters:,} parameters; {takes}."

@@ -48,7 +48,8 @@ def run(options: GrowOptions) -> None:
     experiment = Experiment("grow", options)
     console.say(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}")
     console.say(f"The job: {job_of(options)}.")
-    length = f"up to {options.rounds} rounds, {options.epochs} epochs"
+    rounds = "a round" if options.rounds == 1 else f"up to {options.rounds} rounds"
+    length = f"{rounds}, {options.epochs} epochs"
     if options.indefinite:
         length = f"as many rounds as it takes, {options.epochs} epochs after them"
     console.say(f"{length}, {options.workers} workers; experiment {experiment.name}")
