@@ -72,6 +72,13 @@ def test_a_front_leaves_networks_that_can_be_picked(grown: tuple[Path, str]) -> 
     assert StructNet.load(str(folder / snapshot)).parameter_count == smallest["parameters"]
 
 
+def test_a_front_is_drawn(grown: tuple[Path, str]) -> None:
+    folder, said = grown
+    (path,) = (line.removeprefix("Plot: ") for line in said.splitlines() if line.startswith("Plot: "))
+    text = (folder / path).read_text()
+    assert text.startswith("<?xml") and "Validation error" in text
+
+
 def test_names_that_are_not_there_are_refused(grown: tuple[Path, str]) -> None:
     folder, _ = grown
     assert_refused(structnet("pick", "second", "--max-parameters", "99", cwd=folder), "second has no front")
