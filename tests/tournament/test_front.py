@@ -45,10 +45,12 @@ def test_sizes_that_are_no_doubling_are_asked_for_their_share() -> None:
 
 def test_what_a_smaller_one_does_as_well_is_not_on_the_front() -> None:
     rows = [
-        {"parameters": parameters, "information": information}
+        {"parameters": parameters, "information": information, "chosen": False}
         for parameters, information in [(100, 1.0), (200, 2.0), (150, 1.0), (200, 1.5), (400, 1.9)]
     ]
     assert [(row["parameters"], row["information"]) for row in undominated(rows)] == [(100, 1.0), (200, 2.0)]
+    rows[2]["chosen"] = True
+    assert [row["parameters"] for row in undominated(rows)] == [100, 150, 200]
 
 
 def test_what_it_would_take_follows_a_power_law() -> None:

@@ -39,11 +39,16 @@ def knee(visits: Sequence[Visit], bits: float) -> Visit:
 
 
 def undominated(rows: Sequence[dict[str, Any]], by: str = "information") -> list[dict[str, Any]]:
-    """Rows of the fronts table than which no smaller one is as good by this column, smallest first."""
+    """Rows of the fronts table than which no smaller one is as good by this column, smallest first.
+
+    The one that was chosen is among them, by whatever figure it was.
+    """
     found: list[dict[str, Any]] = []
+    best = -math.inf
     for row in sorted(rows, key=lambda row: (row["parameters"], -row[by])):
-        if not found or row[by] > found[-1][by]:
+        if row[by] > best or row["chosen"]:
             found.append(row)
+        best = max(best, row[by])
     return found
 
 
