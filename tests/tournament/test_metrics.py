@@ -262,6 +262,7 @@ class Scraping(Observer):
         self.found = found
 
 
+@pytest.mark.slow
 def test_a_node_exports_every_metric(ray_session: None) -> None:
     data, scraping = load_dataset("digits"), Scraping()
     rounds, candidates = grow(data, Observers(scraping, TournamentMetrics("exported")))
