@@ -12,19 +12,20 @@ import torch
 from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from structnet.errors import UserError
+from structnet.errors import UserError, WorkFailed
 from structnet.measure.size import stored_bytes
 from structnet.network.state import TrainState
 from structnet.storage.tables import TableWriter, read_table
 from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe
 from structnet.training.shrinking import Shrinking
-from tournament import Economy, Tournament
+from tournament import Economy, Tournament, coordinator, descent
 from tournament.coordinator import Result
 from tournament.progress import Checkpoint
 from tournament.settings import Settings
+from tournament.winning_line import WinningLine
 from tournament.workers import fork
-from tournament.workers.pool import RayPool
+from tournament.workers.pool import InlinePool, RayPool
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +232,40 @@ def test_units_that_were_folded_away_come_back_where_they_are_needed(digits: Dat
     largest, width = shrunk((64, 16, 10))
     assert largest == 600 and width > 8
     assert shrunk(()) == (310, 4)
+
+
+def test_what_lost_a_group_begins_again_from_what_held(digits: Dataset) -> None:
+    """At the step of the line, so that batches and rates are those of now."""
+    held = StructNet([64, 16, 10], 0.2, rng_seed=0, ensure_paths=True)
+    line = WinningLine(held, digits, settings(target_accuracy=0.8), InlinePool(digits))
+    line.set_state(line.workers.put(TrainState.fresh(StructNet([64, 10], 0.1)).to_arrays()))
+    line.progress.grown_architecture, line.progress.step = [64, 16, 10], 500
+    line.progress.front = [
+        {"round": number, "size": size, "parameters": size, "information": 1.0, "error": error}
+        for number, size, error in [(2, 200, 0.5), (3, 100, 1.5)]
+    ]
+    assert descent.go_on(line, 0.0, {2: TrainState.fresh(held).to_arrays()}.__getitem__)
+    assert line.arrays()["architecture"] == (64, 16, 10)
+    assert line.arrays()["step"] == line.progress.final_start == 500
+    assert line.progress.final_limit == 141
+
+
+def test_a_size_that_diverges_ends_the_path_with_what_was_reached(
+    digits: Dataset, grown: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = coordinator.final_stretch
+
+    def diverging(line: WinningLine) -> None:
+        if len(line.progress.front) == 2:
+            raise WorkFailed("shrink failed in round 3: Diverged: training diverged")
+        real(line)
+
+    monkeypatch.setattr(coordinator, "final_stretch", diverging)
+    result = grow(digits, target_accuracy=0.8)
+    assert len(result.progress.front) == 2
+    assert result.rounds[-1]["decision"] == "stopped"
+    assert "diverged" in result.progress.reason
+    assert result.network.parameter_count == grown.progress.front[1]["parameters"]
 
 
 # --- named sizes and the knee
