@@ -61,22 +61,18 @@ def test_what_it_would_take_follows_a_power_law() -> None:
     assert size_it_would_take([visit(100, error=2.001), visit(200, error=2.0)]) is None
 
 
-@pytest.mark.parametrize("networks", [1, 12])
-def test_the_shortfall_is_what_fresh_images_show(networks: int) -> None:
-    """Networks of 95 % for sure, of which the smallest happens to hold: the more of them, the luckier it was."""
-    images, target = 400, Target("accuracy", 0.95)
+def test_the_shortfall_is_what_fresh_images_show() -> None:
+    """Twelve networks that are right on 93 to 97 % of images, of which the smallest that holds 95 % is often lucky."""
+    images, target, truth = 400, Target("accuracy", 0.95), np.linspace(0.93, 0.97, 12)
     rng, flattery, estimates = np.random.default_rng(0), [], []
-    labels = np.zeros(images, dtype=int)
-    for _ in range(150):
-        right = rng.random((networks, images)) < 0.95
-        holding = [row for row in right if target.holds(row, row, labels)]
-        if holding:
-            flattery.append(holding[0].mean() - 0.95)
-            found = shortfall(right, np.zeros((networks, images)), labels, list(range(networks)), target)
-            assert found is not None
-            estimates.append(found)
-    assert np.mean(estimates) == pytest.approx(np.mean(flattery), abs=0.004)
-    assert np.mean(flattery) > 0.005
+    labels, bits = np.zeros(images, dtype=int), np.zeros((len(truth), images))
+    for _ in range(200):
+        right = rng.random((len(truth), images)) < truth[:, None]
+        chosen = next(place for place, row in enumerate(right) if target.holds(row, row, labels))
+        flattery.append(right[chosen].mean() - truth[chosen])
+        estimates.append(shortfall(right, bits, labels, range(len(truth)), target))
+    assert np.mean(estimates) == pytest.approx(np.mean(flattery), rel=0.2)
+    assert np.mean(flattery) > 0.01
 
 
 def test_there_is_no_shortfall_of_what_no_half_would_choose() -> None:
