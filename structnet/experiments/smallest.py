@@ -1,7 +1,7 @@
 """Other ways to the smallest network that holds an accuracy: what the path of a tournament has to beat.
 
 - bisection over the size, every size trained alone in full: overshot at random and pruned, or by RigL;
-- one network, pruned from dense a fifth at a time while the target holds after a short recovery;
+- one network, pruned from dense a fifth at a time while the target holds after a recovery, or a second one;
 - asynchronous successive halving (Li et al. 2020) over hidden width and density of static sparse networks.
 """
 
@@ -29,7 +29,7 @@ from structnet.training.shrinking import Shrinking, shrink_steps
 
 CLOSE = 1.05  # sizes that differ by less end a bisection
 KEPT = 0.8  # of the parameters, from one size to the next of the network that is pruned from dense
-RECOVERY = 1  # epochs at each of them
+RECOVERY = 4  # epochs at each of them; with 1 it ends at larger sizes
 REDUCTION = 3  # of ASHA: a rung keeps the best third
 
 
@@ -68,7 +68,7 @@ class Search:
         if accuracy < self.job.target:
             return False
         if self.network is None or network.parameter_count < self.network.parameter_count:
-            self.network = network
+            self.network = network.fork()
         return True
 
 
@@ -113,7 +113,7 @@ def by_rigl(job: Job, rate: Callable[[int], float]) -> Search:
 
 
 def by_pruning(job: Job) -> Search:
-    """From dense, half of the epochs, then size by size, each with an anneal, until the target breaks.
+    """From dense, half of the epochs, then size by size, each with an anneal, until the target breaks twice.
 
     The rate rises with the root of what is pruned, as that of the others does, and is theirs at their peak.
     """
@@ -121,8 +121,14 @@ def by_pruning(job: Job) -> Search:
     state = TrainState.fresh(StructNet(job.architecture, 1.0, rng_seed=job.recipe.rng_seed))
     state = _shrunk(search, state, job.steps(job.epochs / 2), dense, job.rate * math.sqrt(job.peak / dense))
     size, least = dense, job.architecture[-1] + 1
-    while search.holds(state.network) and size > least:
-        size = max(least, round(KEPT * size))
+    missed = False
+    while size > least:
+        held = search.holds(state.network)
+        if missed and not held:
+            break
+        missed = not held
+        if held:
+            size = max(least, round(KEPT * size))
         rate = job.rate * math.sqrt(job.peak / state.network.parameter_count)
         state = _shrunk(search, state, job.steps(RECOVERY), size, rate, move_share=0.0)
     return search

@@ -22,6 +22,7 @@ from structnet.experiments.smallest import (
     goes_on,
     milestones,
 )
+from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe
 
 
@@ -71,6 +72,7 @@ def test_what_a_rival_finds_holds_and_is_the_smallest_that_did(way: str) -> None
     held = [parameters for parameters, accuracy in search.accuracies if accuracy >= 0.7]
     assert search.network.parameter_count == min(held)
     assert search.spent > job.steps(12) * min(held)
+    assert evaluate(search.network, job.data.validation).accuracy >= 0.7
 
 
 def rows(sizes: dict[str, float], costs: dict[str, float]) -> list[Row]:
@@ -97,3 +99,10 @@ def test_it_holds_where_size_and_cost_do(ours: float, cost: float, holds: str) -
     assert (
         f"{ours * np.sqrt(1.1):,.0f} parameters, the smallest of the others, halving" in finding.sentences[0]
     )
+
+
+def test_what_does_not_always_hold_is_no_answer() -> None:
+    found = rows({"grow": 90, "bisection": 150}, {"grow": 1e7})
+    once = [row._replace(value=0.0) if row.quantity == "held" and row.rng_seed else row for row in found]
+    assert targets.judge(found).holds == "yes"
+    assert targets.judge(once).holds == "no"

@@ -136,7 +136,8 @@ def judge(rows: Sequence[Row]) -> Finding:
         best = min(rivals, key=lambda way: rivals[way]) if rivals else ""
         ours = sizes.get(f"{GROWN} {target}", np.inf)
         share = costs[f"{GROWN} {target}"] / costs[f"{BISECTION} {target}"]
-        close.append((not best or ours <= LARGER * rivals[best]) and share <= CHEAPER)
+        always = all(values_of(rows, "held")[f"{GROWN} {target}"].values())
+        close.append(always and (not best or ours <= LARGER * rivals[best]) and share <= CHEAPER)
         beside = f"the smallest of the others, {best}, {rivals[best]:,.0f}" if best else "nothing else held"
         sentences.append(
             f"At {target} grow holds with {ours:,.0f} parameters, {beside}; it costs {share:.0%} of bisection."
