@@ -111,6 +111,19 @@ class Shrinking:
         return min(1.0, max(0.0, (step - self.start) / max(1, self.stop - self.start)))
 
 
+def worth(state: TrainState) -> np.ndarray:
+    """(connections,) w²·√v of each connection: about what the loss would rise by without it, up to scale.
+
+    Before the first step there is no v, and it is w².
+    """
+    connections = state.network.connection_count
+    values = state.network.values.detach()[:connections]
+    worth = values.square()
+    if state.optimizer.step:
+        worth *= state.optimizer.second[:connections].sqrt()
+    return worth.cpu().numpy()
+
+
 def shrink_steps(
     state: TrainState,
     split: Split,
@@ -118,13 +131,14 @@ def shrink_steps(
     steps: int,
     learning_rate: Callable[[int], float],
     shrinking: Shrinking,
+    ranked: Callable[[TrainState], np.ndarray] = worth,
 ) -> tuple[TrainState, torch.Tensor]:
     """Trains for so many steps, moving and pruning on the way; returns the new state and the losses.
 
     The given state is used up: go on with the one returned. Changes fall on fixed steps of the line, so
     cutting a phase into several calls changes nothing. learning_rate: by the step of the line, at the peak (see
-    Shrinking.pace). Raises UserError for a limit that no network with these
-    outputs can meet, Diverged if training does.
+    Shrinking.pace). ranked: (connections,) what is pruned first, the least first. Raises UserError for a limit that
+    no network with these outputs can meet, Diverged if training does.
     """
     smallest = state.network.architecture[-1] + 1
     if shrinking.limit < smallest:
@@ -141,26 +155,19 @@ def shrink_steps(
     while state.step < end:
         since = (state.step - shrinking.start) % shrinking.every
         if since == 0:
-            state = _change(state, split, recipe, shrinking)
+            state = _change(state, split, recipe, shrinking, ranked)
         here = min(end - state.step, shrinking.every - since)
         losses.append(train_steps(state, split, recipe, here, paced))
     return state, torch.cat(losses) if losses else state.network.values.new_empty(0)
 
 
-def worth(state: TrainState) -> np.ndarray:
-    """(connections,) w²·√v of each connection: about what the loss would rise by without it, up to scale.
-
-    Before the first step there is no v, and it is w².
-    """
-    connections = state.network.connection_count
-    values = state.network.values.detach()[:connections]
-    worth = values.square()
-    if state.optimizer.step:
-        worth *= state.optimizer.second[:connections].sqrt()
-    return worth.cpu().numpy()
-
-
-def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinking) -> TrainState:
+def _change(
+    state: TrainState,
+    split: Split,
+    recipe: Recipe,
+    shrinking: Shrinking,
+    ranked: Callable[[TrainState], np.ndarray],
+) -> TrainState:
     network, target = state.network, shrinking.target(state.step)
     # Before the first step it is too early to say what is worth least, unless it has to go.
     moved = round(shrinking.moves(state.step) * network.connection_count) if state.optimizer.step else 0
@@ -176,9 +183,9 @@ def _change(state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinkin
     excess = max(0, edit.network.parameter_count - target)
     if excess:
         # Least worth among what was there before: new connections have had no time to be worth anything.
-        weakest = np.argsort(worth(state), kind="stable")[:excess]
+        weakest = np.argsort(ranked(state), kind="stable")[:excess]
         edit = edit.then(disconnect(edit.network, np.flatnonzero(np.isin(edit.origin, weakest))))
-    state = _within(state.edited(edit), target)
+    state = _within(state.edited(edit), target, ranked)
     # Not before the moves have ended, as a unit may get a new way in or out - unless there are so many biases
     # that idle units would crowd out the last connections of the others.
     if shrinking.folds(state.step) or state.network.topology.bias_count > CROWDED * target:
@@ -207,10 +214,10 @@ def _pairs(network: StructNet) -> list[tuple[int, int]]:
     return list(network.topology.links) or [(0, network.topology.groups - 1)]
 
 
-def _within(state: TrainState, limit: int) -> TrainState:
+def _within(state: TrainState, limit: int, ranked: Callable[[TrainState], np.ndarray]) -> TrainState:
     """Folds, then prunes, what is above the limit although all that there was before has been pruned."""
     while state.network.parameter_count > limit:
         state = state.edited(fold(state.network))
         excess = max(0, state.network.parameter_count - limit)
-        state = state.edited(disconnect(state.network, np.argsort(worth(state), kind="stable")[:excess]))
+        state = state.edited(disconnect(state.network, np.argsort(ranked(state), kind="stable")[:excess]))
     return state

@@ -15,6 +15,7 @@ from search.commands.study.studies import (
     patchability,
     patching,
     policies,
+    prunes,
     rivals,
     targets,
 )
@@ -36,6 +37,7 @@ STUDIES: dict[str, Study] = {
         economy.STUDY,
         consistency.STUDY,
         optimality.STUDY,
+        prunes.STUDY,
         patchability.STUDY,
         initialisation.STUDY,
         estimators.STUDY,
