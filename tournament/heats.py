@@ -23,7 +23,6 @@ from tournament.workers.work import RunForks
 
 TRAIN = "train"  # the control that only trains on; the others are growth actions
 FORKS_OFF_CPU = 16
-TEMPERED_ABOVE = 0.97
 
 
 @dataclass(frozen=True)
@@ -228,12 +227,14 @@ def _take_over(entrant: Entrant, outcome: Outcome[list[ForkReport]], place: int)
 
 
 def estimator_for(controls: Sequence[Entrant], terms: Terms) -> str:
-    """By whose bits forks are compared with these controls: those of the decoder at its own temperature near the end.
+    """By whose bits forks are compared with these controls: where the decoder decides, at the temperature of each.
 
-    Above 97 % cross-entropy measures calibration as much as information.
+    Cross-entropy measures calibration as well: most of all near the end, and nothing else on labels that are noise.
     """
-    accuracy = max(control.measured.accuracy for control in controls if control.measured is not None)
-    return "tempered" if terms.estimator == "decoder" and accuracy > TEMPERED_ABOVE else terms.estimator
+    tempered = all(
+        control.measured is None or control.measured.tempered_bits is not None for control in controls
+    )
+    return "tempered" if terms.estimator == "decoder" and tempered else terms.estimator
 
 
 def rank(entrants: Sequence[Entrant], terms: Terms) -> None:
@@ -318,12 +319,12 @@ def judge(
 
 
 def is_eligible(entrant: Entrant, terms: Terms, affords: Callable[[int], bool]) -> bool:
-    """Whether a fork of the last heat may win: finished, affordable, no control, and proven where it has to be.
+    """Whether a fork of the last heat may win: finished, affordable, no control or twin, and proven where it has to be.
 
     Proven on the images that choose: otherwise the highest score is often the luck of a small fork, which the
     images that judge then turn down, round after round.
     """
-    if entrant.control or entrant.measured is None or entrant.gain is None or entrant.parameters_added == 0:
+    if entrant.stays or entrant.measured is None or entrant.gain is None or entrant.parameters_added == 0:
         return False
     if not affords(entrant.parameters_added):
         return False

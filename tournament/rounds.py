@@ -35,11 +35,10 @@ def play_round(line: WinningLine, survey: Survey, trial: str, observer: Observer
     forks = sum(not entrant.stays for entrant in entrants)
     steps = max(1, min(line.settings.heat_steps, line.total_steps - line.progress.step))
     heats = plan_heats(forks, steps)
-    finalists = heats[-1].survivors + sum(entrant.stays and not entrant.control for entrant in entrants)
     terms = Terms(
         recipe=line.recipe,
         rate=line.settings.learning_rate,
-        bar=bar_for(line.validation_images, line.progress.round, finalists),
+        bar=bar_for(line.validation_images, line.progress.round, forks),
         policy=line.policy,
         estimator=line.settings.information,
         price=line.price,

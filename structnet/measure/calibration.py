@@ -1,8 +1,8 @@
 """What a network knows, apart from how sure it is: likelihoods at a fitted temperature.
 
 Near the end most of the cross-entropy of a good network is the price of being too sure or not sure enough, which one
-number repairs: the temperature that its logits are divided by (Guo et al. 2017). So networks are compared at the
-temperature that suits each.
+number repairs: the temperature that its logits are divided by (Guo et al. 2017). On labels that cannot be learned a
+fork would even gain by being wrong less confidently. So networks are compared at the temperature that suits each.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from structnet.measure.information import convex_minimum, log2_of_labels
 
 FOLDS = 4
+MOST = 512  # images that a temperature is fitted to: one number needs no more
 LARGEST = 256.0
 HALVINGS = 24
 
@@ -30,7 +31,7 @@ def tempered_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
     found = torch.empty(len(labels), dtype=torch.float64, device=logits.device)
     for fold in range(FOLDS):
         other = (fold + FOLDS // 2) % FOLDS
-        scale = fitted_scale(precise[:, other::FOLDS], labels[other::FOLDS])
+        scale = fitted_scale(precise[:, other::FOLDS][:, :MOST], labels[other::FOLDS][:MOST])
         found[fold::FOLDS] = log2_of_labels(precise[:, fold::FOLDS] * scale, labels[fold::FOLDS])
     return found
 

@@ -289,19 +289,17 @@ def measured(accuracy: float, level: float, tempered: float | None) -> Measured:
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "estimator", "decided", "gain"),
-    [(0.98, "decoder", "tempered", 0.05), (0.97, "decoder", "decoder", -0.2), (0.98, "probe", "probe", -0.2)],
+    ("estimator", "decided", "gain"),
+    [("decoder", "tempered", 0.05), ("probe", "probe", -0.2)],
 )
-def test_near_the_end_bits_are_compared_at_the_temperature_of_each(
-    accuracy: float, estimator: str, decided: str, gain: float
-) -> None:
+def test_bits_are_compared_at_the_temperature_of_each(estimator: str, decided: str, gain: float) -> None:
     """A fork that is too sure of itself, but knows more than the controls."""
     terms = Terms(Recipe(), 1e-3, bar_for(IMAGES, 1, 1), POLICIES["score"], estimator, 0.01, 32)
     field = [
         Entrant(
-            0, "train", "", None, "state", control=True, stays=True, measured=measured(accuracy, -0.3, -0.15)
+            0, "train", "", None, "state", control=True, stays=True, measured=measured(0.98, -0.3, -0.15)
         ),
-        Entrant(1, "rewire", "", None, "state", control=True, stays=True, measured=measured(0.9, -0.5, None)),
+        Entrant(1, "rewire", "", None, "state", control=True, stays=True, measured=measured(0.9, -0.5, -0.4)),
         Entrant(2, "fork", "", proposal("fork", 40, 0.1), "state", measured=measured(0.98, -0.5, -0.1)),
     ]
     rank(field, terms)
@@ -311,6 +309,19 @@ def test_near_the_end_bits_are_compared_at_the_temperature_of_each(
     verdict = judge(field, terms, ENTROPY, lambda added: True)
     assert (verdict.winner is field[2]) == (gain > 0)
     assert verdict.control is field[0]
+
+
+def test_the_random_twin_is_never_adopted_however_good_it_is() -> None:
+    terms = Terms(Recipe(), 1e-3, bar_for(IMAGES, 1, 1), POLICIES["score"], "decoder", 0.01, 32)
+    field = [
+        Entrant(0, "train", "", None, "state", control=True, stays=True, measured=measured(0.9, -0.5, -0.4)),
+        Entrant(1, "patch:random", "", proposal("patch:random", 40, 0.1), "state", stays=True),
+        Entrant(2, "patch", "", proposal("patch", 40, 0.1), "state", measured=measured(0.9, -0.4, -0.3)),
+    ]
+    field[1].measured = measured(0.99, -0.2, -0.1)
+    rank(field, terms)
+    assert judge(field, terms, ENTROPY, lambda added: True).winner is field[2]
+    assert judge(field[:2], terms, ENTROPY, lambda added: True).winner is None
 
 
 # --- how many heats, and how long

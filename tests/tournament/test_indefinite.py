@@ -84,14 +84,14 @@ def test_a_path_of_sizes_follows_growth(grown: Result) -> None:
 
 
 def test_it_grows_until_the_limit(digits: Dataset) -> None:
-    result = grow(digits, max_parameters=300)
+    result = grow(digits, max_parameters=300, policy="random")
     assert "limit of 300" in result.progress.reason
     assert max(row["parameters"] for row in result.rounds) >= 300 >= result.network.parameter_count
 
 
 def test_it_ends_when_nothing_significant_is_left(digits: Dataset) -> None:
     """A heat of one step tells nobody apart; for as long as training alone helps, growth goes on all the same."""
-    result = grow(digits, heat_steps=1, actions=("skip",), learning_rate=1e-4)
+    result = grow(digits, heat_steps=1, actions=("skip",), learning_rate=3e-3)
     growth = growth_of(result)
     assert [row["decision"] for row in growth[-3:]] == ["nothing_significant"] * 3
     assert "nothing significant" in result.progress.reason

@@ -34,7 +34,7 @@ def digits() -> Dataset:
     return load_dataset("digits")
 
 
-def traded(data: Dataset, price: float, rounds: int) -> Tournament:
+def traded(data: Dataset, price: float, rounds: int, heat_steps: int = 20) -> Tournament:
     """A market of at most so many rounds, with all the credits it can want."""
     tournament = Tournament(
         StructNet([64, 16, 10], 0.1, rng_seed=0, ensure_paths=True),
@@ -46,7 +46,7 @@ def traded(data: Dataset, price: float, rounds: int) -> Tournament:
         epochs=rounds,
         growth_share=1.0,
         round_steps=10,
-        heat_steps=20,
+        heat_steps=heat_steps,
         candidates=6,
     )
     tournament.result = tournament.run()  # type: ignore[attr-defined]
@@ -101,6 +101,6 @@ def test_the_final_phase_overshoots_as_far_as_it_may(digits: Dataset, overshoot:
 
 
 def test_a_higher_price_makes_a_smaller_network(digits: Dataset) -> None:
-    cheap, dear = traded(digits, 0.02, 10), traded(digits, 2.0, 10)
+    cheap, dear = traded(digits, 0.02, 10, 80), traded(digits, 2.0, 10, 80)
     assert dear.line.parameters < cheap.line.parameters
     assert dear.rounds[0]["price"] < dear.rounds[-1]["price"] == 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tournament.rules.score import (
     Gain,
@@ -49,14 +50,17 @@ def test_large_validation_sets_are_halved_and_the_halves_swap() -> None:
     assert len(np.intersect1d(first.choosing, first.judging)) == 0
     assert len(first.choosing) + len(first.judging) == 6000
     assert np.array_equal(first.choosing, second.judging)
-    assert first.z == 2.0
 
 
-def test_small_validation_sets_judge_with_a_bar_corrected_for_the_number_of_forks() -> None:
-    bar = bar_for(359, 1, forks=5)
-    assert np.array_equal(bar.choosing, bar.judging)
-    assert bar.z == pytest.approx(2.3263, abs=1e-3)  # one-sided 5 % ÷ 5
-    assert bar_for(359, 1, forks=1).z == pytest.approx(1.6449, abs=1e-3)
+def test_every_round_has_a_share_of_five_percent_and_every_fork_one_of_that() -> None:
+    # One-sided, by the t distribution of 2,999 and of 359 degrees of freedom: 5 % ÷ 2, ÷ 6, and ÷ 2 ÷ 5.
+    assert bar_for(6000, 1, forks=4).z == pytest.approx(1.9608, abs=1e-3)
+    assert bar_for(6000, 2, forks=4).z == pytest.approx(2.3951, abs=1e-3)
+    small = bar_for(360, 1, forks=5)
+    assert np.array_equal(small.choosing, small.judging)
+    assert small.z == pytest.approx(2.5886, abs=1e-3)
+    shares = [stats.t.sf(bar_for(6000, number, 1).z, 2999) for number in range(1, 200)]
+    assert 0.049 < sum(shares) < 0.05
 
 
 def test_growth_is_adopted_only_if_its_lower_bound_is_above_zero() -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from structnet import StructNet
-from structnet.data.dataset import Dataset, Split
+from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.training.recipe import Recipe
 from tournament import Economy, Tournament
 from tournament.coordinator import Result
-from tournament.settings import Settings
 from tournament.workers.pool import InlinePool
 
 SETTINGS = {
@@ -191,42 +189,6 @@ def test_a_fork_that_raises_is_a_failed_row(digits: Dataset, monkeypatch: pytest
     assert failed
     assert all(row["action"] == "widen" and row["error"] == "MemoryError: no room" for row in failed)
     assert not any(row["survived"] or row["won"] for row in failed)
-
-
-def random_labels(rng_seed: int) -> Dataset:
-    """Inputs and labels that have nothing to do with each other."""
-    rng = np.random.default_rng(rng_seed)
-
-    def split(count: int) -> Split:
-        images = torch.from_numpy(rng.random((count, 20), dtype=np.float32))
-        return Split(images, torch.from_numpy(rng.integers(0, 3, count)))
-
-    return Dataset("noise", split(300), split(300), split(50), 3, ("a", "b", "c"), {})
-
-
-def adopts_on_noise(rng_seed: int) -> bool:
-    network = StructNet([20, 8, 3], 0.2, rng_seed=rng_seed, ensure_paths=True)
-    settings = Settings(
-        epochs=20,
-        rounds=3,
-        round_steps=10,
-        heat_steps=20,
-        candidates=8,
-        growth_share=0.9,
-        recipe=Recipe(batch_size=32, rng_seed=rng_seed),
-        economy=Economy(opening_credits=1000),
-    )
-    result = Tournament(network, random_labels(rng_seed), settings=settings).run()
-    return any(row["decision"] == "adopted" for row in result.rounds)
-
-
-def test_hardly_anything_is_adopted_on_random_labels() -> None:
-    assert sum(adopts_on_noise(seed) for seed in range(12)) <= 2
-
-
-@pytest.mark.slow
-def test_of_200_tournaments_on_random_labels_at_most_5_percent_adopt() -> None:
-    assert sum(adopts_on_noise(seed) for seed in range(200)) <= 10
 
 
 def test_the_pool_gives_its_threads_back(digits: Dataset) -> None:

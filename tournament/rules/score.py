@@ -4,7 +4,7 @@ Pure functions of per-image log-likelihoods. `gain` is the mean of the per-image
 fork and the better control of its heat, so what both get right or wrong cancels; its standard error is that
 of the mean. Where the validation set is large, one half of it chooses the best fork and the other half judges
 it, and the halves swap every round; where it is small, one set does both and the bar is raised by the number
-of forks it chose from (Bonferroni).
+of forks it chose from (Bonferroni). In both cases it rises from round to round, as every round is another try.
 
 A policy says how the forks of a heat are ranked, and what the best one must prove to be adopted: one entry of
 POLICIES. `score` is the product, `random` and `control` are the controls of the comparison. With `surplus` a network
@@ -16,14 +16,13 @@ what does not earn its keep.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from structnet.errors import UserError
-from structnet.measure.statistics import mean_and_error, paired_gain
+from structnet.measure.statistics import mean_and_error, paired_gain, t_quantile
 
 HALVES_FROM = 5_000
 SIGNIFICANCE = 0.05
@@ -40,13 +39,18 @@ class Bar:
 
 
 def bar_for(images: int, round_number: int, forks: int) -> Bar:
-    """The bar of a round with so many validation images and so many forks in its last heat."""
-    everything = np.arange(images)
+    """The bar of a round, from 1, with so many validation images and so many forks that entered.
+
+    A tournament in which nothing helps adopts something in 5 % of cases at most: of these a round r has a share of
+    1 ÷ r(r + 1), which add up to 1 however long it goes on. Where one set chooses and judges, the share is divided by
+    all that entered, as the heats before the last have chosen by it too (Bonferroni).
+    """
+    everything, share = np.arange(images), SIGNIFICANCE / (round_number * (round_number + 1))
     if images >= HALVES_FROM:
         halves = everything[0::2], everything[1::2]
-        return Bar(halves[round_number % 2], halves[1 - round_number % 2], 2.0)
-    level = 1 - SIGNIFICANCE / max(1, forks)
-    return Bar(everything, everything, statistics.NormalDist().inv_cdf(level))
+        choosing, judging = halves[round_number % 2], halves[1 - round_number % 2]
+        return Bar(choosing, judging, t_quantile(1 - share, len(judging)))
+    return Bar(everything, everything, t_quantile(1 - share / max(1, forks), images))
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,7 @@ from structnet.training.shrinking import Shrinking, shrink_steps
 from tournament.rules.screening import Bandit, Score, screen
 
 Arrays = Mapping[str, Any]
-# Below this accuracy nobody asks for bits at a fitted temperature, and with fewer images none is fitted.
-TEMPERED_FROM, TEMPERED_IMAGES = 0.95, 200
+TEMPERED_IMAGES = 40  # with fewer no temperature is fitted
 NOT_FINITE = "its logits are not finite"
 
 
@@ -42,7 +41,7 @@ NOT_FINITE = "its logits are not finite"
 class Measured:
     """A network on the validation set. bits: (images,) log2-likelihoods of the true label.
 
-    probe_bits: those of the probe, if asked for. tempered_bits: at a fitted temperature, where the accuracy is high.
+    probe_bits: those of the probe, if asked for. tempered_bits: at a fitted temperature, where there are enough images.
     right: (images,) booleans, whether the answer is the label.
     """
 
@@ -175,7 +174,7 @@ def _measured(network: StructNet, found: Evaluation, validation: Split, with_pro
     assert found.logits is not None
     right = (found.logits.argmax(dim=0) == validation.labels).cpu().numpy()
     probe = tempered = None
-    if found.accuracy >= TEMPERED_FROM and len(validation) >= TEMPERED_IMAGES:
+    if len(validation) >= TEMPERED_IMAGES:
         tempered = tempered_likelihoods(found.logits, validation.labels).cpu().numpy()
     features = features_of(network, validation) if with_probe else None
     if features is not None:
