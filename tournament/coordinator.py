@@ -154,7 +154,7 @@ class Tournament:
         line = self.line
         line.progress.round += 1
         self.observer.round_started(line.progress.round)
-        line.train()
+        triggered_by = line.train()
         earned = line.earn()
         survey = line.survey()
         self.observer.surveyed(survey)
@@ -175,7 +175,7 @@ class Tournament:
         if played.decision != "nothing_significant":
             line.progress.quiet_rounds = 0
         self._stop_growing_if_done()
-        self._end_round(played.decision, earned=earned, played=played)
+        self._end_round(played.decision, earned=earned, played=played, triggered_by=triggered_by)
 
     def _refine(self) -> None:
         """A round in which nothing but the resolution of the input changes."""
@@ -268,6 +268,7 @@ class Tournament:
         refunded: float = 0.0,
         played: PlayedRound | None = None,
         refined: str = "",
+        triggered_by: str = "",
     ) -> None:
         """Writes the row, then the snapshot: a run that dies in between repeats the round, and replaces the row."""
         line = self.line
@@ -283,6 +284,7 @@ class Tournament:
             candidates=played.entered if played else 0,
             snapshot=self._snapshot(),
             refined=refined,
+            triggered_by=triggered_by,
         )
         self.rounds.append(row)
         self._write("rounds", [row])

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from tournament.winning_line import LONGEST_WAIT
 
 
 def mechanism_counts(candidates: Iterable[Mapping[str, Any]]) -> dict[str, Counter[str]]:
@@ -36,14 +33,7 @@ def mechanism_counts(candidates: Iterable[Mapping[str, Any]]) -> dict[str, Count
     return dict(counts)
 
 
-def plateaus(rounds: Sequence[Mapping[str, Any]], round_steps: int, heat_steps: int) -> tuple[int, int]:
-    """In how many rounds of one tournament the plateau trigger fired, and of how many.
-
-    Without it the line waits for its longest. rounds: the rows from round 0 on, in which it is not asked, without
-    the final one.
-    """
-    fired = 0
-    for before, row in pairwise(rounds):
-        trained = row["steps"] - before["steps"] - heat_steps
-        fired += trained < LONGEST_WAIT * round_steps
-    return fired, max(0, len(rounds) - 1)
+def plateaus(rounds: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """In how many rounds the plateau trigger fired, and in how many it was asked. rounds: rows of the table."""
+    asked = [row["triggered_by"] for row in rounds if row["triggered_by"]]
+    return asked.count("plateau"), len(asked)

@@ -114,10 +114,12 @@ def round_row(
     candidates: int,
     snapshot: str,
     refined: str = "",
+    triggered_by: str = "",
 ) -> dict[str, Any]:
     """Where the winning line stands after a round. The gain is the winner's, on the images that judge.
 
-    refined: from which resolution of the input to which, where that was the round.
+    refined: from which resolution of the input to which, where that was the round. triggered_by: what ended the
+    training before a round of heats: the trigger of the settings, `clock` where it did not fire, or `end`.
     """
     progress = line.progress
     winner = verdict.winner if verdict else None
@@ -151,4 +153,5 @@ def round_row(
         "seconds": progress.seconds,
         "snapshot": snapshot or None,
         "decision": decision,
+        "triggered_by": triggered_by or None,
     }

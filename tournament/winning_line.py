@@ -157,14 +157,19 @@ class WinningLine:
         self.connections = len(arrays["source"])
         self.parameters = self.connections + bias_count(arrays["architecture"])
 
-    def train(self) -> None:
-        """Intervals until the trigger fires; after the longest wait growth happens anyway."""
+    def train(self) -> str:
+        """Intervals until the trigger fires, and which did; after the longest wait growth happens anyway: `clock`.
+
+        `end` is that of the line.
+        """
         series: list[float] = []
         for _ in range(LONGEST_WAIT):
             series += self._train_interval()
-            done = self.progress.step >= self.total_steps
-            if done or self.trigger.fires(series):
-                return
+            if self.progress.step >= self.total_steps:
+                return "end"
+            if self.trigger.fires(series):
+                return self.settings.trigger
+        return "clock"
 
     def _train_interval(self) -> list[float]:
         """One interval, shorter at the end of the line; returns what the trigger watches, at every step."""

@@ -69,6 +69,7 @@ ACTIONS: dict[str, Action] = {
         Action("insert_layer"),
         Action("clone"),
         Action("clone_vertical"),
+        Action("restart"),
         Action("highway"),
         Action("skip"),
         Action("proportional"),

@@ -149,6 +149,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         snapshot=TEXT,
         decision=TEXT,
         price=REAL,
+        triggered_by=TEXT,
     ),
     "fronts": _schema(
         trial=TEXT,

@@ -45,7 +45,6 @@ def trained(case: Case, edit: Edit, steps: int = 100) -> StructNet:
 @pytest.mark.parametrize(
     ("groups", "group", "expected"),
     [
-        (3, 1, ([0], [2])),
         (4, 1, ([0], [3])),
         (4, 2, ([0], [3])),
         (6, 1, ([0], [3, 4, 5])),
@@ -99,6 +98,25 @@ def test_without_a_dead_unit_there_is_no_highway() -> None:
     assert ACTIONS["highway"].propose(case.context()) == []
     # A unit that fires on a few images is as good as dead, but what it says on these would be lost.
     assert ACTIONS["highway"].propose(eventful("sigmoid").context()) == []
+
+
+def test_without_a_group_to_bypass_a_dead_unit_is_only_restarted() -> None:
+    case = make([12, 8, 4], seed=3, bias=1.0)
+    with torch.no_grad():
+        case.network.values[case.network.connection_count + 5] = -50.0
+    assert case.diagnosis.dead.tolist() == [17]
+    assert ACTIONS["highway"].propose(case.context()) == []
+    proposals = ACTIONS["restart"].propose(case.context())
+    assert proposals
+    for proposal in proposals:
+        assert proposal.site == "1 dead units of group 1: 0→1→2"
+        edit = applied(case, proposal)
+        new = edit.network.topology
+        assert new.architecture == case.network.topology.architecture
+        assert new.connections - case.network.topology.connections == proposal.parameters_added
+        after = diagnose(edit.network, case.images, case.labels)
+        assert (after.firing_rate[edit.new_units] >= 0.1).all()
+        assert (after.gradient[np.isin(new.source, edit.new_units).nonzero()[0]] != 0).all()
 
 
 # --- skip, proportional

@@ -34,6 +34,6 @@ def test_mechanisms_are_counted_by_how_far_they_got() -> None:
     assert "train" not in counts
 
 
-def test_a_plateau_fired_where_the_line_did_not_train_for_its_longest() -> None:
-    rows = [{"steps": 100}, {"steps": 100 + 20 + 30}, {"steps": 150 + 100 + 30}]
-    assert plateaus(rows, round_steps=10, heat_steps=30) == (1, 2)
+def test_plateaus_are_counted_among_the_rounds_that_waited_for_one() -> None:
+    rows = [{"triggered_by": by} for by in (None, "plateau", "clock", "plateau", "end", None)]
+    assert plateaus(rows) == (2, 4)

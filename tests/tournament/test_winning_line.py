@@ -87,8 +87,8 @@ def test_the_seed_trains_for_one_interval_whatever_the_trigger(name: str) -> Non
 
 
 def test_the_line_trains_until_its_trigger_fires(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = started(monkeypatch, steps=25)
-    found.train()
+    found = started(monkeypatch, steps=25, trigger="plateau")
+    assert found.train() == "plateau"
     assert found.progress.step == 10 + 30
     found.train()  # the history begins anew
     assert found.progress.step == 10 + 30 + 30
@@ -97,13 +97,13 @@ def test_the_line_trains_until_its_trigger_fires(monkeypatch: pytest.MonkeyPatch
 
 def test_growth_happens_anyway_after_the_longest_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     found = started(monkeypatch, steps=10**9)
-    found.train()
+    assert found.train() == "clock"
     assert found.progress.step == 10 + LONGEST_WAIT * 10
 
 
 def test_the_line_waits_no_longer_than_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     found = started(monkeypatch, steps=10**9, epochs=2, round_steps=16)
-    found.train()
+    assert found.train() == "end"
     assert found.progress.step == found.total_steps == 40
     found.train()
     assert found.progress.step == 40

@@ -93,13 +93,7 @@ def print_mechanisms(
         "rounds: " + ", ".join(f"{number} {decision}" for decision, number in sorted(decisions.items())),
         "credits: " + ", ".join(f"{amount:,.0f} {name}" for name, amount in totals.items()),
     ]
-    found = [
-        plateaus(
-            [row for row in by_trial[trial] if row["decision"] != "final"], own.round_steps, own.heat_steps
-        )
-        for trial, own in options.items()
-        if own.trigger == "plateau"
-    ]
+    found = [plateaus(by_trial[trial]) for trial, own in options.items() if own.trigger == "plateau"]
     fired, asked = (sum(numbers) for numbers in zip(*found)) if found else (0, 0)
     if found:
         lines.append(f"plateau: fired in {fired} of {asked} rounds")
