@@ -120,6 +120,7 @@ def round_row(
 
     refined: from which resolution of the input to which, where that was the round. triggered_by: what ended the
     training before a round of heats: the trigger of the settings, `clock` where it did not fire, or `end`.
+    share_deciding: of all parameter-steps so far, those that were not along the winning line.
     """
     progress = line.progress
     winner = verdict.winner if verdict else None
@@ -154,4 +155,5 @@ def round_row(
         "snapshot": snapshot or None,
         "decision": decision,
         "triggered_by": triggered_by or None,
+        "share_deciding": 1 - progress.parameter_steps / max(1, progress.parameter_steps_all),
     }

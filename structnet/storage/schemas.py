@@ -150,6 +150,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         decision=TEXT,
         price=REAL,
         triggered_by=TEXT,
+        share_deciding=REAL,
     ),
     "fronts": _schema(
         trial=TEXT,

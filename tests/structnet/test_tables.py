@@ -44,7 +44,7 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "networks": 27,
         "epochs": 9,
         "candidates": 35,
-        "rounds": 28,
+        "rounds": 29,
         "fronts": 20,
         "connectivity": 7,
         "decisions": 9,
@@ -53,7 +53,7 @@ def test_the_tables_have_their_columns_in_order() -> None:
     }
     expected = "trial network epoch parameters learning_rate train_loss loss accuracy seconds"
     assert " ".join(SCHEMAS["epochs"].names) == expected
-    assert SCHEMAS["rounds"].names[-4:] == ["seconds", "snapshot", "decision", "price"]
+    assert SCHEMAS["rounds"].names[-4:] == ["decision", "price", "triggered_by", "share_deciding"]
     for table, key in KEYS.items():
         assert set(key) <= set(SCHEMAS[table].names)
         assert "experiment" not in SCHEMAS[table].names
