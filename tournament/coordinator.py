@@ -17,8 +17,10 @@ from structnet.growth.scales import check_scales
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.storage.tables import TableWriter
+from structnet.training.fitted_rate import fitted_rate
+from tournament.contest import play_contest, why_none
 from tournament.descent import Choice, choose, go_on, reached, read_test
-from tournament.final_phase import final_stretch, refine_at_last, settle, start_final_phase
+from tournament.final_phase import final_stretch, next_cycle, refine_at_last, settle, start_final_phase
 from tournament.observer import Observer
 from tournament.progress import Checkpoint, Clock, Progress, last_whole_round
 from tournament.records import bits_of, round_row
@@ -91,6 +93,7 @@ class Tournament:
         **options: Any,
     ) -> None:
         self.network, self.data, self.pool = network, data, pool
+        options.setdefault("learning_rate", fitted_rate(data.train))
         self.settings = settings or fitted_settings(len(data.train), economy=economy or Economy(), **options)
         check_job(self.settings, data)
         if self.settings.scales:
@@ -132,7 +135,9 @@ class Tournament:
             self._stop_growing_if_done()
             self._end_round("opened")
         while self.line.progress.phase == "growing":
-            if self.line.refinement_due():
+            if self.line.policy.contests:
+                self._contest()
+            elif self.line.refinement_due():
                 self._refine()
             else:
                 self._round()
@@ -149,6 +154,18 @@ class Tournament:
         if self.writer is None:
             return self.checkpoint.newest()
         return self.checkpoint.newest(last_whole_round(self.writer, self.trial))
+
+    def _contest(self) -> None:
+        line = self.line
+        line.progress.round += 1
+        self.observer.round_started(line.progress.round)
+        played = play_contest(line, self.trial, self.observer)
+        earned = line.earn()
+        self._write("candidates", played.rows)
+        self.observer.candidates_judged(played.rows)
+        self.candidates += played.rows
+        self._stop_growing_if_done()
+        self._end_round(played.decision, earned=earned, played=played)
 
     def _round(self) -> None:
         line = self.line
@@ -206,7 +223,9 @@ class Tournament:
         within = limit is None or line.parameters <= limit
         if target and within and target.holds(measured.right, measured.bits, line.labels):
             yield f"the target, {target.text}, is reached"
-        if limit is not None and line.parameters >= limit:
+        if line.policy.contests and (reason := why_none(line)):
+            yield reason
+        if limit is not None and line.parameters >= limit and not line.policy.contests:
             yield f"the limit of {limit:,} parameters is reached"
         yield from self._spent_or_flat()
         if settings.minutes and self.clock.seconds() >= 60 * settings.minutes * settings.growth_share:
@@ -255,9 +274,15 @@ class Tournament:
         if self.settings.has_job:
             self._write("fronts", [reached(line, self.trial, self._snapshot())])
             self.states[progress.round] = line.arrays()
-        if not (self.settings.has_job and go_on(line, self.clock.seconds(), self._arrays_after)):
+        if not self._goes_on():
             progress.phase = "done"
         self._end_round("final", earned=earned, spent=spent, refunded=refunded)
+
+    def _goes_on(self) -> bool:
+        """Whether another final phase follows."""
+        if self.settings.has_job:
+            return go_on(self.line, self.clock.seconds(), self._arrays_after)
+        return self.line.policy.contests and next_cycle(self.line, self.clock.seconds())
 
     def _end_round(
         self,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from structnet.network.network import StructNet
 from structnet.training.batches import DIAGNOSIS_IMAGES, steps_per_epoch
+from structnet.training.shrinking import Shrinking
 from structnet.trials.grid import Block
+from tournament.final_phase import OVERSHOOT_ALONE
 from tournament.heats import plan_heats
 from tournament.rules.score import policy_named
 from tournament.settings import Settings
@@ -57,6 +59,8 @@ def tournament_cost(settings: Settings, seed: StructNet, images: int) -> Cost:
             # Both controls run on with the audited, which make up for the heats that they missed.
             forks += round(settings.audit_factor * settings.heat_steps) * (2 + settings.audits)
             forks += settings.audits * sum(heat.steps for heat in heats[1:])
+    if policy_named(settings.policy).contests:
+        return _cost_of_shapes(settings, seed, line)
     survey = min(DIAGNOSIS_IMAGES, images) // batch_size
     longest = int(settings.growth_share * line) // (settings.round_steps + settings.heat_steps)
     rounds = min(settings.rounds, max(1, longest))
@@ -66,6 +70,15 @@ def tournament_cost(settings: Settings, seed: StructNet, images: int) -> Cost:
     parameters = seed.parameter_count + bought / 4
     steps = line + rounds * (forks + survey)
     seconds = step_seconds(STEP_SECONDS, parameters, seed.topology.bias_count, batch_size)
+    return Cost(steps, steps * parameters, steps * seconds)
+
+
+def _cost_of_shapes(settings: Settings, seed: StructNet, steps: int) -> Cost:
+    """Of a run that costs the same whatever competes in it: all its steps on the way up and down to the size."""
+    limit = settings.max_parameters or seed.parameter_count
+    peak = max(limit, min(settings.overshoot or OVERSHOOT_ALONE * limit, seed.parameters_dense))
+    parameters = Shrinking(0, steps, seed.parameter_count, peak, limit).mean_parameters
+    seconds = step_seconds(STEP_SECONDS, parameters, seed.topology.bias_count, settings.recipe.batch_size)
     return Cost(steps, steps * parameters, steps * seconds)
 
 

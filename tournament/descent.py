@@ -55,23 +55,33 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
     """Plans the phase of the next size; False if no other is worth it, or the minutes are over.
 
     arrays_of: the state after a round. A network that has lost a whole group does not get it back: then it begins with
-    the smallest that held, or the largest.
+    the smallest that held, or the largest, or a seed.
     """
     settings, visits, progress = line.settings, visits_of(line), line.progress
     if not visits:
-        progress.grown_size = line.parameters
         progress.grown_architecture = [line.architecture[0], *line.arrays()["architecture"][1:]]
+        if line.policy.contests:
+            progress.grown_architecture[1:-1] = line.hidden
+        else:
+            progress.grown_size = line.parameters
     size = _next_size(line, visits)
     if size is None or (visits and settings.minutes is not None and seconds >= 60 * settings.minutes):
         return False
     share = FIRST if not visits else LATER if any(visit.holds for visit in visits) else UNHELD
     if len(line.arrays()["architecture"]) < len(progress.grown_architecture):
         base = smallest_holding(visits) if settings.target else None
-        base = base or max(visits, key=lambda visit: visit.parameters)
-        state = {**arrays_of(base.round), "step": progress.step}
-        line.set_state(line.workers.put(state))
+        base = base or max(visits, key=lambda visit: visit.parameters, default=None)
+        state = arrays_of(base.round) if base else TrainState.fresh(line.seed_of(line.hidden)).to_arrays()
+        line.set_state(line.workers.put({**state, "step": progress.step}))
     plan(line, round(share * settings.epochs * line.per_epoch), size, seconds)
     return True
+
+
+def first_size(line: WinningLine) -> int:
+    """The size that the final phase leads to, or the first of the path."""
+    if line.settings.has_job:
+        return _next_size(line, []) or line.parameters
+    return line.settings.max_parameters or line.seed_parameters
 
 
 def _next_size(line: WinningLine, visits: Sequence[Visit]) -> int | None:
@@ -79,8 +89,8 @@ def _next_size(line: WinningLine, visits: Sequence[Visit]) -> int | None:
     if size := next_of(visits, settings.front):
         return size
     least = line.architecture[-1] + 1
-    most = settings.max_parameters or line.ledger.parameters_dense
-    start = max(line.progress.grown_size, round(START_SHARE * line.ledger.parameters_dense), least)
+    most = settings.max_parameters or max(line.reference_dense, line.dense_of(line.hidden))
+    start = max(line.progress.grown_size, round(START_SHARE * line.reference_dense), least)
     sizes = Sizes(min(start, most), least, most)
     if settings.target:
         return next_for_target(visits, sizes)

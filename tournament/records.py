@@ -155,5 +155,6 @@ def round_row(
         "snapshot": snapshot or None,
         "decision": decision,
         "triggered_by": triggered_by or None,
-        "share_deciding": 1 - progress.parameter_steps / max(1, progress.parameter_steps_all),
+        "share_deciding": (progress.parameter_steps_all - progress.parameter_steps)
+        / max(1, progress.parameter_steps_all),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -14,8 +14,9 @@ from structnet.errors import LACK_OF_MEMORY, WorkFailed
 from structnet.growth.triggers import fitted_trigger
 from structnet.measure.information import label_entropy
 from structnet.network.network import StructNet
+from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
-from structnet.network.topology import bias_count, parameters_dense
+from structnet.network.topology import bias_count, density_for, parameters_dense
 from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import chance_accuracy
 from structnet.training.recipe import Recipe
@@ -23,6 +24,7 @@ from tournament.heats import Entrant
 from tournament.progress import Progress
 from tournament.rules.ledger import Ledger
 from tournament.rules.score import policy_named, price_at
+from tournament.rules.shapes import reference
 from tournament.settings import Settings
 from tournament.workers.contender import Work
 from tournament.workers.fork import Arrays, Measured, Survey, SurveyPlan
@@ -30,6 +32,9 @@ from tournament.workers.pool import Job, Pool, StateHandle
 from tournament.workers.work import MakeSurvey, Measure, MeasureUtilisation, Refine, TrainLine
 
 SIZE_SHARES = (1 / 8, 1 / 4, 1 / 2)
+MOST_WANTED = (
+    24  # credits for a parameter of the size asked for: as many as two ways up to eight times that cost
+)
 LONGEST_WAIT = 10  # intervals that a round waits for its trigger
 
 R = TypeVar("R")
@@ -67,8 +72,13 @@ class WinningLine:
         # The whole architecture, also where the seed sees coarse images: one economy with and without scales.
         self.architecture = (data.input_units, *seed.architecture[1:])
         dense = parameters_dense(self.architecture)
+        self.seed_parameters = seed.parameter_count
+        self.hidden: tuple[int, ...] = tuple(seed.architecture[1:-1])
+        self.reference_dense = self.dense_of(reference(self.hidden)) if self.policy.contests else dense
         # A stated job is worth exploring for: credits stand in its way only where the user says how many there are.
         opening = dense if settings.has_job else seed.parameter_count
+        if self.policy.contests:
+            opening = max(self.reference_dense, MOST_WANTED * (settings.max_parameters or 0))
         self.ledger = Ledger.opened(settings.economy, opening, dense, chance_accuracy(labels, data.classes))
         self.progress = Progress()
 
@@ -76,6 +86,13 @@ class WinningLine:
     def growth_stop(self) -> int:
         """The step at which growth ends; where it is indefinite, by which the price has risen and the image is fine."""
         return round(self.settings.growth_share * self.settings.epochs * self.per_epoch)
+
+    @property
+    def first_step(self) -> int:
+        """How long the seed trains before anything else: where shapes compete, only to know what a step takes."""
+        if self.policy.contests and self.settings.minutes is None:
+            return 0
+        return min(self.settings.round_steps, self.settings.epochs * self.per_epoch)
 
     @property
     def total_steps(self) -> int:
@@ -115,12 +132,19 @@ class WinningLine:
         Whatever the trigger, as the first round waits for it: twice would be two waits before the first growth.
         """
         self.set_state(self.workers.put(TrainState.fresh(seed).to_arrays()))
-        self._train_interval()
+        self.progress.hidden = list(self.hidden)
+        # Where shapes compete nothing grows before the path: it begins at the seed's size at least.
+        self.progress.grown_size = seed.parameter_count if self.policy.contests else 0
+        if not self.first_step:
+            self.measured, _ = self.do(Measure("validation", self.uses_probe))
+        else:
+            self._train_interval()
         self.progress.earned_until = self.progress.step
 
     def resume(self, arrays: Arrays, progress: Progress) -> None:
         """Goes on where a snapshot was taken."""
         self.progress, self.ledger.balance = progress, progress.balance
+        self.hidden = tuple(progress.hidden)
         self.set_state(self.workers.put(arrays))
         self.measured, _ = self.do(Measure("validation", self.uses_probe))
 
@@ -249,6 +273,16 @@ class WinningLine:
             }
             for (number, _, action, site), use in zip(growths, uses)
         ]
+
+    def seed_of(self, hidden: Sequence[int]) -> StructNet:
+        """A seed of another shape, with as many parameters as the first where it can have so few or so many."""
+        shape = (self.architecture[0], *hidden, self.architecture[-1])
+        density = min(1.0, max(density_for(shape, self.seed_parameters), least_density(shape)))
+        return StructNet(shape, density, rng_seed=self.rng_seed, ensure_paths=True)
+
+    def dense_of(self, hidden: Sequence[int]) -> int:
+        """Parameters of a dense network with these hidden groups."""
+        return parameters_dense((self.architecture[0], *hidden, self.architecture[-1]))
 
     def adopt(self, entrant: Entrant) -> None:
         """Takes over the trained state of a fork or control.

@@ -81,6 +81,12 @@ class Shrinking:
         done = min(1.0, (progress - begin) / (self.pruned_until - begin))
         return least + round((top - least) * (1 - done) ** 3)
 
+    @property
+    def mean_parameters(self) -> float:
+        """The parameter count averaged over all steps, as planned: what a step of the phase costs."""
+        steps = range(self.start, self.stop, self.every)
+        return sum(map(self.target, steps)) / max(1, len(steps))
+
     def moves(self, step: int) -> float:
         """Share of connections to move at this step: none while connections still grow."""
         if self.grows(step):

@@ -14,7 +14,20 @@ from search.cli import main
 from structnet.storage.tables import read_table
 
 # A growth of seconds by one worker, for what needs a finished experiment called `first`.
-GROWN = ("--epochs", "6", "--rounds", "2", "--candidates", "4", "--workers", "1", "--rng-seed", "3")
+GROWN = (
+    "--policy",
+    "score",
+    "--epochs",
+    "6",
+    "--rounds",
+    "2",
+    "--candidates",
+    "4",
+    "--workers",
+    "1",
+    "--rng-seed",
+    "3",
+)
 
 
 class Done(NamedTuple):

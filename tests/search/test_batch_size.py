@@ -272,7 +272,14 @@ def test_an_auto_batch_of_train_is_a_multiple_of_the_workers() -> None:
     assert with_batch_size(options, load_dataset("digits"), parts=3).batch_size == 30
 
 
-GROWN: dict[str, Any] = {"epochs": 6, "rounds": 2, "candidates": 4, "density": 0.1, "actions": "patch"}
+GROWN: dict[str, Any] = {
+    "policy": "score",
+    "epochs": 6,
+    "rounds": 2,
+    "candidates": 4,
+    "density": 0.1,
+    "actions": "patch",
+}
 
 
 @pytest.fixture

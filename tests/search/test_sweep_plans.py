@@ -12,7 +12,17 @@ from search.commands.grow import run as grow
 from search.commands.grow.command import GrowOptions
 from search.commands.hunt.command import HuntOptions
 from search.commands.sweep.command import COMMAND
-from search.commands.sweep.plans import PLANS, Axis, factorial, fixed_of, lenient, lists_of, scaled, star
+from search.commands.sweep.plans import (
+    NEEDED,
+    PLANS,
+    Axis,
+    factorial,
+    fixed_of,
+    lenient,
+    lists_of,
+    scaled,
+    star,
+)
 from search.commands.sweep.settings import Plan, plan_for
 from structnet.actions import ACTIONS, offered
 from structnet.data.dataset import Dataset
@@ -73,7 +83,8 @@ def test_a_focused_plan_crosses_three_options_around_the_defaults(
     varied = {name: {setting.changes[name] for setting in plan.settings} for name in plan.base.changes}
     assert all(2 <= len(values) <= 3 for values in varied.values())
     assert len(plan.settings) == len(list(factorial({name: list(values) for name, values in varied.items()})))
-    assert plan.base.options == planned(digits, of=of).base.options
+    needed = [f"{name}={value}" for name, value in NEEDED.get(focus, {}).items()]
+    assert plan.base.options == planned(digits, of=of, set=needed).base.options
 
 
 @pytest.mark.parametrize("of", PLANS)

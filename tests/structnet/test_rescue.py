@@ -93,8 +93,8 @@ def test_the_static_arm_is_plain_training() -> None:
     assert result.information == pytest.approx(entropy - measured.loss / np.log(2))
 
 
-# The start has one hidden group, and a vertical clone needs a second one.
-@pytest.mark.parametrize("mechanism", sorted({*growing()} - {"clone_vertical"}))
+# The start has one hidden group, and a vertical clone and a highway need a second one.
+@pytest.mark.parametrize("mechanism", sorted({*growing()} - {"clone_vertical", "highway"}))
 def test_every_mechanism_adds_within_its_budget_and_random_adds_as_many(mechanism: str) -> None:
     arms = run(plan(mechanism=mechanism))
     start = StructNet([16, 10, 3], 0.15, rng_seed=3)

@@ -139,16 +139,19 @@ class Policy:
     """rank: larger is better. proves: what is asked of the best one.
 
     one_market: whether growth and pruning are ranked together, at a price that rises; otherwise pruning is looked at
-    only where no growth is adopted. grows: whether forks enter at all.
+    only where no growth is adopted. grows: whether forks enter at all. contests: whether shapes compete instead of
+    growths (tournament.contest).
     """
 
     rank: Callable[[Standing], float]
     proves: Proof = is_adoptable
     one_market: bool = False
     grows: bool = True
+    contests: bool = False
 
 
 POLICIES = {
+    "shape": Policy(lambda standing: standing.gain, contests=True),
     "score": Policy(lambda standing: standing.score),
     "surplus": Policy(lambda standing: standing.surplus, has_surplus, one_market=True),
     "gain": Policy(lambda standing: standing.gain),

@@ -41,7 +41,9 @@ class GrowOptions(BatchOptions):
         JOB,
         shown="0.01",
     )
-    rounds: int | None = option(None, "At most so many rounds.", GROWTH, shown="12, with a job 1")
+    rounds: int | None = option(
+        None, "At most so many rounds.", GROWTH, shown="3; by a policy other than shape 12, with a job 1"
+    )
     round_steps: int | None = option(
         None, "Steps between two rounds.", GROWTH, shown="a 40th of the winning line, at most 100"
     )
@@ -51,12 +53,14 @@ class GrowOptions(BatchOptions):
     candidates: int = option(16, "Forks in the first heat.", GROWTH)
     actions: str = option(",".join(offered()), "Growth actions offered, with commas.", GROWTH)
     trigger: str = option("interval", f"When to grow: {one_of(TRIGGERS)}.", GROWTH)
-    policy: str = option("score", f"{one_of(POLICIES)}.", GROWTH)
+    policy: str | None = option(
+        None, f"{one_of(POLICIES)}.", GROWTH, shown="shape; with --scales, --indefinite or --trigger score"
+    )
     overshoot: int | None = option(
         None,
         "Most parameters on the way there.",
         GROWTH,
-        shown="as many as the credits buy, with a job four times the size",
+        shown="eight times the size, with a job three times; by other policies what the credits buy",
     )
     income: float = option(0.05, "Credits per 1,000 steps and dense parameter.", GROWTH)
     opening_credits: float | None = option(
@@ -87,7 +91,12 @@ class GrowOptions(BatchOptions):
     )
     audits: int = option(0, "Losers of a round left running, to learn what heats undervalue.", GROWTH)
     audit_factor: float = option(4.0, "For so many times the steps of the heats.", GROWTH)
-    learning_rate: float = option(0.012, "Constant while growing, then annealed.", TRAINING)
+    learning_rate: float | None = option(
+        None,
+        "Constant while growing, then annealed.",
+        TRAINING,
+        shown="0.11 by the mean norm of an image, at most 0.02",
+    )
     weight_decay: float = option(0.0, "Share of a connection lost per step and unit of rate.", TRAINING)
     rates: str = option(
         "none",

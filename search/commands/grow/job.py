@@ -6,7 +6,7 @@ from search.commands.grow.command import GrowOptions
 from structnet.errors import UserError
 
 KNEE = 0.01
-ROUNDS, ROUNDS_WITH_JOB = 12, 1
+ROUNDS, ROUNDS_WITH_JOB, CONTESTS = 12, 1, 3
 TARGETS = ("accuracy", "loss", "balanced_accuracy")
 
 
@@ -19,12 +19,23 @@ def with_knee(options: GrowOptions) -> GrowOptions:
 def rounds_of(options: GrowOptions) -> int:
     """At most so many rounds.
 
-    With a job one: what decides then is how small, and that tournaments do not ask. On MNIST and digits, 8 rng_seeds,
-    neither none nor three of them lead to other sizes, and each costs 3 million parameter-steps on MNIST.
+    Of shapes, three: the way from the usual width to 27 times as many. Of growths, with a job one: what decides then
+    is how small, and that tournaments do not ask. On MNIST and digits, 8 rng_seeds, neither none nor three of them
+    lead to other sizes, and each costs 3 million parameter-steps on MNIST.
     """
     if options.rounds is not None:
         return options.rounds
+    if policy_of(options) == "shape":
+        return CONTESTS
     return ROUNDS_WITH_JOB if _has_job(options) else ROUNDS
+
+
+def policy_of(options: GrowOptions) -> str:
+    """What competes: shapes, but growths where something is asked for that only a growing network has."""
+    if options.policy is not None:
+        return options.policy
+    growing = options.scales or options.indefinite or options.trigger != "interval"
+    return "score" if growing else "shape"
 
 
 def front_of(options: GrowOptions) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.job import front_of, job_of, rounds_of, with_knee
+from search.commands.grow.job import front_of, job_of, policy_of, rounds_of, with_knee
 from search.commands.grow.outcome import print_result
 from search.options import numbers
 from search.session.batch_size import with_batch_size
@@ -61,6 +61,7 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
     from structnet.network.random_topology import least_density
     from structnet.training.batches import steps_per_epoch
+    from structnet.training.fitted_rate import fitted_rate
     from structnet.training.rates import rates_named
     from tournament.settings import fitted_lengths
 
@@ -84,6 +85,8 @@ def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
         "round_steps": round_steps,
         "heat_steps": heat_steps,
         "density": density,
+        "learning_rate": fitted_rate(data.train) if options.learning_rate is None else options.learning_rate,
+        "policy": policy_of(options),
         "rounds": rounds_of(options),
         "matures_after": rates.matures_after if rates else None,
         "freezes_after": rates.freezes_after if rates else None,
@@ -99,6 +102,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     from tournament.settings import Settings
 
     assert options.round_steps is not None and options.heat_steps is not None and options.rounds is not None
+    assert options.learning_rate is not None and options.policy is not None
     rates = None
     if options.matures_after is not None:
         rates = AgeRates(matures_after=options.matures_after, freezes_after=options.freezes_after)

@@ -58,11 +58,13 @@ def optimisation(*l1: float) -> tuple[Axis, ...]:
     )
 
 
+# What options of a focus have an effect with.
+NEEDED: dict[str, dict[str, Any]] = {"economy": {"policy": "score"}}
 # Command -> focus -> its plan.
 PLANS: dict[str, dict[str, tuple[Axis, ...]]] = {
     "grow": {
         "growth": (
-            Axis("policy", ("score", "surplus")),
+            Axis("policy", ("shape", "score", "surplus")),
             Axis("heat_steps", factors=AROUND),
             Axis("round_steps", factors=AROUND),
             Axis("candidates", factors=AROUND),
@@ -195,13 +197,18 @@ def lenient(mechanism: str, defaults: GrowOptions) -> dict[str, Any]:
     noise, and a line long enough for it to go flat. defaults: the options fitted to the data.
     """
     batch_size, round_steps, heat_steps = defaults.batch_size, defaults.round_steps, defaults.heat_steps
-    assert batch_size and round_steps and heat_steps
+    assert batch_size and round_steps and heat_steps and defaults.learning_rate
     more = MANY_ROUNDS | {"round_steps": max(1, round_steps // 2), "heat_steps": max(1, heat_steps // 2)}
     overrides = {
         name: {"actions": name} | more | ABUNDANT | (ANY_SALE if ACTIONS[name].role == "pruning" else {})
         for name in offered()
     }
-    overrides["economy"] = more | {"opening_credits": 0.0, "income": defaults.income / 2, "refund": 0.0}
+    overrides["economy"] = more | {
+        "policy": "score",
+        "opening_credits": 0.0,
+        "income": defaults.income / 2,
+        "refund": 0.0,
+    }
     overrides["plateau"] = {
         "trigger": "plateau",
         "round_steps": 60,

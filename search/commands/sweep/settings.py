@@ -14,7 +14,16 @@ from search.commands.grow.run import fitted_to, seed_network, settings_for
 from search.commands.hunt.command import HuntOptions
 from search.commands.hunt.run import members_of
 from search.commands.sweep.command import SweepOptions
-from search.commands.sweep.plans import describe, factorial, fixed_of, lenient, lists_of, plan_of, star
+from search.commands.sweep.plans import (
+    NEEDED,
+    describe,
+    factorial,
+    fixed_of,
+    lenient,
+    lists_of,
+    plan_of,
+    star,
+)
 from search.grid.train_grid import fitted
 from search.options import BatchSizeOptions, CommonOptions, checked
 from search.session.run import check_shift
@@ -78,7 +87,8 @@ def plan_for(options: SweepOptions, data: Dataset) -> Plan:
     The base has the defaults, beside what `set` and `lenient` fix; without such a setting it is the first.
     Raises UserError for options that cannot be, and for a plan above the limit.
     """
-    fixed: dict[str, Any] = fixed_of(options.set)
+    needed = NEEDED.get(options.focus or "", {}) if options.of == "grow" else {}
+    fixed: dict[str, Any] = needed | fixed_of(options.set)
     varied = lists_of(options.vary)
     _check_together(options, fixed, varied)
     if options.lenient:

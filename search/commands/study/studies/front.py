@@ -78,6 +78,7 @@ def _schedule(
 ) -> tuple[TrainState, float]:
     """From the seed of grow to this size in so many epochs; the state and its parameter-steps."""
     given = options_of_grow(data, options)
+    assert given.learning_rate is not None
     recipe = recipe_of(dict(given), rng_seed=rng_seed)
     network = seed_network(given, data, rng_seed)
     stop = max(1, round(epochs * steps_per_epoch(len(data.train), recipe.batch_size)))

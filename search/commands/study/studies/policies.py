@@ -43,7 +43,7 @@ SHORT = 0.6  # of the length of the others
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
     base = base_options(data, scale)
-    arms: dict[str, dict[str, Any]] = {policy: {"policy": policy} for policy in POLICIES}
+    arms: dict[str, dict[str, Any]] = {policy: {"policy": policy} for policy in POLICIES if policy != "shape"}
     arms |= {f"only {action}": {"actions": action} for action in ALONE}
     arms["control"] = {"policy": "control", "density": _full_density(data, base["max_parameters"])}
     short = max(1, round(SHORT * base["epochs"]))

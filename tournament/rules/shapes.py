@@ -1,0 +1,52 @@
+"""Which shapes compete: the hidden groups of a seed, and others around it.
+
+Between networks of more of the same - connections that growth places by gradient or at random - a short training hardly
+tells, and pruning decides without asking. Between shapes it tells.
+"""
+
+from __future__ import annotations
+
+from tournament.rules.score import Gain
+
+# What is taken where nothing is known; a seed of another width has to be surely better than it.
+USUAL, USUAL_MOVE = (100,), "usual"
+FACTOR = 3
+SETTLED = "settled"  # the move of a shape that was not beaten
+ALIKE = 2.0  # widths within this factor of each other are not both tried
+
+Shape = tuple[int, ...]
+
+
+def challengers(hidden: Shape, last: str = "") -> dict[str, Shape]:
+    """Move -> hidden groups, for the shape of now. last: the move that led to it; empty for a seed.
+
+    From a seed: `wide` and `narrow`; where its width is far from the usual one, only `usual`. After `wide` and `usual`
+    the next wider one. Narrow networks learn faster than they end, so after `narrow` there is nothing, as where none
+    was better. Deeper ones were surely better nowhere: the teacher, the digits and MNIST lose by a second hidden
+    group.
+    """
+    wide = tuple(FACTOR * units for units in hidden)
+    narrow = tuple(max(2, units // FACTOR) for units in hidden)
+    if last:
+        found = {"wide": wide} if last in ("wide", USUAL_MOVE) else {}
+    elif any(_alike(USUAL, shape) for shape in (hidden, wide, narrow)):
+        found = {"wide": wide, "narrow": narrow}
+    else:
+        found = {USUAL_MOVE: USUAL}
+    return {move: shape for move, shape in found.items() if shape != hidden}
+
+
+def reference(hidden: Shape) -> Shape:
+    """The shape that sizes and costs are reckoned from: that of the seed, or the usual one where that is far off."""
+    return USUAL if USUAL_MOVE in challengers(hidden) else hidden
+
+
+def proves(move: str, gain: Gain, z: float) -> bool:
+    """Whether a shape takes the place of another: it is surely better, or the usual one and not surely worse."""
+    return (gain.upper(z) if move == USUAL_MOVE else gain.lower(z)) > 0
+
+
+def _alike(one: Shape, other: Shape) -> bool:
+    return len(one) == len(other) and all(
+        max(a, b) <= ALIKE * min(a, b) for a, b in zip(one, other, strict=True)
+    )
