@@ -18,6 +18,7 @@ from search.commands.study.studies import (
     prunes,
     rivals,
     targets,
+    tournament,
 )
 from search.commands.study.study import Study
 
@@ -38,6 +39,7 @@ STUDIES: dict[str, Study] = {
         consistency.STUDY,
         optimality.STUDY,
         prunes.STUDY,
+        tournament.STUDY,
         patchability.STUDY,
         initialisation.STUDY,
         estimators.STUDY,

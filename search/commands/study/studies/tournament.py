@@ -1,0 +1,249 @@
+"""Does choosing pay, against everything that does without a tournament, at equal total cost?
+
+A case is a size and what is known of the architecture: `usual`, the seed that `grow` takes by itself, or a seed of
+somebody who knows nothing, with 16 hidden units or none. Every method gets the parameter-steps that a run of `grow`
+is planned to take, forks and all that is thrown away included:
+
+- `shapes`, the default of `grow`, and `growths`, its `--policy score`, as many epochs as come to that cost;
+- `at random`, the same growth without asking (`--policy random`); `without asking`, no growth at all: overshot at
+random
+  and pruned, twice, in the shape of the seed;
+- `best of three`: that in three widths, a third of the cost each, the best on validation;
+- RigL and SET in the usual shape, at a rate that fits the size;
+- `halving`: asynchronous successive halving (Li et al. 2020) over depth and widths of static sparse networks of that
+size,
+  which is what somebody does with Ray Tune who does not know the architecture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from search.commands.grow.run import seed_network, settings_for
+from search.commands.study.comparison import arm_table, draw_panels, in_points, leads_over, stacked
+from search.commands.study.studies.tournaments import measured_of, options_of_grow, run_tournament
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.tasks import has_few_inputs, tasks_of
+from structnet.data.dataset import Dataset
+from structnet.experiments.baselines import METHODS, evolve_steps
+from structnet.experiments.smallest import goes_on, milestones
+from structnet.network.network import StructNet
+from structnet.network.random_topology import least_density
+from structnet.network.state import TrainState
+from structnet.network.topology import density_for, parameters_dense
+from structnet.seeds import stream
+from structnet.training.batches import steps_per_epoch
+from structnet.training.evaluation import evaluate
+from structnet.training.loop import train_steps
+from structnet.training.schedules import cosine
+from tournament.coordinator import Tournament
+from tournament.final_phase import FULL_SHARE, planned_cost
+from tournament.rules.shapes import USUAL
+from tournament.settings import Settings
+from tournament.winning_line import WinningLine
+from tournament.workers.pool import InlinePool
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tournament.coordinator import Result
+
+SHAPES = "shapes"
+GROWN: dict[str, dict[str, Any]] = {
+    SHAPES: {},
+    "growths": {"policy": "score"},
+    "at random": {"policy": "random"},
+    "without asking": {"rounds": 0},
+}
+EVOLVED = {"RigL": "rigl", "SET": "set"}
+THREE, HALVING = "best of three", "halving"
+ALONE = (*EVOLVED, THREE, HALVING)  # they do not depend on a seed
+CLOSE = (
+    0.9  # a run that costs less than this share is made longer, and one that costs more by as much shorter
+)
+WIDTHS = (8, 1024)
+COLUMNS = (
+    ("test_accuracy", "test, %", 100.0, 2),
+    ("accuracy", "validation, %", 100.0, 2),
+    ("parameter_steps_all", "million parameter-steps", 1e-6, 1),
+    ("share_deciding", "for deciding, %", 100.0, 0),
+)
+
+
+def tasks(data: Dataset, scale: Scale) -> list[Task]:
+    """Case: method, for every case and method."""
+    sizes = (150, 300) if has_few_inputs(data) else (1600, 4000) if data.input_units < 1000 else (20_000,)
+    seeds = {"usual": (), "16": (16,), "none": ()} if len(sizes) > 1 else {"usual": ()}
+    arms = {}
+    for size in sizes:
+        for known, hidden in seeds.items():
+            for method in (*GROWN, *(ALONE if known == "usual" else ())):
+                groups = (data.input_units, *hidden, data.classes)
+                arms[f"{size} {known}: {method}"] = {
+                    "method": method,
+                    "max_parameters": size,
+                    **({} if known == "usual" else {"architecture": "-".join(map(str, groups))}),
+                }
+    few = has_few_inputs(data)
+    return tasks_of(arms, scale, epochs=(8 if few else 1) if scale.quick else 40 if few else 20)
+
+
+def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
+    given = {"dataset": data.name, **task.options}
+    method = given.pop("method")
+    options = options_of_grow(data, given)
+    settings, size = settings_for(options, task.rng_seed), task.options["max_parameters"]
+    seed = seed_network(options, data, task.rng_seed)
+    cost = planned_cost(WinningLine(seed, data, settings, InlinePool(data)), size)
+    if method in GROWN:
+        return _measured(_grown(task, data, place, given | GROWN[method], cost))
+    if method in EVOLVED:
+        network, spent = _evolved(EVOLVED[method], data, settings, size, cost)
+        return _alone(network, data, spent)
+    if method == THREE:
+        return _best_of_three(task, data, given, cost)
+    network, spent = _halved(data, settings, size, cost)
+    return _alone(network, data, spent, share=1.0)
+
+
+def _measured(result: Result) -> list[Measurement]:
+    progress = result.progress
+    share = 1 - progress.parameter_steps / progress.parameter_steps_all
+    return [*measured_of(result), Measurement("share_deciding", share)]
+
+
+def _grown(task: Task, data: Dataset, place: Place, given: dict[str, Any], cost: float) -> Result:
+    """A run of grow of about this cost; where its epochs come to another, with as many as do not."""
+    options = options_of_grow(data, given)
+    if options.policy != "shape":
+        first = Tournament(
+            seed_network(options, data, task.rng_seed), data, settings=settings_for(options, task.rng_seed)
+        ).run()
+        ratio = cost / first.progress.parameter_steps_all
+        if not CLOSE < ratio < 1 / CLOSE:
+            given = {**given, "epochs": max(1, round(options.epochs * ratio))}
+    return run_tournament(data, place, task.rng_seed, given)
+
+
+def _alone(network: StructNet, data: Dataset, spent: float, *, share: float = 0.0) -> list[Measurement]:
+    found, test = evaluate(network, data.validation), evaluate(network, data.test)
+    return [
+        Measurement("accuracy", found.accuracy),
+        Measurement("test_accuracy", test.accuracy),
+        Measurement("parameters", network.parameter_count),
+        Measurement("parameter_steps_all", spent),
+        Measurement("share_deciding", share),
+    ]
+
+
+def _usual(data: Dataset) -> tuple[int, ...]:
+    return (data.input_units, *USUAL, data.classes)
+
+
+def rate_for(settings: Settings, architecture: Sequence[int], size: int) -> float:
+    """The rate of a static number of parameters: the fewer, the higher, as for the sizes of a path."""
+    share = FULL_SHARE * parameters_dense(architecture) / size
+    return settings.learning_rate * math.sqrt(max(1.0, share))
+
+
+def _evolved(kind: str, data: Dataset, settings: Settings, size: int, cost: float) -> tuple[StructNet, float]:
+    shape, recipe = _usual(data), settings.recipe
+    method = METHODS[kind](shape, min(size, parameters_dense(shape)), round(cost / size), recipe.rng_seed)
+    rate = cosine(rate_for(settings, shape, size), 0, method.steps)
+    state = TrainState.fresh(method.start())
+    state, _, spent = evolve_steps(state, method, data.train, recipe, method.steps, rate)
+    return state.network, spent
+
+
+def _best_of_three(task: Task, data: Dataset, given: dict[str, Any], cost: float) -> list[Measurement]:
+    results = []
+    for units in (USUAL[0] // 3, USUAL[0], 3 * USUAL[0]):
+        groups = (data.input_units, units, data.classes)
+        epochs = max(1, round(task.options["epochs"] / 3))
+        own = {**given, "architecture": "-".join(map(str, groups)), "epochs": epochs, "rounds": 0}
+        options = options_of_grow(data, own)
+        seed = seed_network(options, data, task.rng_seed)
+        results.append(Tournament(seed, data, settings=settings_for(options, task.rng_seed)).run())
+    best = max(results, key=lambda result: result.measured.accuracy)
+    spent = sum(result.progress.parameter_steps_all for result in results)
+    share = 1 - best.progress.parameter_steps_all / spent
+    return _alone(best.network, data, spent, share=share)
+
+
+def _halved(data: Dataset, settings: Settings, size: int, cost: float) -> tuple[StructNet, float]:
+    """The best on validation of those that were trained furthest, when all of the cost is spent."""
+    rng, recipe = stream(settings.recipe.rng_seed, "halving"), settings.recipe
+    per_epoch, rungs = steps_per_epoch(len(data.train), recipe.batch_size), milestones(settings.epochs)
+    recorded: dict[int, list[float]] = {epochs: [] for epochs in rungs}
+    best, spent, number = (0, 0.0, StructNet(_usual(data), 0.01)), 0.0, 0
+    while spent < cost:
+        low, high = (math.log(width) for width in WIDTHS)
+        widths = [round(math.exp(rng.uniform(low, high))) for _ in range(rng.integers(1, 3))]
+        shape, number = (data.input_units, *widths, data.classes), number + 1
+        density = density_for(shape, min(size, parameters_dense(shape)))
+        if density < least_density(shape):
+            continue  # more units than this size can connect
+        state = TrainState.fresh(StructNet(shape, density, rng_seed=number, ensure_paths=True))
+        for epochs in rungs:
+            here = epochs * per_epoch - state.step
+            falling = cosine(rate_for(settings, shape, size), 0, settings.epochs * per_epoch)
+            train_steps(state, data.train, recipe, here, falling)
+            spent += here * state.network.parameter_count
+            accuracy = evaluate(state.network, data.validation).accuracy
+            best = max(best, (epochs, accuracy, state.network.fork()), key=lambda one: one[:2])
+            stopped = not goes_on(accuracy, recorded[epochs])
+            recorded[epochs].append(accuracy)
+            if stopped or spent >= cost:
+                break
+    return best[2], spent
+
+
+def by_case(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Case -> its rows, with the method as their arm; what needs no seed counts in every case of its size."""
+    found: dict[str, list[Row]] = {}
+    cases = list(dict.fromkeys(row.arm.split(": ")[0] for row in rows))
+    for row in rows:
+        own, method = row.arm.split(": ")
+        alike = [case for case in cases if case.split()[0] == own.split()[0]]
+        for case in alike if method in ALONE else [own]:
+            found.setdefault(case, []).append(row._replace(arm=method))
+    # The order of the methods is that of the text above, `shapes` first.
+    order = (*GROWN, *ALONE)
+    return {case: sorted(own, key=lambda row: order.index(row.arm)) for case, own in found.items()}
+
+
+def judge(rows: Sequence[Row]) -> Finding:
+    """In no case surely worse than any other method, and in one surely better than all."""
+    sentences, tables, worse, better = [], {}, [], []
+    for case, own in by_case(rows).items():
+        leads = leads_over(SHAPES, own, "test_accuracy")
+        worse += [f"{case}: {arm}" for arm, lead in leads.items() if lead.is_above_zero]
+        if all(lead.is_below_zero for lead in leads.values()):
+            better.append(case)
+        best = max(leads, key=lambda arm: leads[arm].mean)
+        sentences.append(
+            f"{case}: the best of the others is {best}, {in_points(leads[best])} points against shapes."
+        )
+        tables[case] = arm_table(own, COLUMNS, SHAPES)
+    sentences.append(f"Shapes are surely worse than: {', '.join(worse) or 'nothing'}.")
+    sentences.append(f"Surely better than everything: {', '.join(better) or 'nowhere'}.")
+    holds = verdict(yes=bool(better) and not worse, in_part=not worse)
+    return Finding(holds, tuple(sentences), stacked("case", tables))
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    draw_panels(figure, by_case(rows), "test_accuracy", "Test accuracy, %", scale=100)
+
+
+STUDY = Study(
+    name="tournament",
+    question="Does choosing pay, at equal total cost?",
+    claim="a tournament is nowhere surely worse than what does without one, and somewhere surely better",
+    dataset="mnist",
+    tasks=tasks,
+    measure=measure,
+    judge=judge,
+    draw=draw,
+)
