@@ -5,9 +5,9 @@ in a fortieth of the run, so that what learns fast but ends badly does not win. 
 challenger and the shape of now go the same way once more, for longer. It is adopted if it is surely better.
 
 Nothing of this is lost for the one that goes on: it was grown and pruned once, from where the way up and down again
-leads further than from a seed (tournament.final_phase). Measured by prototypes at equal cost, test, against the usual
-shape trained at once, 6 rng_seeds: CIFAR-10 with 20,000 parameters +3.3 points, a table of 50 columns with 300 +1.8,
-MNIST with 1,600 and 4,000 within 0.15.
+leads further than from a seed (tournament.final_phase). What it brings against not asking at equal cost is the study
+`tournament`: CIFAR-10 with 20,000 parameters +3.7 points on test, MNIST from 16 hidden units +1.7 and more, MNIST
+from the usual shape nothing.
 """
 
 from __future__ import annotations
