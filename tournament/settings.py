@@ -120,6 +120,9 @@ class Settings:
             raise UserError("confident is on, but needs something to be sure of: give a target as well")
         if self.indefinite and not targets:
             raise UserError("indefinite is on, but needs an end: give target_accuracy as well, such as 0.97")
+        if policy_named(self.policy).contests and (self.scales or self.indefinite):
+            what = "scales are given" if self.scales else "indefinite is on"
+            raise UserError(f"policy is '{self.policy}', but {what}, which is for growths: choose score")
         if self.knee is not None and not 0 < self.knee < 1:
             raise UserError(
                 f"knee is {self.knee}, but must be in (0, 1): it is a share of the label's entropy"

@@ -32,9 +32,8 @@ from tournament.workers.pool import Job, Pool, StateHandle
 from tournament.workers.work import MakeSurvey, Measure, MeasureUtilisation, Refine, TrainLine
 
 SIZE_SHARES = (1 / 8, 1 / 4, 1 / 2)
-MOST_WANTED = (
-    24  # credits for a parameter of the size asked for: as many as two ways up to eight times that cost
-)
+# Credits for a parameter of the size asked for: as many as two ways up to eight times that cost.
+MOST_WANTED = 24
 LONGEST_WAIT = 10  # intervals that a round waits for its trigger
 
 R = TypeVar("R")

@@ -14,6 +14,7 @@ from helpers.same_rows import comparable
 from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
+from structnet.errors import UserError
 from structnet.network.topology import parameters_dense
 from structnet.storage.tables import TableWriter
 from structnet.training.recipe import Recipe
@@ -239,6 +240,12 @@ def test_a_run_too_short_to_tell_shapes_apart_has_no_contest(digits: Dataset) ->
     result = grow(digits, (60,), epochs=20)
     assert result.progress.reason == "so short a run cannot tell shapes apart"
     assert not result.candidates and result.network.parameter_count <= 150
+
+
+@pytest.mark.parametrize("options", [{"scales": (4, 8)}, {"indefinite": True, "target_accuracy": 0.9}])
+def test_what_only_growths_can_do_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="which is for growths: choose score"):
+        settings(max_parameters=None, **options)
 
 
 def adopts_on_noise(seed: int) -> bool:
