@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.tables import table_of
-from structnet.trials.champions import CRITERIA, best
+from structnet.trials.champions import CRITERIA, JUDGED_BY, amount, best
 from structnet.trials.grid import Block
 
 LINE_SECONDS = 15.0
@@ -60,7 +60,7 @@ class GridProgress(LivePage):
     before: rows that an earlier run finished, of which it reads COLUMNS. report: takes the reports of CohortWork.
     """
 
-    COLUMNS = ("trial", "network", "status", *CRITERIA, "loss", "parameters")
+    COLUMNS = ("trial", "network", "status", *JUDGED_BY, "loss", "parameters")
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class GridProgress(LivePage):
         self.networks = {block.name: len(block.members) for block in blocks if block.name in done}
         finished = [row for row in before if row["status"] == "finished"]
         self.best: dict[str, tuple[float, str]] = {
-            name: (row[name], row["network"])
+            name: (value, row["network"])
             for name in CRITERIA
-            if (row := best(finished, name)) is not None
+            if (row := best(finished, name)) is not None and (value := amount(row, name)) is not None
         }
         self.networks_before, self.cost_before = self._done()
         self.started = self._line_at = self._beat_at = time.monotonic()

@@ -24,9 +24,9 @@ from structnet.training.recipe import recipe_of
 from structnet.training.schedules import cosine
 from structnet.trials.champions import (
     CRITERIA,
+    amount,
     best,
     is_culling_epoch,
-    openness,
     patchability,
     survivors,
 )
@@ -146,7 +146,8 @@ class CohortWork:
         whole = [index for index, row in enumerate(judged) if not row["error"]]
         staying = whole
         if culling:
-            staying = [whole[index] for index in survivors([judged[index] for index in whole])]
+            going_on = survivors([judged[index] for index in whole], self.reference.chance)
+            staying = [whole[index] for index in going_on]
         for index in sorted(set(range(len(judged))) - set(staying)):
             self.rows.append({**judged[index], "status": "culled" if index in whole else "failed"})
         if len(staying) < len(judged):
@@ -158,7 +159,7 @@ class CohortWork:
     def _judge(self, cohort: Cohort, losses: torch.Tensor, *, with_units: bool) -> list[dict[str, Any]]:
         """The networks in training as rows of their table, not yet with a status.
 
-        with_units: what is known of their hidden units too, with `openness` beside the columns.
+        with_units: what is known of their hidden units too.
         """
         found = cohort.evaluate(self.data.validation)
         units = self._unhealthy_units(cohort) if with_units else None
@@ -181,14 +182,11 @@ class CohortWork:
         return rows
 
     def _quality(self, row: dict[str, Any], accuracy: float, loss: float) -> dict[str, Any]:
-        """What a network is judged by: with `openness` and patchability where its unhealthy units are known."""
+        """What a network is judged by: with patchability where its unhealthy units are known."""
         found = self.reference.columns(accuracy, loss, row["parameters"])
         if "dead" in row:
             health = row["saturated"], row["dead"], row["hidden_units"], accuracy
-            found |= {
-                "openness": openness(*health),
-                "patchability": patchability(*health, self.reference.chance),
-            }
+            found["patchability"] = patchability(*health, self.reference.chance)
         return found
 
     def _unhealthy_units(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
@@ -241,13 +239,13 @@ class CohortWork:
         self.rows.append({**self._described(position, None), "status": status, "error": error, "epochs": 0})
 
     def _write_networks(self) -> None:
-        rows = [{name: value for name, value in row.items() if name != "openness"} for row in self.rows]
-        self.writer.write("networks", self.block.name, sorted(rows, key=lambda row: row["network"]))
+        self.writer.write("networks", self.block.name, sorted(self.rows, key=lambda row: row["network"]))
 
     def _best_so_far(self, criterion: str) -> tuple[float, str] | None:
         rows = [row for row in self.rows if row["status"] == "finished"]
         found = best(rows, criterion)
-        return None if found is None else (found[criterion], found["network"])
+        value = None if found is None else amount(found, criterion)
+        return None if found is None or value is None else (value, found["network"])
 
 
 def build(member: Member) -> StructNet:

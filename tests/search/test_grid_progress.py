@@ -15,7 +15,7 @@ from structnet.trials.grid import Block, Member
 # Costs 20 and 30 a network: blocks of 60 and 40.
 DEAR = Block("block-0000", tuple(Member((4, 3), 0.5, rng_seed) for rng_seed in (0, 1)))
 CHEAP = Block("block-0001", tuple(Member((4, 2), 0.5, rng_seed) for rng_seed in (0, 1)))
-NOTHING = {"accuracy": None, "efficiency": None, "patchability": None}
+NOTHING = {"accuracy": None, "efficiency": None, "patchable": None}
 
 
 class Clock:
@@ -119,6 +119,17 @@ def test_what_an_earlier_run_did_counts_but_not_towards_the_speed(clock: Clock) 
     assert shown.line() == (
         "2 of 4 networks, 0.00 a second, about 30 seconds left; best so far: accuracy 0.6 (4-3_d0.5_s0)"
     )
+
+
+def test_the_most_patchable_is_the_one_with_the_largest_error_in_an_earlier_run_too(clock: Clock) -> None:
+    before = [
+        row(DEAR, "4-3_d0.5_s0", 0.6) | {"patchability": 0.01},
+        row(DEAR, "4-3_d0.5_s1", 0.9) | {"patchability": 0.09},
+    ]
+    shown = progress(before)
+    assert shown.line().endswith("accuracy 0.9 (4-3_d0.5_s1), patchable 0.4 (4-3_d0.5_s0)")
+    shown.report(told(CHEAP, 40, 2, patchable=(0.5, "4-2_d0.5_s0")))
+    assert shown.line().endswith("accuracy 0.9 (4-3_d0.5_s1), patchable 0.5 (4-2_d0.5_s0)")
 
 
 def test_lines_and_heartbeats_come_at_intervals(clock: Clock) -> None:

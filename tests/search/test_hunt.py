@@ -29,8 +29,8 @@ from structnet.data.datasets import load_dataset
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import TableWriter, list_parts, read_table
 from structnet.training.batches import steps_per_epoch
-from structnet.training.evaluation import evaluate
-from structnet.trials.champions import champions
+from structnet.training.evaluation import chance_accuracy, evaluate
+from structnet.trials.champions import CRITERIA, MARGIN, champions
 from structnet.trials.grid import blocks_of
 
 torch.set_num_threads(1)
@@ -138,14 +138,29 @@ def test_it_says_what_it_does_and_what_came_of_it(
     assert f"Hunting among {NETWORKS} networks in 4 blocks on digits, 5 epochs each, 2 workers" in said
     assert f"{NETWORKS} of {NETWORKS} networks" in said
     assert f"{NETWORKS} finished" in said
-    table = [line.split() for line in said.splitlines() if line.split()[:1] in (["accuracy"], ["efficiency"])]
+    table = [line.split() for line in said.splitlines() if line.split()[:1] in [[name] for name in CRITERIA]]
+    assert len(table) == len(champions(rows))
     for (criterion, density), row in champions(rows).items():
-        if criterion != "patchability":
-            place = "all" if density is None else f"{density:g}"
-            (line,) = [line for line in table if line[:2] == [criterion, place]]
-            assert line[2] == row["network"]
-            assert float(line[4]) == pytest.approx(row["accuracy"], abs=1e-4)
-            assert float(line[-1]) == pytest.approx(row["test_accuracy"], abs=1e-4)
+        place = "all" if density is None else f"{density:g}"
+        (line,) = [line for line in table if line[:2] == [criterion, place]]
+        assert line[2] == row["network"]
+        assert float(line[4]) == pytest.approx(row["accuracy"], abs=1e-4)
+        assert float(line[-1]) == pytest.approx(row["test_accuracy"], abs=1e-4)
+
+
+def test_the_most_patchable_has_learned_least_of_those_that_learned_and_keeps_the_number_of_the_source(
+    rows: list[dict[str, Any]], digits: Dataset
+) -> None:
+    least = chance_accuracy(digits.validation.labels, digits.classes) + MARGIN
+    for (criterion, density), row in champions(rows).items():
+        if criterion == "patchable":
+            rivals = [one for one in rows if one["hidden_units"] and one["accuracy"] >= least]
+            assert row["accuracy"] == min(
+                one["accuracy"] for one in rivals if density in (None, one["density"])
+            )
+            unhealthy = (row["saturated"] + row["dead"]) / row["hidden_units"]
+            assert row["patchability"] == pytest.approx(unhealthy * (1 - row["accuracy"]))
+    assert ("patchable", None) in champions(rows)
 
 
 def test_the_line_it_prints_queries_its_tables(

@@ -31,7 +31,7 @@ from structnet.data.dataset import Dataset
 from structnet.storage.snapshot import load_snapshot, remove_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.evaluation import chance_accuracy, evaluate
-from structnet.trials.champions import champions
+from structnet.trials.champions import MARGIN, champions
 from structnet.trials.cohort import CohortWork
 from structnet.trials.grid import Member, blocks_of, grid
 
@@ -139,7 +139,7 @@ def print_champions(found: Champions, chance: float, console: Console) -> None:
     headings = ("parameters", "accuracy", "points/1,000 parameters", "patchability", "test")
     table = table_of(("best by", "density", "network"), headings)
     for (criterion, density), row in found.items():
-        patchable = row["patchability"]
+        patchability = row["patchability"]
         table.add_row(
             criterion,
             "all" if density is None else f"{density:g}",
@@ -147,8 +147,11 @@ def print_champions(found: Champions, chance: float, console: Console) -> None:
             f"{row['parameters']:,}",
             f"{row['accuracy']:.4f}",
             f"{1e5 * row['efficiency']:.1f}",
-            "" if patchable is None else f"{patchable:.3f}",
+            "" if patchability is None else f"{patchability:.3f}",
             f"{row['test_accuracy']:.4f}",
         )
     console.show(table)
-    console.say(f"Chance on validation is {chance:.4f}.")
+    console.say(
+        f"Chance on validation is {chance:.4f}. Patchable is the one with the largest error of those with hidden "
+        f"units that have learned (accuracy from {chance + MARGIN:.4f} on): a patch is predicted to gain most there."
+    )

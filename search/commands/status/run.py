@@ -29,14 +29,14 @@ from structnet.errors import UserError
 from structnet.storage.schemas import SCHEMAS
 from structnet.storage.sql import check_folder, run_query
 from structnet.storage.tables import list_parts, read_table
-from structnet.trials.champions import CRITERIA, best
+from structnet.trials.champions import CRITERIA, JUDGED_BY, amount, best
 
 SHOWN_TRIALS, SHOWN_FAILURES = 30, 10
 READ = {
     "experiments": SCHEMAS["experiments"].names,
     "rounds": SCHEMAS["rounds"].names,
     "candidates": ["trial", "round", "candidate", "action", "won", "status", "error"],
-    "networks": ["network", "parameters", "loss", *CRITERIA, "status", "error"],
+    "networks": ["network", "parameters", "loss", *JUDGED_BY, "status", "error"],
     "measurements": ["trial", "arm"],
 }
 COUNTED = """
@@ -227,7 +227,7 @@ def _networks(rows: Sequence[dict[str, Any]], seconds: float) -> list[Renderable
     table = table_of(("best so far by", "network"), ("value", "parameters"))
     for criterion in CRITERIA:
         if row := best(finished, criterion):
-            value, parameters = number(row[criterion], ".4g"), number(row["parameters"], ",d")
+            value, parameters = number(amount(row, criterion), ".4g"), number(row["parameters"], ",d")
             table.add_row(criterion, row["network"], value, parameters)
     line = Text(f"networks: {len(rows):,} done ({status}){speed}")
     return [line, table] if table.row_count else [line]
