@@ -18,7 +18,8 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.storage.tables import TableWriter
 from structnet.training.fitted_rate import fitted_rate
-from tournament.contest import play_contest, why_none
+from tournament.allowance import Deciding, allowance_of
+from tournament.contest import contest_credits, play_contest, why_none
 from tournament.descent import Choice, choose, go_on, reached, read_test
 from tournament.final_phase import final_stretch, next_cycle, refine_at_last, settle, start_final_phase
 from tournament.observer import Observer
@@ -159,13 +160,14 @@ class Tournament:
         line = self.line
         line.progress.round += 1
         self.observer.round_started(line.progress.round)
+        deciding = Deciding(line, contest_credits(line))
         played = play_contest(line, self.trial, self.observer)
-        earned = line.earn()
+        paid, earned = deciding.settled(), line.earn()
         self._write("candidates", played.rows)
         self.observer.candidates_judged(played.rows)
         self.candidates += played.rows
         self._stop_growing_if_done()
-        self._end_round(played.decision, earned=earned, played=played)
+        self._end_round(played.decision, earned=earned, played=played, paid=paid)
 
     def _round(self) -> None:
         line = self.line
@@ -173,26 +175,46 @@ class Tournament:
         self.observer.round_started(line.progress.round)
         triggered_by = line.train()
         earned = line.earn()
-        survey = line.survey()
+        allowance = allowance_of(line)
+        if line.policy.grows and not allowance.forks:
+            self._pause(earned, triggered_by)
+            return
+        deciding, born = Deciding(line, allowance.credits), line.progress.step
+        survey = line.survey(allowance.forks)
         self.observer.surveyed(survey)
-        born = line.progress.step
         played = play_round(line, survey, self.trial, self.observer)
+        paid = deciding.settled()
         self._write("candidates", played.rows)
         self.observer.candidates_judged(played.rows)
         self.candidates += played.rows
         winner = played.verdict.winner
         if winner is not None and winner.parameters_added > 0:
             line.progress.growths.append([line.progress.round, born, winner.action, winner.site])
-        if line.measured.accuracy > line.progress.best_accuracy:
-            line.progress.best_accuracy, line.progress.best_round = (
-                line.measured.accuracy,
-                line.progress.round,
-            )
+        self._note_accuracy()
         line.progress.quiet_rounds += 1
         if played.decision != "nothing_significant":
             line.progress.quiet_rounds = 0
         self._stop_growing_if_done()
-        self._end_round(played.decision, earned=earned, played=played, triggered_by=triggered_by)
+        self._end_round(
+            played.decision,
+            earned=earned,
+            played=played,
+            paid=paid,
+            afforded=allowance.forks,
+            triggered_by=triggered_by,
+        )
+
+    def _pause(self, earned: float, triggered_by: str) -> None:
+        """A round without forks: what they would cost is saved first."""
+        self.line.progress.pauses += 1
+        self._note_accuracy()
+        self._stop_growing_if_done()
+        self._end_round("unaffordable", earned=earned, afforded=0, triggered_by=triggered_by)
+
+    def _note_accuracy(self) -> None:
+        progress, accuracy = self.line.progress, self.line.measured.accuracy
+        if accuracy > progress.best_accuracy:
+            progress.best_accuracy, progress.best_round = accuracy, progress.round
 
     def _refine(self) -> None:
         """A round in which nothing but the resolution of the input changes."""
@@ -238,8 +260,8 @@ class Tournament:
         if settings.indefinite:
             if flat >= PLATEAU_ROUNDS:
                 yield f"the accuracy has not risen in {PLATEAU_ROUNDS} rounds"
-        # While it grows, every scale that it has gone through was a round of its own.
-        elif line.progress.round - line.progress.scale >= settings.rounds:
+        # While it grows, every scale that it has gone through was a round of its own, and so was every pause.
+        elif line.progress.round - line.progress.scale - line.progress.pauses >= settings.rounds:
             yield "its round is done" if settings.rounds == 1 else f"all {settings.rounds} rounds are done"
         elif line.progress.step >= settings.growth_share * line.total_steps:
             yield "the share of the training that is for growth is used up"
@@ -292,6 +314,8 @@ class Tournament:
         spent: float = 0.0,
         refunded: float = 0.0,
         played: PlayedRound | None = None,
+        paid: float = 0.0,
+        afforded: int | None = None,
         refined: str = "",
         triggered_by: str = "",
     ) -> None:
@@ -305,6 +329,8 @@ class Tournament:
             earned=earned,
             spent=played.spent if played else spent,
             refunded=played.refunded if played else refunded,
+            paid=paid,
+            afforded=afforded,
             verdict=played.verdict if played else None,
             candidates=played.entered if played else 0,
             snapshot=self._snapshot(),

@@ -52,7 +52,7 @@ def visits_of(line: WinningLine) -> list[Visit]:
 
 
 def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays]) -> bool:
-    """Plans the phase of the next size; False if no other is worth it, or the minutes are over.
+    """Plans the phase of the next size; False if no other is worth it, or the minutes or the budget are used up.
 
     arrays_of: the state after a round. A network that has lost a whole group does not get it back: then it begins with
     the smallest that held, or the largest, or a seed.
@@ -65,7 +65,7 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
         else:
             progress.grown_size = line.parameters
     size = _next_size(line, visits)
-    if size is None or (visits and settings.minutes is not None and seconds >= 60 * settings.minutes):
+    if size is None or (visits and _used_up(line, seconds)):
         return False
     share = FIRST if not visits else LATER if any(visit.holds for visit in visits) else UNHELD
     if len(line.arrays()["architecture"]) < len(progress.grown_architecture):
@@ -75,6 +75,12 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
         line.set_state(line.workers.put({**state, "step": progress.step}))
     plan(line, round(share * settings.epochs * line.per_epoch), size, seconds)
     return True
+
+
+def _used_up(line: WinningLine, seconds: float) -> bool:
+    minutes, budget = line.settings.minutes, line.settings.budget
+    late = minutes is not None and seconds >= 60 * minutes
+    return late or (budget is not None and line.progress.parameter_steps_all >= budget)
 
 
 def first_size(line: WinningLine) -> int:

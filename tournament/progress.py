@@ -37,9 +37,9 @@ class Progress:
     ended. final_limit: what the final phase prunes to, where a size
     was asked for, and final_cost its parameter-steps so far. front: rows of the fronts table, of the sizes that were
     reached before it. hidden: the hidden groups as they were before anything was pruned, shape_move: what led to them
-    in a contest of shapes, and cycles: final phases that were begun, where there is one size. growths: [round, step,
-    action, site] of what was adopted and added parameters. smaller_batches: [round, images] where memory ran out and
-    batches were halved.
+    in a contest of shapes, and cycles: final phases that were begun, where there is one size. pauses: rounds that
+    could afford no forks. growths: [round, step, action, site] of what was adopted and added parameters.
+    smaller_batches: [round, images] where memory ran out and batches were halved.
     """
 
     round: int = 0
@@ -65,6 +65,7 @@ class Progress:
     hidden: list[int] = field(default_factory=list)
     shape_move: str = ""
     cycles: int = 0
+    pauses: int = 0
     seconds: float = 0.0
     audits: list[list[Any]] = field(default_factory=list)
     scores: list[list[Any]] = field(default_factory=list)

@@ -110,6 +110,8 @@ def round_row(
     earned: float,
     spent: float,
     refunded: float,
+    paid: float,
+    afforded: int | None,
     verdict: Verdict | None,
     candidates: int,
     snapshot: str,
@@ -119,7 +121,8 @@ def round_row(
     """Where the winning line stands after a round. The gain is the winner's, on the images that judge.
 
     refined: from which resolution of the input to which, where that was the round. triggered_by: what ended the
-    training before a round of heats: the trigger of the settings, `clock` where it did not fire, or `end`.
+    training before a round of heats: the trigger of the settings, `clock` where it did not fire, or `end`. spent, paid:
+    credits for parameters, and for what was tried. afforded: how many forks the credits covered, of those wanted.
     share_deciding: of all parameter-steps so far, those that were not along the winning line.
     """
     progress = line.progress
@@ -142,10 +145,12 @@ def round_row(
         "score": score(gain.bits, added, line.settings.score_floor) if gain else None,
         "price": line.price,
         "credits_earned": earned,
-        "credits_spent": spent,
+        "credits_spent": spent + paid,
+        "credits_deciding": paid,
         "credits_refunded": refunded,
         "balance": line.ledger.balance,
         "candidates": candidates,
+        "forks_afforded": afforded,
         "steps": progress.step,
         "steps_all": progress.steps_all,
         "parameter_steps": progress.parameter_steps,

@@ -7,6 +7,7 @@ from typing import Any
 
 from structnet.actions.base import Proposal
 from structnet.seeds import stream
+from tournament.allowance import heat_steps
 from tournament.audits import Audit, draw_audited, learn, run_audit
 from tournament.heats import TRAIN, Entrant, Terms, Verdict, is_eligible, judge, plan_heats, run_heats
 from tournament.observer import Observer
@@ -33,7 +34,7 @@ def play_round(line: WinningLine, survey: Survey, trial: str, observer: Observer
     """Runs the heats over the proposals of a survey and adopts the winner, or the better control."""
     entrants, rejected = enter(line, survey)
     forks = sum(not entrant.stays for entrant in entrants)
-    steps = max(1, min(line.settings.heat_steps, line.total_steps - line.progress.step))
+    steps = heat_steps(line)
     heats = plan_heats(forks, steps)
     terms = Terms(
         recipe=line.recipe,

@@ -17,7 +17,7 @@ from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
 from structnet.network.topology import bias_count, density_for, parameters_dense
-from structnet.training.batches import steps_per_epoch
+from structnet.training.batches import DIAGNOSIS_IMAGES, steps_per_epoch
 from structnet.training.evaluation import chance_accuracy
 from structnet.training.recipe import Recipe
 from tournament.heats import Entrant
@@ -42,6 +42,8 @@ R = TypeVar("R")
 class WinningLine:
     """state: where the network in training lies. measured: the network on the validation set.
 
+    worth_deciding: credits that deciding may take at most, where nothing else does.
+
     progress and ledger say where it stands; settings are those of the tournament. clock: seconds, from any start.
     """
 
@@ -49,6 +51,7 @@ class WinningLine:
     measured: Measured
     parameters: int
     connections: int
+    worth_deciding: float
 
     def __init__(
         self,
@@ -76,8 +79,12 @@ class WinningLine:
         self.reference_dense = self.dense_of(reference(self.hidden)) if self.policy.contests else dense
         # A stated job is worth exploring for: credits stand in its way only where the user says how many there are.
         opening = dense if settings.has_job else seed.parameter_count
+        earned = settings.economy.income * dense * self.growth_stop / 1000
+        # Credits that are for deciding at most: what growth can earn.
+        self.worth_deciding = max(1.0, opening + earned)
         if self.policy.contests:
-            opening = max(self.reference_dense, MOST_WANTED * (settings.max_parameters or 0))
+            self.worth_deciding = max(self.reference_dense, MOST_WANTED * (settings.max_parameters or 0))
+            opening = 2 * self.worth_deciding  # as much for the parameters on the way
         self.ledger = Ledger.opened(settings.economy, opening, dense, chance_accuracy(labels, data.classes))
         self.progress = Progress()
 
@@ -101,6 +108,11 @@ class WinningLine:
             return steps
         growing = self.progress.phase == "growing"
         return steps + (self.progress.step if growing else self.progress.final_start)
+
+    @property
+    def survey_steps(self) -> int:
+        """What the backward pass over the images of a survey costs, in steps of training."""
+        return min(DIAGNOSIS_IMAGES // self.settings.recipe.batch_size, self.per_epoch)
 
     @property
     def is_coarse(self) -> bool:
@@ -241,8 +253,8 @@ class WinningLine:
         spent, refunded = self.ledger.trade(self.parameters - before)
         return f"{coarse}×{coarse} to {fine}×{fine}", spent, refunded
 
-    def survey(self) -> Survey:
-        """Diagnosis and screened proposals, from one backward pass on a worker."""
+    def survey(self, candidates: int) -> Survey:
+        """Diagnosis and screened proposals, so many at most, from one backward pass on a worker."""
         plan = SurveyPlan(
             actions=self.settings.actions,
             sizes=self._sizes(),
@@ -250,7 +262,7 @@ class WinningLine:
             rng_seed=self.rng_seed,
             round_number=self.progress.round,
             balance=self.ledger.balance,
-            candidates=self.settings.candidates,
+            candidates=candidates,
             screening=self.settings.screening,
             scores=tuple((action, size, score) for action, size, score in self.progress.scores),
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HIDDEN = {"architecture": "input,32,classes"}
 # Command -> option -> value, where the command's own default is meant for larger images and more of them.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "grow": {**HIDDEN, "density": 0.05, "epochs": 40},
+    "grow": {**HIDDEN, "density": 0.05},
     "validate": {**HIDDEN, "density": 0.05, "epochs": 10},
     "train": {**HIDDEN, "density": 0.05, "epochs": 40},
     "hunt": {

@@ -42,6 +42,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         test_loss=REAL,
         dense_accuracy=REAL,
         dense_test_accuracy=REAL,
+        rival_accuracy=REAL,
+        rival_test_accuracy=REAL,
         snapshot=TEXT,
     ),
     "networks": _schema(
@@ -151,6 +153,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         price=REAL,
         triggered_by=TEXT,
         share_deciding=REAL,
+        credits_deciding=REAL,
+        forks_afforded=INT,
     ),
     "fronts": _schema(
         trial=TEXT,

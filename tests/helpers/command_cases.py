@@ -23,6 +23,8 @@ GROWN = (
     "2",
     "--candidates",
     "4",
+    "--fork-price",
+    "0",
     "--workers",
     "1",
     "--rng-seed",

@@ -68,7 +68,7 @@ def test_the_help_says_a_default_once_and_as_it_is(group: str, command: Command[
 
 def test_the_help_has_the_defaults_of_datasets_too() -> None:
     page = CliRunner().invoke(command_line(), ["grow", "--help"], env={"COLUMNS": "300"}).output
-    assert "Length of the winning line. Default: 20; 40 on digits." in page
+    assert "Share of connections that exist in the seed. Default: 0.01; 0.05 on digits." in page
     batches = "Images per step; auto: as many as the memory has room for."
     assert f"{batches} Default: a 32nd of the training images, at most 128." in page
 
@@ -77,12 +77,12 @@ def test_the_line_goes_before_the_file_and_the_file_before_the_dataset(tmp_path:
     grow = registry.COMMANDS["grow"]
     assert isinstance(grow, Command)
     file = tmp_path / "options.yaml"
-    file.write_text("epochs: 7\nround-steps: 5\n")
-    assert grow.parse({}).epochs == 40  # of digits
-    assert grow.parse({"dataset": "mnist"}).epochs == 20
-    assert grow.parse({"config": file}).epochs == 7
-    found = grow.parse({"config": file, "epochs": 3, "round_steps": None})
-    assert (found.epochs, found.round_steps) == (3, 5)
+    file.write_text("density: 0.07\nround-steps: 5\n")
+    assert grow.parse({}).density == 0.05  # of digits
+    assert grow.parse({"dataset": "mnist"}).density is None
+    assert grow.parse({"config": file}).density == 0.07
+    found = grow.parse({"config": file, "density": 0.3, "round_steps": None})
+    assert (found.density, found.round_steps) == (0.3, 5)
 
 
 def test_a_resume_may_change_what_changes_no_result() -> None:

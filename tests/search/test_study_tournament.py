@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from search.commands.study.studies import tournament
 from search.commands.study.study import Place, Row, Scale
 from structnet.data.datasets import load_dataset
+from structnet.experiments.smallest import REDUCTION, goes_on, milestones
 
 torch.set_num_threads(1)
 
@@ -50,6 +56,28 @@ def test_what_needs_no_seed_counts_in_every_case_of_its_size() -> None:
         "200 usual": {"shapes", "growths", "RigL"},
         "100 none": {"shapes", "growths", "RigL"},
     }
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=12))
+def test_halving_stops_what_the_scheduler_of_ray_tune_stops(curves: list[list[float]]) -> None:
+    """Trial after trial, as in one process: 27 epochs, judged after 1, 3 and 9."""
+    rungs = milestones(27)
+    assert rungs == [1, 3, 9, 27]
+    scheduler = AsyncHyperBandScheduler(
+        "epochs", "accuracy", "max", max_t=27, grace_period=1, reduction_factor=REDUCTION
+    )
+    recorded: dict[int, list[float]] = {epochs: [] for epochs in rungs[:-1]}
+    controller: Any = None
+    for number, curve in enumerate(curves):
+        trial: Any = SimpleNamespace(trial_id=str(number))
+        scheduler.on_trial_add(controller, trial)
+        for epochs, accuracy in zip(rungs[:-1], curve):
+            result = {"epochs": epochs, "accuracy": accuracy}
+            stops = scheduler.on_trial_result(controller, trial, result) == TrialScheduler.STOP
+            assert goes_on(accuracy, recorded[epochs]) == (not stops)
+            recorded[epochs].append(accuracy)
+            if stops:
+                break
 
 
 def test_every_method_costs_about_as_much_and_ends_within_its_size(tmp_path: Path) -> None:

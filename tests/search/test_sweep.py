@@ -25,7 +25,15 @@ from structnet.storage.tables import TableWriter, read_table
 from structnet.trials.work import Shared
 from tournament.coordinator import Tournament
 
-TINY = ("policy=score", "epochs=3", "rounds=2", "round_steps=10", "heat_steps=10", "candidates=2")
+TINY = (
+    "policy=score",
+    "epochs=3",
+    "rounds=2",
+    "round_steps=10",
+    "heat_steps=10",
+    "candidates=2",
+    "fork_price=0",
+)
 
 
 @pytest.fixture(scope="module")

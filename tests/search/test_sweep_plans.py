@@ -31,6 +31,7 @@ from structnet.errors import UserError
 from structnet.trials.grid import Block, Member
 from tournament.coordinator import Tournament
 from tournament.cost import block_cost, tournament_cost
+from tournament.rules.ledger import Economy
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +225,7 @@ def test_a_tournament_costs_its_line_and_its_forks(digits: Dataset) -> None:
     # 100 steps of the line; in the 40 of them in which it may grow two rounds fit, each with a survey of 10 steps.
     settings = grow.settings_for(options, 0)
     assert tournament_cost(settings, seed, images=1000).steps == 100 + 2 * 10
-    growing = replace(settings, policy="score")
+    growing = replace(settings, policy="score", economy=Economy(fork_price=0.0))
     # One fork, two controls and the twin, in one heat.
     assert tournament_cost(growing, seed, images=1000).steps == 100 + 2 * (10 + 4 * 10)
 

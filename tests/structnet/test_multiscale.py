@@ -55,7 +55,7 @@ def settings(**options: Any) -> Settings:
         "growth_share": 0.6,
         "scales": SCALES,
         "recipe": Recipe(batch_size=20, rng_seed=3),
-        "economy": Economy(opening_credits=1000),
+        "economy": Economy(opening_credits=1000, fork_price=0.0),
     }
     return Settings(**{**given, **options})
 

@@ -40,11 +40,11 @@ def example_row(table: str) -> dict[str, Any]:
 def test_the_tables_have_their_columns_in_order() -> None:
     counts = {name: len(schema) for name, schema in SCHEMAS.items()}
     assert counts == {
-        "experiments": 24,
+        "experiments": 26,
         "networks": 27,
         "epochs": 9,
         "candidates": 35,
-        "rounds": 29,
+        "rounds": 31,
         "fronts": 20,
         "connectivity": 7,
         "decisions": 9,
@@ -53,7 +53,12 @@ def test_the_tables_have_their_columns_in_order() -> None:
     }
     expected = "trial network epoch parameters learning_rate train_loss loss accuracy seconds"
     assert " ".join(SCHEMAS["epochs"].names) == expected
-    assert SCHEMAS["rounds"].names[-4:] == ["decision", "price", "triggered_by", "share_deciding"]
+    assert SCHEMAS["rounds"].names[-4:] == [
+        "triggered_by",
+        "share_deciding",
+        "credits_deciding",
+        "forks_afforded",
+    ]
     for table, key in KEYS.items():
         assert set(key) <= set(SCHEMAS[table].names)
         assert "experiment" not in SCHEMAS[table].names

@@ -27,7 +27,7 @@ from structnet.network.state import TrainState
 from structnet.storage.snapshot import save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.recipe import Recipe
-from tournament import Settings, Tournament
+from tournament import Economy, Settings, Tournament
 from tournament.observer import Observer
 from tournament.progress import Checkpoint, last_whole_round
 from tournament.workers.pool import InlinePool, Job, Outcome, WorkersLost
@@ -58,6 +58,7 @@ def tournament(data: Dataset, folder: Path, observer: Observer | None = None, tr
         candidates=3,
         growth_share=0.5,
         recipe=Recipe(batch_size=32),
+        economy=Economy(fork_price=0.0),
     )
     return Tournament(
         StructNet([64, 8, 10], 0.2, ensure_paths=True),

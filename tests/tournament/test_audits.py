@@ -14,7 +14,7 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.storage.tables import TableWriter, read_table
 from structnet.training.recipe import Recipe
-from tournament import Settings, Tournament
+from tournament import Economy, Settings, Tournament
 from tournament.audits import Audit, draw_audited, learn
 from tournament.heats import Entrant, FinishedHeat, Terms, is_eligible, rank
 from tournament.observer import Observer
@@ -55,6 +55,7 @@ def tournament(
         "candidates": 8,
         "growth_share": 0.5,
         "audits": AUDITS,
+        "economy": Economy(fork_price=0.0),
         "audit_factor": 2.0,
         "recipe": Recipe(batch_size=32),
     }

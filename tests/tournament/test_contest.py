@@ -55,13 +55,19 @@ def test_who_competes(hidden: tuple[int, ...], last: str, expected: dict[str, tu
 
 
 @pytest.mark.parametrize(
-    ("move", "bits", "proven"),
-    [("wide", 0.03, True), ("wide", 0.01, False), ("usual", -0.01, True), ("usual", -0.03, False)],
+    ("move", "now", "in_the_end", "proven"),
+    [
+        ("wide", 0.03, 0.03, True),
+        ("wide", 0.01, 0.03, False),
+        ("narrow", 0.03, 0.01, False),
+        ("usual", -0.03, -0.01, True),
+        ("usual", 0.0, -0.03, False),
+    ],
 )
 def test_a_shape_has_to_be_surely_better_and_the_usual_one_not_surely_worse(
-    move: str, bits: float, proven: bool
+    move: str, now: float, in_the_end: float, proven: bool
 ) -> None:
-    assert proves(move, Gain(bits, 0.01), z=2.0) == proven
+    assert proves(move, Gain(now, 0.01), Gain(in_the_end, 0.01), z=2.0) == proven
 
 
 # --- runs
@@ -202,7 +208,7 @@ def test_a_contender_that_fails_is_a_row_and_the_others_go_on(
 def test_the_line_is_that_of_the_winner_however_often_it_changes(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tournament.contest.proves", lambda move, gain, z: True)
+    monkeypatch.setattr("tournament.contest.proves", lambda move, now, in_the_end, z: True)
     result = grow(digits, (60,), rounds=2)
     won = {row["round"]: row for row in result.candidates if row["won"]}
     assert len(won) == 2
@@ -246,6 +252,25 @@ def test_a_run_too_short_to_tell_shapes_apart_has_no_contest(digits: Dataset) ->
 def test_what_only_growths_can_do_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="which is for growths: choose score"):
         settings(max_parameters=None, **options)
+
+
+def test_leads_go_on_as_they_went(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the end a lead is that after the second heat, and as much again as it changed since the first."""
+    asked: list[tuple[Gain, Gain]] = []
+
+    def never(move: str, now: Gain, in_the_end: Gain, z: float) -> bool:
+        asked.append((now, in_the_end))
+        return False
+
+    monkeypatch.setattr("tournament.contest.proves", never)
+    result = grow(digits, (60,))
+    # With so few images the same choose and judge, so that the rows have the gains that are judged.
+    gains = {(row["heat"], row["action"]): row["gain"] for row in result.candidates if not row["control"]}
+    (best,) = (action for heat, action in gains if heat == 2)
+    ((now, in_the_end),) = asked
+    assert now.bits == pytest.approx(gains[2, best])
+    assert in_the_end.bits == pytest.approx(2 * gains[2, best] - gains[1, best])
+    assert in_the_end.bits != pytest.approx(now.bits)
 
 
 def adopts_on_noise(seed: int) -> bool:

@@ -41,6 +41,7 @@ def settings(**options: Any) -> Settings:
         "heat_steps": 10,
         "candidates": 3,
         "recipe": Recipe(batch_size=32),
+        "economy": Economy(fork_price=0.0),
     }
     return Settings(**{**given, **options})
 

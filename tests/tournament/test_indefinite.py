@@ -49,7 +49,7 @@ def settings(**options: Any) -> Settings:
         "target_accuracy": 1.0,
         "learning_rate": 1e-2,
         "recipe": Recipe(batch_size=32),
-        "economy": Economy(income=1.0, opening_credits=400),
+        "economy": Economy(income=1.0, opening_credits=400, fork_price=0.0),
     }
     return Settings(**{**given, **options})
 

@@ -88,6 +88,7 @@ def test_the_final_phase_overshoots_as_far_as_it_may(digits: Dataset, overshoot:
         StructNet([64, 16, 10], 0.1, rng_seed=0, ensure_paths=True),
         digits,
         economy=Economy(opening_credits=500),
+        policy="score",
         max_parameters=200,
         overshoot=overshoot,
         rounds=0,

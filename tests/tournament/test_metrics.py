@@ -218,7 +218,7 @@ def grow(data: Dataset, observer: Observer) -> tuple[list[dict[str, Any]], list[
         heat_steps=40,
         candidates=6,
         recipe=Recipe(batch_size=32),
-        economy=Economy(income=0.5),
+        economy=Economy(income=0.5, fork_price=0.0),
     )
     pool = RayPool(data, 2)
     try:

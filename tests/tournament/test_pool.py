@@ -41,7 +41,7 @@ SETTINGS = Settings(
     heat_steps=40,
     candidates=6,
     recipe=Recipe(batch_size=32),
-    economy=Economy(income=0.5),
+    economy=Economy(income=0.5, fork_price=0.0),
 )
 MEASURED_ON_THE_WAY = ("seconds", "worker")
 

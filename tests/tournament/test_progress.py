@@ -15,7 +15,7 @@ from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.network.state import TrainState
 from structnet.training.recipe import Recipe
-from tournament import Settings, Tournament
+from tournament import Economy, Settings, Tournament
 from tournament.observer import Observer
 from tournament.progress import Checkpoint, Progress
 
@@ -106,6 +106,7 @@ def tournament(data: Dataset, folder: Path, observer: Observer | None = None) ->
         heat_steps=20,
         candidates=3,
         growth_share=0.5,
+        economy=Economy(fork_price=0.0),
         recipe=Recipe(batch_size=32, input_dropout=0.1),
     )
     seed = StructNet([64, 8, 10], 0.2, ensure_paths=True)

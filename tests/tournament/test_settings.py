@@ -15,13 +15,32 @@ from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS
 from structnet.training.rates import AgeRates
 from structnet.training.recipe import Recipe
-from tournament.settings import Settings, check_job, fitted_lengths, fitted_settings
+from tournament.settings import Settings, check_job, fitted_epochs, fitted_lengths, fitted_settings
 
 
 def test_lengths_on_digits_mnist_and_a_small_file() -> None:
     assert fitted_lengths(1078, 40) == (32, 33, 66)
     assert fitted_lengths(54_000, 20) == (128, 100, 200)
     assert fitted_lengths(360, 20) == (8, 22, 44)
+
+
+def test_small_data_get_the_epochs_that_make_enough_steps() -> None:
+    assert fitted_epochs(54_000) == 20
+    assert fitted_epochs(1078) == 152  # 33 batches of 32
+    assert fitted_epochs(1078, batch_size=8) == 38  # 134 of 8
+    assert fitted_epochs(1) == 1000
+    assert fitted_settings(1078).epochs == 152
+    assert fitted_settings(1078, epochs=3).epochs == 3
+
+
+def test_shapes_compete_unless_something_is_asked_that_growths_alone_can_do() -> None:
+    found = fitted_settings(1078)
+    assert (found.policy, found.rounds) == ("shape", 3)
+    for asked in ({"scales": (4, 8)}, {"indefinite": True, "target_accuracy": 0.9}, {"trigger": "plateau"}):
+        assert fitted_settings(1078, **asked).policy == "score"
+    assert fitted_settings(1078, policy="score").rounds == 12
+    assert fitted_settings(1078, policy="score", target_accuracy=0.9).rounds == 1
+    assert fitted_settings(1078, rounds=5).rounds == 5
 
 
 def test_what_is_given_stays() -> None:

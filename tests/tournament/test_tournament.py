@@ -34,7 +34,7 @@ def digits() -> Dataset:
 def grow(data: Dataset, policy: str = "score", seed: int = 0, **options: Any) -> Result:
     network = StructNet([64, 16, 10], 0.1, rng_seed=seed, ensure_paths=True)
     recipe = Recipe(batch_size=32, rng_seed=seed)
-    economy = options.pop("economy", Economy(income=0.5))
+    economy = options.pop("economy", Economy(income=0.5, fork_price=0.0))
     return Tournament(
         network, data, economy=economy, policy=policy, recipe=recipe, **{**SETTINGS, **options}
     ).run()
@@ -145,7 +145,7 @@ def test_stops_at_the_target_and_says_so(digits: Dataset) -> None:
 
 
 def test_a_poor_network_saves_up(digits: Dataset) -> None:
-    result = grow(digits, economy=Economy(income=0.0, opening_credits=5.0))
+    result = grow(digits, economy=Economy(income=0.0, opening_credits=5.0, fork_price=0.0))
     decisions = {row["decision"] for row in result.rounds}
     assert "unaffordable" in decisions
     assert any(row["status"] == "unaffordable" and not row["affordable"] for row in result.candidates)

@@ -64,7 +64,7 @@ def grown(**options: Any) -> Result:
         heat_steps=40,
         growth_share=1.0,
         recipe=Recipe(batch_size=32),
-        economy=Economy(income=0.5),
+        economy=Economy(income=0.5, fork_price=0.0),
         **options,
     )
     seed = StructNet([64, 16, 10], 0.1, ensure_paths=True)
@@ -122,7 +122,7 @@ def test_the_command_takes_all_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr("tournament.workers.pool.RayPool", lambda data, *_, **__: InlinePool(data))
     line = (
         "grow --actions toy --policy smallest --trigger twice --epochs 6 --rounds 2 --round-steps 10 --candidates 3 "
-        "--workers 1 --name toys"
+        "--workers 1 --fork-price 0 --name toys"
     )
     done = CliRunner().invoke(app, [*line.split(), "--results", str(tmp_path)])
     assert done.exit_code == 0, done.output

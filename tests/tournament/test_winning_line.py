@@ -23,7 +23,7 @@ from structnet.training.recipe import Recipe
 from structnet.training.schedules import constant
 from tournament import Economy, Tournament
 from tournament import winning_line as line
-from tournament.dense_baseline import train_dense_baseline
+from tournament.opponents import train_dense_baseline
 from tournament.progress import Checkpoint
 from tournament.settings import Settings
 from tournament.winning_line import LONGEST_WAIT, WinningLine

@@ -1,4 +1,4 @@
-"""Credits: the right to hold parameters, earned by correct predictions.
+"""Credits: the right to hold parameters and to try forks, earned by correct predictions.
 
 Every change of the balance is a row of the `rounds` table, and the table alone proves it:
 previous balance + earned + refunded − spent = balance, from the opening balance in round 0.
@@ -17,17 +17,23 @@ class Economy:
 
     income: credits per 1,000 steps and dense parameter of the first architecture, at perfect accuracy.
     opening_credits: the balance at the start; None for as many as the seed has parameters. refund: what a
-    freed parameter brings, always below 1.
+    freed parameter brings, always below 1. fork_price: credits per 1,000 parameter-steps of training that only decides,
+    such as that of forks; None for what tournament.allowance fits to the run, 0 for forks that cost nothing.
     """
 
     income: float = 0.05
     opening_credits: float | None = None
     refund: float = 0.5
+    fork_price: float | None = None
 
     def __post_init__(self) -> None:
         if self.income < 0:
             raise UserError(
                 f"income is {self.income}, but must not be negative: it is credits per dense parameter"
+            )
+        if self.fork_price is not None and self.fork_price < 0:
+            raise UserError(
+                f"fork_price is {self.fork_price}, but must not be negative: it is credits per 1,000 parameter-steps"
             )
         if self.opening_credits is not None and self.opening_credits < 0:
             raise UserError(f"opening_credits is {self.opening_credits}, but must not be negative")
@@ -54,10 +60,14 @@ class Ledger:
 
     def earn(self, steps: int, accuracy: float) -> float:
         """Credits for so many steps of the winning line at this validation accuracy; returns the amount."""
-        above_chance = max(0.0, (accuracy - self.chance) / max(1e-12, 1 - self.chance))
-        amount = self.economy.income * self.parameters_dense * above_chance * steps / 1000
+        amount = self.worth(steps, accuracy)
         self.balance += amount
         return amount
+
+    def worth(self, steps: float, accuracy: float) -> float:
+        """Credits that so many steps at this validation accuracy bring."""
+        above_chance = max(0.0, (accuracy - self.chance) / max(1e-12, 1 - self.chance))
+        return self.economy.income * self.parameters_dense * above_chance * steps / 1000
 
     def trade(self, parameters_added: int) -> tuple[float, float]:
         """Pays for parameters added, or takes the refund for parameters freed; returns (spent, refunded).
@@ -73,3 +83,12 @@ class Ledger:
     def affords(self, parameters_added: int) -> bool:
         """Whether the balance covers so many parameters; what frees some costs nothing."""
         return max(0, parameters_added) <= self.balance
+
+    def pay(self, credits: float) -> None:
+        """Takes credits for what is tried, before it is known what it comes to; negative: gives some back.
+
+        Raises ValueError if the balance does not cover it.
+        """
+        if credits > self.balance:
+            raise ValueError(f"{credits:.1f} credits are more than {self.balance:.1f}")
+        self.balance -= credits

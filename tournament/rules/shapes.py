@@ -41,9 +41,14 @@ def reference(hidden: Shape) -> Shape:
     return USUAL if USUAL_MOVE in challengers(hidden) else hidden
 
 
-def proves(move: str, gain: Gain, z: float) -> bool:
-    """Whether a shape takes the place of another: it is surely better, or the usual one and not surely worse."""
-    return (gain.upper(z) if move == USUAL_MOVE else gain.lower(z)) > 0
+def proves(move: str, now: Gain, in_the_end: Gain, z: float) -> bool:
+    """Whether a shape takes the place of another: it is surely better, or the usual one and not surely worse.
+
+    Better it has to be now and, if leads go on as they went, in the end; not worse in the end.
+    """
+    if move == USUAL_MOVE:
+        return in_the_end.upper(z) > 0
+    return min(now.lower(z), in_the_end.lower(z)) > 0
 
 
 def _alike(one: Shape, other: Shape) -> bool:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from structnet.actions.base import Proposal
+from structnet.experiments.baselines import Rigl, evolve_steps
 from structnet.growth.scales import pruned, refine_input
 from structnet.growth.triggers import Watches
 from structnet.growth.utilisation import Utilisation, utilisation
 from structnet.network.state import TrainState
 from structnet.training.recipe import Recipe
+from structnet.training.schedules import cosine
 from structnet.training.shrinking import Shrinking
 from tournament.workers import fork, fork_cohorts
 from tournament.workers.contender import Contender
@@ -207,6 +209,44 @@ class TrainDense:
             self.rate,
         )
         return measures, []
+
+
+@dataclass(frozen=True)
+class Evolved:
+    """What came of a training whose connections move. measured, test: on validation and test.
+
+    parameters: at the end. parameter_steps: the parameter count summed over the steps.
+    """
+
+    measured: Measured
+    test: Measured
+    parameters: int
+    parameter_steps: int
+
+
+@dataclass(frozen=True)
+class TrainRigl:
+    """RigL (Evci et al. 2020) with so many parameters from the beginning, annealed. Reports what came of it.
+
+    architecture: the groups that its connections move in. rate: at the beginning.
+    """
+
+    architecture: tuple[int, ...]
+    parameters: int
+    recipe: Recipe
+    steps: int
+    rate: float
+    name: ClassVar[str] = "train_rigl"
+    makes: ClassVar[int] = 0
+
+    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[Evolved, Made]:
+        method = Rigl(self.architecture, self.parameters, self.steps, self.recipe.rng_seed)
+        line = TrainState.fresh(method.start().to(contender.device))
+        falling = cosine(self.rate, 0, self.steps)
+        train = contender.splits["train"]
+        line, _, spent = evolve_steps(line, method, train, self.recipe, self.steps, falling)
+        measured, test = (fork.measure(line, contender.splits[split]) for split in ("validation", "test"))
+        return Evolved(measured, test, line.network.parameter_count, spent), []
 
 
 @dataclass(frozen=True)

@@ -310,7 +310,7 @@ def _play(simulated: Simulation, pool: NotingPool, data: Dataset) -> list[Sent]:
     line = WinningLine(seed, data, settings, pool)
     line.start(seed)
     line.progress.round = 1
-    survey = line.survey()
+    survey = line.survey(simulated.candidates)
     # In a small network there are some hundred sites.
     proposals = list(islice(cycle(survey.proposals), simulated.candidates))
     pool.sent.clear()

@@ -26,7 +26,7 @@ from structnet.network.network import StructNet
 from structnet.training.batches import batch_indices, images_of, noise_of
 from structnet.training.recipe import Recipe
 from tournament.coordinator import Tournament
-from tournament.dense_baseline import train_dense_baseline
+from tournament.opponents import train_dense_baseline
 from tournament.settings import Settings
 from tournament.workers.contender import Contender, Work
 from tournament.workers.fork import Arrays

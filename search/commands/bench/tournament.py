@@ -42,7 +42,8 @@ from structnet.training.batches import steps_per_epoch
 from structnet.training.recipe import Recipe
 from tournament.coordinator import Tournament
 from tournament.observer import Observer
-from tournament.settings import Settings, fitted_lengths, fitted_settings
+from tournament.rules.ledger import Economy
+from tournament.settings import Settings, fitted_epochs, fitted_lengths, fitted_settings
 from tournament.workers.contender import Contender
 from tournament.workers.fork import Arrays, ForkReport
 from tournament.workers.pool import Job, Pool, RayPool, StateHandle
@@ -252,7 +253,8 @@ def _measure_heats(pool: Pool, data: Dataset, repeats: int, console: Console) ->
 
 def _growth_settings(data: Dataset) -> Settings:
     """Those of `grow`, with a line that is about as long as its growth."""
-    images, epochs = len(data.train), defaults_of(data.name, "grow").get("epochs", 20)
+    images = len(data.train)
+    epochs = defaults_of(data.name, "grow").get("epochs") or fitted_epochs(images)
     batch_size, round_steps, heat_steps = fitted_lengths(images, epochs)
     steps = (GROWTH_ROUNDS + 1) * (round_steps + heat_steps)
     return fitted_settings(
@@ -263,6 +265,8 @@ def _growth_settings(data: Dataset) -> Settings:
         heat_steps=heat_steps,
         growth_share=1.0,
         max_parameters=GROWTH_LIMIT,
+        policy="score",
+        economy=Economy(fork_price=0.0),
     )
 
 
@@ -322,10 +326,12 @@ def _medians(trips: list[Callable[[], None]]) -> list[float]:
 def _measure_shares(pool: Pool, data: Dataset, repeats: int, console: Console) -> Rows:
     """What a bare `grow` goes into, on workers of its own."""
     own = defaults_of(data.name, "grow")
-    epochs = own.get("epochs", 20)
+    epochs = own.get("epochs") or fitted_epochs(len(data.train))
     shape = architecture_of(own.get("architecture", f"input,{HIDDEN},classes"), data)
     seed = StructNet(shape, own.get("density", DENSITY), ensure_paths=True)
-    settings = fitted_settings(len(data.train), epochs=epochs)
+    settings = fitted_settings(
+        len(data.train), epochs=epochs, policy="score", economy=Economy(fork_price=0.0)
+    )
     pool.close()
     return measure_shares(data, seed, settings, pool.workers, console)
 

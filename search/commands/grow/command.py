@@ -24,7 +24,13 @@ class GrowOptions(BatchOptions):
     architecture: str = option("input,100,classes", "The seed's groups, such as 784,100,10.", GROWTH)
     density: float | None = option(None, "Share of connections that exist in the seed.", GROWTH, shown="0.01")
     allocation: str = allocation(GROWTH)
-    epochs: int = option(20, "Length of the winning line.", TRAINING)
+    epochs: int | None = option(
+        None,
+        "Length of the winning line.",
+        TRAINING,
+        shown="20, or as many as make 5,000 steps; by --budget what that pays for",
+        ge=1,
+    )
     target_accuracy: float | None = option(
         None, "The smallest network that holds this on validation, such as 0.97.", JOB
     )
@@ -70,6 +76,12 @@ class GrowOptions(BatchOptions):
         shown="the seed's parameters, with a job those of the dense network",
     )
     refund: float = option(0.5, "Credits for a freed parameter.", GROWTH)
+    fork_price: float | None = option(
+        None,
+        "Credits per 1,000 parameter-steps that forks train.",
+        GROWTH,
+        shown="so that deciding takes at most a fifth of the run",
+    )
     price: float = option(0.005, "Bits per thousand parameters.", GROWTH)
     score_floor: int = option(32, "Parameters a score divides by at least.", GROWTH)
     information: str = option("decoder", "Estimator that decides: decoder or probe.", GROWTH)
@@ -108,6 +120,12 @@ class GrowOptions(BatchOptions):
     )
     freezes_after: int | None = option(
         None, "Steps until a parameter is frozen.", TRAINING, shown="30 % of the winning line"
+    )
+    budget: str | None = option(
+        None,
+        "What the whole run may cost, and epochs follow from: parameter-steps such as 40M, or minutes such as 5min.",
+        TRAINING,
+        shown="what --epochs come to",
     )
     minutes: float | None = option(None, "Wall time at most.", TRAINING, changes_result=False, gt=0)
     repeats: int = option(1, "So many rng_seeds, with mean and spread.", EXPERIMENT, ge=1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from search.commands.grow.command import GrowOptions
 from structnet.errors import UserError
 
 KNEE = 0.01
-ROUNDS, ROUNDS_WITH_JOB, CONTESTS = 12, 1, 3
+BUDGET = re.compile(r"(\d+\.?\d*(?:[eE]\+?\d+)?)\s*([kKmMgG]?|min)")
+UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 TARGETS = ("accuracy", "loss", "balanced_accuracy")
 
 
@@ -17,25 +20,39 @@ def with_knee(options: GrowOptions) -> GrowOptions:
 
 
 def rounds_of(options: GrowOptions) -> int:
-    """At most so many rounds.
+    """At most so many rounds: as many as are given, or by default."""
+    from tournament.settings import default_rounds
 
-    Of shapes, three: the way from the usual width to 27 times as many. Of growths, with a job one: what decides then
-    is how small, and that tournaments do not ask. On MNIST and digits, 8 rng_seeds, neither none nor three of them
-    lead to other sizes, and each costs 3 million parameter-steps on MNIST.
-    """
     if options.rounds is not None:
         return options.rounds
-    if policy_of(options) == "shape":
-        return CONTESTS
-    return ROUNDS_WITH_JOB if _has_job(options) else ROUNDS
+    return default_rounds(policy_of(options), has_job=_has_job(options))
 
 
 def policy_of(options: GrowOptions) -> str:
-    """What competes: shapes, but growths where something is asked for that only a growing network has."""
+    """What competes, as it is given or by default."""
+    from tournament.settings import default_policy
+
     if options.policy is not None:
         return options.policy
-    growing = options.scales or options.indefinite or options.trigger != "interval"
-    return "score" if growing else "shape"
+    scales = (1,) if options.scales else ()
+    return default_policy(scales=scales, indefinite=options.indefinite, trigger=options.trigger)
+
+
+def budget_of(options: GrowOptions) -> tuple[float | None, float | None]:
+    """(parameter-steps, minutes) that the whole run may cost, each None where it is not limited; raises UserError."""
+    if options.budget is None:
+        return None, options.minutes
+    found = BUDGET.fullmatch(options.budget.strip())
+    amount = float(found[1]) if found else 0.0
+    if found is None or amount <= 0:
+        raise UserError(
+            f"budget is '{options.budget}', but must be parameter-steps such as 40M or 4e7, or minutes such as 5min"
+        )
+    if found[2] != "min":
+        return amount * UNITS[found[2].upper()], options.minutes
+    if options.minutes is not None:
+        raise UserError(f"budget is '{options.budget}' and minutes are {options.minutes:g}: give one of them")
+    return None, amount
 
 
 def front_of(options: GrowOptions) -> tuple[int, ...]:

@@ -10,16 +10,14 @@ from search.session.front import print_front
 
 if TYPE_CHECKING:
     from tournament.coordinator import Result
-    from tournament.dense_baseline import DenseBaseline
+    from tournament.opponents import Rival
     from tournament.settings import Settings
 
 
 def print_result(
-    result: Result, baseline: DenseBaseline, options: GrowOptions, settings: Settings, console: Console
+    result: Result, rival: Rival, options: GrowOptions, settings: Settings, console: Console
 ) -> None:
     """Says what came of the job first, then what was grown, what it is compared with, and its front."""
-    from structnet.network.topology import parameters_dense
-
     for line in _answer(result, settings):
         console.say(line)
     console.say(f"Growth ended because {result.progress.reason}.")
@@ -29,11 +27,7 @@ def print_result(
     )
     if result.utilisation:
         console.say(_utilised(result.utilisation, options.price))
-    dense = baseline.architecture
-    console.say(
-        f"Dense network of {parameters_dense(dense):,} parameters ({'-'.join(map(str, dense))}), as many steps: "
-        f"validation {baseline.measured.accuracy:.2%}, test {baseline.test.accuracy:.2%}"
-    )
+    console.say(_opponent(rival, result.progress.parameter_steps_all), markup=False)
     if result.front:
         print_front(result.front, console)
 
@@ -72,6 +66,18 @@ def _answer(result: Result, settings: Settings) -> list[str]:
     return [
         f"Not reached: {target.text}. The best is {found} on validation, with {parameters:,} parameters; {takes}."
     ]
+
+
+def _opponent(rival: Rival, cost: int) -> str:
+    """One line on the rival of a run that took so many parameter-steps: what it was given, and how it did."""
+    shape, found = "-".join(map(str, rival.architecture)), rival.found
+    if found is None:
+        return f"No opponent: RigL in {shape} failed ({rival.error})"
+    return (
+        f"RigL of {found.parameters:,} parameters in {shape}, for {found.parameter_steps / 1e6:,.2f} million "
+        f"parameter-steps (the run took {cost / 1e6:,.2f}): validation {found.measured.accuracy:.2%}, "
+        f"test {found.test.accuracy:.2%}"
+    )
 
 
 def _named(figure: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.job import front_of, job_of, policy_of, rounds_of, with_knee
+from search.commands.grow.job import budget_of, front_of, job_of, policy_of, rounds_of, with_knee
 from search.commands.grow.outcome import print_result
 from search.options import numbers
 from search.session.batch_size import with_batch_size
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
     from structnet.network.network import StructNet
     from tournament.coordinator import Result, Tournament
-    from tournament.dense_baseline import DenseBaseline
     from tournament.observer import Observer
+    from tournament.opponents import DenseBaseline, Rival
     from tournament.settings import Settings
     from tournament.workers.pool import Pool, RayPool
 
@@ -59,13 +59,45 @@ def run(options: GrowOptions) -> None:
 
 def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
+    from tournament.settings import fitted_epochs
+
+    options = with_batch_size(options, data)
+    if options.epochs is None:
+        epochs = fitted_epochs(len(data.train), options.batch_size)
+        options = options.model_copy(update={"epochs": epochs})
+    return _fitted(options, data) if options.budget is None else _within_budget(options, data)
+
+
+def _within_budget(options: GrowOptions, data: Dataset) -> GrowOptions:
+    """With as many epochs as the budget is estimated to pay for; raises UserError where it pays for none."""
+    from tournament.cost import Cost, epochs_within, tournament_cost
+
+    parameter_steps, minutes = budget_of(options)
+    if parameter_steps is not None:
+        minutes = None  # a limit of its own, and no estimate
+    seed = seed_network(_fitted(options, data), data, options.rng_seed)
+
+    def cost_of(epochs: int) -> Cost:
+        fitted = _fitted(options.model_copy(update={"epochs": epochs}), data)
+        return tournament_cost(settings_for(fitted, options.rng_seed), seed, len(data.train))
+
+    epochs = epochs_within(cost_of, parameter_steps, 60 * minutes if minutes else None)
+    if not epochs:
+        raise UserError(
+            f"budget is '{options.budget}', but must pay for an epoch, about {cost_of(1).parameter_steps:.2g} "
+            "parameter-steps: give more, or a smaller --max-parameters"
+        )
+    return _fitted(options.model_copy(update={"epochs": epochs}), data)
+
+
+def _fitted(options: GrowOptions, data: Dataset) -> GrowOptions:
     from structnet.network.random_topology import least_density
     from structnet.training.batches import steps_per_epoch
     from structnet.training.fitted_rate import fitted_rate
     from structnet.training.rates import rates_named
     from tournament.settings import fitted_lengths
 
-    options = with_batch_size(options, data)
+    assert options.epochs is not None
     given = options.batch_size, options.round_steps, options.heat_steps
     batch_size, round_steps, heat_steps = fitted_lengths(len(data.train), options.epochs, *given)
     shape = seed_shape(options, data)
@@ -102,7 +134,8 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
     from tournament.settings import Settings
 
     assert options.round_steps is not None and options.heat_steps is not None and options.rounds is not None
-    assert options.learning_rate is not None and options.policy is not None
+    assert options.learning_rate is not None and options.policy is not None and options.epochs is not None
+    budget, minutes = budget_of(options)
     rates = None
     if options.matures_after is not None:
         rates = AgeRates(matures_after=options.matures_after, freezes_after=options.freezes_after)
@@ -132,10 +165,11 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         audits=options.audits,
         audit_factor=options.audit_factor,
         learning_rate=options.learning_rate,
-        minutes=options.minutes,
+        minutes=minutes,
+        budget=budget,
         smaller_batches=options.batch_size_asked is not None,
         recipe=recipe_of(dict(options), rates=rates, rng_seed=rng_seed, weight_decay=options.weight_decay),
-        economy=Economy(options.income, options.opening_credits, options.refund),
+        economy=Economy(options.income, options.opening_credits, options.refund, options.fork_price),
     )
 
 
@@ -216,31 +250,36 @@ def grow_one(
     seed: the rng_seed. trial: "" where there is one only. Raises SystemExit when the work cannot be done.
     """
     from search.session.progress import watcher
-    from tournament.dense_baseline import BaselineAhead, train_dense_baseline
     from tournament.observer import Observers
+    from tournament.opponents import BaselineAhead, train_opponents
     from tournament.workers.pool import WorkersLost
 
     folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
     with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console) as observer:
 
-        def grow(resume: bool) -> tuple[Result, DenseBaseline]:
+        def grow(resume: bool) -> tuple[Result, Rival, DenseBaseline]:
             ahead = BaselineAhead((data.input_units, data.classes), settings_for(options, seed), pool)
             watching = Observers(observer, ahead)
             tournament = tournament_of(options, data, experiment, pool, seed, trial, folder, watching)
             result = tournament.run(resume=resume)
-            return result, train_dense_baseline(result, tournament.settings, pool, ahead)
+            console.say("Its opponent trains: RigL, for as many parameter-steps.")
+            seed_groups = tournament.line.architecture
+            return result, *train_opponents(result, tournament.settings, seed_groups, pool, ahead)
 
         resume = options.resume
         while True:
             try:
-                result, baseline = grow(resume)
+                result, rival, dense = grow(resume)
                 break
             except WorkersLost as lost:
                 console.say(f"{lost}: going on from the last round")
                 resume = True
-    dense = {"dense_accuracy": baseline.measured.accuracy, "dense_test_accuracy": baseline.test.accuracy}
-    experiment.end(trial, "finished", **final_columns(result), **dense)
-    print_result(result, baseline, options, settings_for(options, seed), console)
+    opponents = {"dense_accuracy": dense.measured.accuracy, "dense_test_accuracy": dense.test.accuracy}
+    if rival.found:
+        opponents["rival_accuracy"] = rival.found.measured.accuracy
+        opponents["rival_test_accuracy"] = rival.found.test.accuracy
+    experiment.end(trial, "finished", **final_columns(result), **opponents)
+    print_result(result, rival, options, settings_for(options, seed), console)
     return result
 
 
@@ -317,10 +356,14 @@ def _summarise(results: list[Result], options: GrowOptions, experiment: Experime
 
     rows = [row for row in experiment.rows.values() if row["status"] == "finished"]
     if len(rows) > 1:
-        for name, shown in (("test_accuracy", ".4f"), ("dense_test_accuracy", ".4f"), ("parameters", ",.0f")):
-            mean, spread = mean_and_spread([row[name] for row in rows])
-            text = f"{name}: mean {mean:{shown}}, spread {spread:{shown}} over {len(rows)} rng_seeds"
-            console.say(text)
+        for name, shown in (("test_accuracy", ".4f"), ("rival_test_accuracy", ".4f"), ("parameters", ",.0f")):
+            # A rival may have failed, and rows of before there was one have none.
+            values = [row[name] for row in rows if row.get(name) is not None]
+            if len(values) > 1:
+                mean, spread = mean_and_spread(values)
+                console.say(
+                    f"{name}: mean {mean:{shown}}, spread {spread:{shown}} over {len(values)} rng_seeds"
+                )
     _draw_fronts(options, experiment, console)
     snapshot = next((row["snapshot"] for row in rows if row.get("snapshot")), None)
     console.say(f"Snapshot: {snapshot}.safetensors")

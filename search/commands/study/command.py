@@ -16,7 +16,6 @@ class StudyOptions(CommonOptions):
     rng_seeds: int | None = option(
         None, "How many, from --rng-seed on.", GRID, shown="5, or 2 with --quick", ge=2
     )
-    standardise: bool = False
     gpus_per_worker: float = 0.0
     device: str = "cpu"
 

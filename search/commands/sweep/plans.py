@@ -197,7 +197,7 @@ def lenient(mechanism: str, defaults: GrowOptions) -> dict[str, Any]:
     noise, and a line long enough for it to go flat. defaults: the options fitted to the data.
     """
     batch_size, round_steps, heat_steps = defaults.batch_size, defaults.round_steps, defaults.heat_steps
-    assert batch_size and round_steps and heat_steps and defaults.learning_rate
+    assert batch_size and round_steps and heat_steps and defaults.learning_rate and defaults.epochs
     more = MANY_ROUNDS | {"round_steps": max(1, round_steps // 2), "heat_steps": max(1, heat_steps // 2)}
     overrides = {
         name: {"actions": name} | more | ABUNDANT | (ANY_SALE if ACTIONS[name].role == "pruning" else {})

@@ -89,7 +89,7 @@ def _job(data: Dataset, given: Mapping[str, object], rng_seed: int, target: floa
 
     options, few = options_of_grow(data, given), has_few_inputs(data)
     shape = seed_shape(options, data)
-    assert options.density is not None and options.learning_rate is not None
+    assert options.density is not None and options.learning_rate is not None and options.epochs is not None
     return Job(
         data=data,
         architecture=shape,

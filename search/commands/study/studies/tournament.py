@@ -39,7 +39,8 @@ from structnet.training.evaluation import evaluate
 from structnet.training.loop import train_steps
 from structnet.training.schedules import cosine
 from tournament.coordinator import Tournament
-from tournament.final_phase import FULL_SHARE, planned_cost
+from tournament.final_phase import planned_cost
+from tournament.opponents import connected_shape, rate_for
 from tournament.rules.shapes import USUAL
 from tournament.settings import Settings
 from tournament.winning_line import WinningLine
@@ -64,6 +65,7 @@ CLOSE = (
     0.9  # a run that costs less than this share is made longer, and one that costs more by as much shorter
 )
 WIDTHS = (8, 1024)
+FEWEST_INPUTS, MANY_INPUTS = 8, 1000  # from which on networks are larger, and the study smaller
 COLUMNS = (
     ("test_accuracy", "test, %", 100.0, 2),
     ("accuracy", "validation, %", 100.0, 2),
@@ -74,8 +76,9 @@ COLUMNS = (
 
 def tasks(data: Dataset, scale: Scale) -> list[Task]:
     """Case: method, for every case and method."""
-    sizes = (150, 300) if has_few_inputs(data) else (1600, 4000) if data.input_units < 1000 else (20_000,)
-    seeds = {"usual": (), "16": (16,), "none": ()} if len(sizes) > 1 else {"usual": ()}
+    sizes = _sizes(data)
+    # Where a step is dear there is one seed.
+    seeds = {"usual": ()} if data.input_units >= MANY_INPUTS else {"usual": (), "16": (16,), "none": ()}
     arms = {}
     for size in sizes:
         for known, hidden in seeds.items():
@@ -88,6 +91,14 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
                 }
     few = has_few_inputs(data)
     return tasks_of(arms, scale, epochs=(8 if few else 1) if scale.quick else 40 if few else 20)
+
+
+def _sizes(data: Dataset) -> tuple[int, ...]:
+    if data.input_units >= MANY_INPUTS:
+        return (20_000,)
+    if not has_few_inputs(data):
+        return (1600, 4000)
+    return (150, 300) if data.input_units > FEWEST_INPUTS else (30,)
 
 
 def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
@@ -117,6 +128,7 @@ def _measured(result: Result) -> list[Measurement]:
 def _grown(task: Task, data: Dataset, place: Place, given: dict[str, Any], cost: float) -> Result:
     """A run of grow of about this cost; where its epochs come to another, with as many as do not."""
     options = options_of_grow(data, given)
+    assert options.epochs is not None
     if options.policy != "shape":
         first = Tournament(
             seed_network(options, data, task.rng_seed), data, settings=settings_for(options, task.rng_seed)
@@ -142,15 +154,10 @@ def _usual(data: Dataset) -> tuple[int, ...]:
     return (data.input_units, *USUAL, data.classes)
 
 
-def rate_for(settings: Settings, architecture: Sequence[int], size: int) -> float:
-    """The rate of a static number of parameters: the fewer, the higher, as for the sizes of a path."""
-    share = FULL_SHARE * parameters_dense(architecture) / size
-    return settings.learning_rate * math.sqrt(max(1.0, share))
-
-
 def _evolved(kind: str, data: Dataset, settings: Settings, size: int, cost: float) -> tuple[StructNet, float]:
-    shape, recipe = _usual(data), settings.recipe
-    method = METHODS[kind](shape, min(size, parameters_dense(shape)), round(cost / size), recipe.rng_seed)
+    shape, recipe = connected_shape(_usual(data), size), settings.recipe
+    size = min(size, parameters_dense(shape))
+    method = METHODS[kind](shape, size, round(cost / size), recipe.rng_seed)
     rate = cosine(rate_for(settings, shape, size), 0, method.steps)
     state = TrainState.fresh(method.start())
     state, _, spent = evolve_steps(state, method, data.train, recipe, method.steps, rate)

@@ -17,7 +17,13 @@ from tournament.observer import TournamentMetrics
 from tournament.workers.pool import InlinePool
 
 # Of the tournaments of all studies, unless the dataset has values of its own: these are about growths that compete.
-IN_COMMON = {"policy": "score", "max_parameters": 4000, "input_dropout": 0.2, "quick_epochs": 2}
+IN_COMMON = {
+    "policy": "score",
+    "fork_price": 0.0,
+    "max_parameters": 4000,
+    "input_dropout": 0.2,
+    "quick_epochs": 2,
+}
 
 
 def tournament_tasks(arms: Mapping[str, dict[str, Any]], data: Dataset, scale: Scale) -> list[Task]:
@@ -26,9 +32,9 @@ def tournament_tasks(arms: Mapping[str, dict[str, Any]], data: Dataset, scale: S
 
 
 def grow_options(data: Dataset, architecture: Sequence[int], **options: Any) -> dict[str, Any]:
-    """Options of `grow` for a network of this shape, in which growths compete."""
+    """Options of `grow` for a network of this shape, in which growths compete, whatever trying them takes."""
     shape = "-".join(map(str, architecture))
-    return {"dataset": data.name, "policy": "score", "architecture": shape, **options}
+    return {"dataset": data.name, "policy": "score", "fork_price": 0.0, "architecture": shape, **options}
 
 
 def base_options(data: Dataset, scale: Scale) -> dict[str, Any]:
