@@ -111,7 +111,8 @@ def plan(line: WinningLine, steps: int, limit: int, seconds: float) -> None:
         mean = _phase(line, limit or line.parameters).mean_parameters
         within = round((budget - progress.parameter_steps_all) / max(1.0, mean))
         # Growths are followed by one phase, which has what they have left.
-        steps = max(line.per_epoch, min(steps, within) if line.settings.has_job else within)
+        is_last = not (line.settings.has_job or line.policy.contests)
+        steps = max(line.per_epoch, within if is_last else min(steps, within))
     if minutes is not None:
         left = max(1.0, 60 * minutes - seconds)
         steps = max(line.per_epoch, min(steps, int(left / max(1e-6, progress.seconds_per_step))))
