@@ -37,9 +37,9 @@ from tournament.workers.work import Shrink
 # of two shapes, in each of which one loses, take less than a fifth.
 FIRST_HEAT, SECOND_HEAT = 0.072, 0.03
 FEWEST_STEPS = 20
-# Leads go on as they went from the first heat to the second, by as much again. Shapes a third and three times as wide,
-# 8 rng_seeds of MNIST, the teacher, a table and CIFAR-10: what is narrow learns fast and ends worse (MNIST +0.01, −0.00
-# and in the end −0.02 bits), what is wide the other way round (CIFAR-10 +0.08, +0.13, +0.22).
+# Leads are taken to go on as they went from the first heat to the second, by as much again. Shapes a third and three
+# times as wide, 8 rng_seeds of MNIST, the teacher, a table and CIFAR-10: what is narrow learns fast and ends worse
+# (MNIST +0.01, −0.00 and in the end −0.02 bits), what is wide the other way round (CIFAR-10 +0.08, +0.13, +0.22).
 TREND = 1.0
 
 

@@ -58,8 +58,10 @@ def test_who_competes(hidden: tuple[int, ...], last: str, expected: dict[str, tu
 @pytest.mark.parametrize(
     ("move", "now", "in_the_end", "proven"),
     [
-        ("wide", 0.03, 0.03, True),
+        ("wide", 0.03, 0.01, True),
         ("wide", 0.01, 0.03, False),
+        ("narrow", 0.03, 0.03, True),
+        ("narrow", 0.01, 0.03, False),
         ("narrow", 0.03, 0.01, False),
         ("usual", -0.03, -0.01, True),
         ("usual", 0.0, -0.03, False),

@@ -10,6 +10,7 @@ from tournament.rules.score import Gain
 
 # What is taken where nothing is known; a seed of another width has to be surely better than it.
 USUAL, USUAL_MOVE = (100,), "usual"
+NARROW_MOVE = "narrow"
 FACTOR = 3
 SETTLED = "settled"  # the move of a shape that was not beaten
 ALIKE = 2.0  # widths within this factor of each other are not both tried
@@ -30,7 +31,7 @@ def challengers(hidden: Shape, last: str = "") -> dict[str, Shape]:
     if last:
         found = {"wide": wide} if last in ("wide", USUAL_MOVE) else {}
     elif any(_alike(USUAL, shape) for shape in (hidden, wide, narrow)):
-        found = {"wide": wide, "narrow": narrow}
+        found = {"wide": wide, NARROW_MOVE: narrow}
     else:
         found = {USUAL_MOVE: USUAL}
     return {move: shape for move, shape in found.items() if shape != hidden}
@@ -44,11 +45,13 @@ def reference(hidden: Shape) -> Shape:
 def proves(move: str, now: Gain, in_the_end: Gain, z: float) -> bool:
     """Whether a shape takes the place of another: it is surely better, or the usual one and not surely worse.
 
-    Better it has to be now and, if leads go on as they went, in the end; not worse in the end.
+    What is narrow learns fast and ends worse, so it has to be better in the end too, if leads go on as they went. The
+    lead of what is wide rises: asked for both, none is adopted on a table where three times the width brings 1.8
+    points, and seven of eight where it has to be better now.
     """
     if move == USUAL_MOVE:
         return in_the_end.upper(z) > 0
-    return min(now.lower(z), in_the_end.lower(z)) > 0
+    return (min(now.lower(z), in_the_end.lower(z)) if move == NARROW_MOVE else now.lower(z)) > 0
 
 
 def _alike(one: Shape, other: Shape) -> bool:
