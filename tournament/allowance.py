@@ -13,7 +13,7 @@ from typing import NamedTuple
 from structnet.training.shrinking import Shrinking
 from tournament.descent import first_size
 from tournament.final_phase import whole_cost
-from tournament.heats import plan_heats
+from tournament.heats import steps_of_round
 from tournament.settings import Settings
 from tournament.winning_line import WinningLine
 
@@ -105,15 +105,7 @@ def most_within(cost: Callable[[int], float], most: int, limit: float) -> int:
 def most_to_decide(settings: Settings, forks: int, steps: int, parameters: int, survey_steps: int) -> float:
     """Parameter-steps that a round of so many forks takes at most, beside those of the line.
 
-    The two controls and the twin of a fork run in every heat, and one of all is the line itself.
+    One of all that run is the line itself.
     """
-    heats = plan_heats(forks, steps)
-    entering = [forks, *(heat.survivors for heat in heats)]
-    most = survey_steps + sum(
-        heat.steps * (LARGEST * (1 + count) + 1) for heat, count in zip(heats, entering)
-    )
-    if settings.audits:
-        # Both controls run on with the audited, which make up for the heats that they missed.
-        most += round(settings.audit_factor * steps) * (2 + LARGEST * settings.audits)
-        most += LARGEST * settings.audits * sum(heat.steps for heat in heats[1:])
-    return parameters * most
+    grown, kept = steps_of_round(forks, steps, audits=settings.audits, audit_factor=settings.audit_factor)
+    return parameters * (survey_steps + LARGEST * grown + kept - steps)

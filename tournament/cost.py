@@ -14,7 +14,7 @@ from structnet.trials.grid import Block
 from tournament.allowance import DECIDING
 from tournament.descent import START_SHARE
 from tournament.final_phase import OVERSHOOT_ALONE
-from tournament.heats import plan_heats
+from tournament.heats import steps_of_round
 from tournament.rules.score import policy_named
 from tournament.rules.shapes import reference
 from tournament.settings import Settings
@@ -62,14 +62,13 @@ def tournament_cost(settings: Settings, seed: StructNet, images: int) -> Cost:
         return _cost_of_shapes(settings, seed, line)
     forks = 0
     if policy_named(settings.policy).grows:
-        heats = plan_heats(settings.candidates, settings.heat_steps)
-        entering = [settings.candidates, *(heat.survivors for heat in heats)]
-        # With every heat run both controls and the random twin.
-        forks = sum(heat.steps * (3 + entrants) for heat, entrants in zip(heats, entering))
-        if settings.audits:
-            # Both controls run on with the audited, which make up for the heats that they missed.
-            forks += round(settings.audit_factor * settings.heat_steps) * (2 + settings.audits)
-            forks += settings.audits * sum(heat.steps for heat in heats[1:])
+        steps_of = steps_of_round(
+            settings.candidates,
+            settings.heat_steps,
+            audits=settings.audits,
+            audit_factor=settings.audit_factor,
+        )
+        forks = sum(steps_of)
     survey = min(DIAGNOSIS_IMAGES, images) // batch_size
     longest = int(settings.growth_share * line) // (settings.round_steps + settings.heat_steps)
     rounds = min(settings.rounds, max(1, longest))

@@ -123,6 +123,25 @@ def plan_heats(forks: int, heat_steps: int, *, reduction: int = 4, least: int = 
     return [Heat(first, survivors), Heat(heat_steps - first, survivors)]
 
 
+def steps_of_round(
+    forks: int, heat_steps: int, *, audits: int = 0, audit_factor: float = 0.0
+) -> tuple[int, int]:
+    """Steps that a round of so many forks trains: (those of forks and the random twin, those of both controls).
+
+    Controls and twin run in every heat. An audit goes on with both controls, after its forks have made up for the heats
+    that they missed.
+    """
+    heats = plan_heats(forks, heat_steps)
+    entering = [forks, *(heat.survivors for heat in heats)]
+    grown = sum(heat.steps * (1 + count) for heat, count in zip(heats, entering))
+    kept = 2 * heat_steps
+    if audits:
+        longer = round(audit_factor * heat_steps)
+        grown += audits * (longer + sum(heat.steps for heat in heats[1:]))
+        kept += 2 * longer
+    return grown, kept
+
+
 def run_heats(
     pool: Pool, entrants: list[Entrant], heats: Sequence[Heat], terms: Terms, observer: Observer
 ) -> Iterator[FinishedHeat]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from structnet.actions.base import Proposal
 from structnet.errors import UserError
 from structnet.training.recipe import Recipe
-from tournament.heats import Entrant, Heat, Terms, deal, judge, plan_heats, rank, run_heats
+from tournament.heats import Entrant, Heat, Terms, deal, judge, plan_heats, rank, run_heats, steps_of_round
 from tournament.observer import Observer
 from tournament.rules.score import POLICIES, bar_for
 from tournament.rules.screening import screen
@@ -334,6 +334,14 @@ def test_sixteen_forks_of_two_hundred_steps() -> None:
 def test_a_small_field_runs_one_heat() -> None:
     assert plan_heats(3, 200) == [Heat(200, 3)]
     assert plan_heats(0, 200) == [Heat(200, 0)]
+
+
+def test_the_steps_of_a_round_by_hand() -> None:
+    # 16 forks and the twin for 50 steps, four and the twin for 150; both controls for all of them.
+    assert steps_of_round(16, 200) == (50 * 17 + 150 * 5, 400)
+    # Two audited, who make up for 150 steps and go on for 400, with both controls.
+    assert steps_of_round(16, 200, audits=2, audit_factor=2.0) == (50 * 17 + 150 * 5 + 2 * 550, 400 + 800)
+    assert steps_of_round(0, 200) == (200, 400)
 
 
 @given(st.integers(0, 500), st.integers(1, 5000))

@@ -29,7 +29,6 @@ class GrowOptions(BatchOptions):
         "Length of the winning line.",
         TRAINING,
         shown="20, or as many as make 5,000 steps; by --budget what that pays for",
-        ge=1,
     )
     target_accuracy: float | None = option(
         None, "The smallest network that holds this on validation, such as 0.97.", JOB
