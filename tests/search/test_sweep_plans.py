@@ -119,7 +119,7 @@ def test_listed_values_make_a_factorial_with_a_trial_per_rng_seed(digits: Datase
     assert plan.base.name == "set-001"
     assert [trial.name for trial in plan.base.trials] == ["set-001-seed-0007", "set-001-seed-0008"]
     assert [trial.config["options"]["rng_seed"] for trial in plan.base.trials] == [7, 8]
-    assert plan.base.trials[0].config["options"]["round_steps"] == 33
+    assert plan.base.trials[0].config["options"]["round_steps"] == 100
 
 
 def test_without_the_defaults_the_first_setting_is_the_base(digits: Dataset) -> None:
