@@ -27,6 +27,8 @@ from tournament.workers.work import Measure
 # Shares of --epochs: of the first size, of each that follows, and of one that follows when no size has held yet, as it
 # may be training that lacks: with 0.25 `teacher` at 98.5 % was given up for 2 of 4 rng_seeds, with 0.5 for none of 6.
 FIRST, LATER, UNHELD = 0.3, 0.25, 0.5
+# A target that no size holds but for little more than the error it allows is given a phase of all --epochs, once.
+INSISTING, ALMOST = 1.0, 1.5
 START_SHARE = 1 / 24  # of the dense network, if growth has reached less
 
 
@@ -64,10 +66,16 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
             progress.grown_architecture[1:-1] = line.hidden
         else:
             progress.grown_size = line.parameters
-    size = _next_size(line, visits)
+    holds = any(visit.holds for visit in visits)
+    share = FIRST if not visits else LATER if holds else UNHELD
+    size = None if progress.insisted and not holds else _next_size(line, visits)
+    if size is None and not holds and _insists(line, visits):
+        progress.insisted = True
+        closest = nearest(visits)
+        size, share = closest.size, INSISTING
+        line.set_state(line.workers.put({**arrays_of(closest.round), "step": progress.step}))
     if size is None or (visits and _used_up(line, seconds)):
         return False
-    share = FIRST if not visits else LATER if any(visit.holds for visit in visits) else UNHELD
     if len(line.arrays()["architecture"]) < len(progress.grown_architecture):
         base = smallest_holding(visits) if settings.target else None
         base = base or max(visits, key=lambda visit: visit.parameters, default=None)
@@ -75,6 +83,13 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
         line.set_state(line.workers.put({**state, "step": progress.step}))
     plan(line, round(share * settings.epochs * line.per_epoch), size, seconds)
     return True
+
+
+def _insists(line: WinningLine, visits: Sequence[Visit]) -> bool:
+    """Whether the target was missed by so little that the closest size is worth one more phase, a long one."""
+    if line.settings.target is None or line.progress.insisted:
+        return False
+    return nearest(visits).error < ALMOST
 
 
 def _used_up(line: WinningLine, seconds: float) -> bool:

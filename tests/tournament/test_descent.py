@@ -187,6 +187,23 @@ def test_what_cannot_be_reached_is_said_with_the_best_and_what_it_would_take(dig
     assert {row["size"] for row in result.progress.front} == {60, 30}
 
 
+def test_a_target_that_is_missed_by_little_gets_a_long_phase_and_the_path_goes_on(digits: Dataset) -> None:
+    result = grow(digits, target_accuracy=0.88, max_parameters=150)
+    path = [(row["size"], row["holds"], row["steps"]) for row in result.progress.front]
+    (long,) = (number for number, (_, _, steps) in enumerate(path) if steps == 330)  # all ten epochs
+    assert not any(holds for _, holds, _ in path[:long])
+    assert path[long][:2] == (150, True)
+    assert result.held and result.network.parameter_count < 110
+
+
+def test_a_long_phase_that_is_not_enough_is_the_last(digits: Dataset) -> None:
+    result = grow(digits, target_accuracy=0.9, max_parameters=150)
+    assert not result.held
+    assert [row["steps"] for row in result.progress.front][-1] == 330
+    far = grow(digits, target_accuracy=0.97, max_parameters=150)
+    assert not far.held and not far.progress.insisted
+
+
 def test_everything_right_can_be_asked_for(digits: Dataset, tmp_path: Path) -> None:
     result = grow(digits, tmp_path, target_accuracy=1.0, max_parameters=60)
     assert not result.held
