@@ -18,7 +18,7 @@ from tournament.final_phase import plan
 from tournament.records import bits_of
 from tournament.rules.front import knee, nearest, shortfall, size_it_would_take, smallest_holding
 from tournament.rules.goal import FIGURES
-from tournament.rules.sizes import Sizes, Visit, next_for_knee, next_for_target, next_of
+from tournament.rules.sizes import Sizes, Visit, almost, next_for_knee, next_for_target, next_of
 from tournament.winning_line import WinningLine
 from tournament.workers.fork import Arrays, Measured
 from tournament.workers.pool import Job
@@ -27,8 +27,7 @@ from tournament.workers.work import Measure
 # Shares of --epochs: of the first size, of each that follows, and of one that follows when no size has held yet, as it
 # may be training that lacks: with 0.25 `teacher` at 98.5 % was given up for 2 of 4 rng_seeds, with 0.5 for none of 6.
 FIRST, LATER, UNHELD = 0.3, 0.25, 0.5
-# A target that no size holds but for little more than the error it allows is given a phase of all --epochs, once.
-INSISTING, ALMOST = 1.0, 1.5
+INSISTING = 1.0  # of a size that almost held, once, where the path would end
 START_SHARE = 1 / 24  # of the dense network, if growth has reached less
 
 
@@ -69,9 +68,8 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
     holds = any(visit.holds for visit in visits)
     share = FIRST if not visits else LATER if holds else UNHELD
     size = None if progress.insisted and not holds else _next_size(line, visits)
-    if size is None and not holds and _insists(line, visits):
+    if size is None and settings.target and not progress.insisted and (closest := almost(visits)):
         progress.insisted = True
-        closest = nearest(visits)
         size, share = closest.size, INSISTING
         line.set_state(line.workers.put({**arrays_of(closest.round), "step": progress.step}))
     if size is None or (visits and _used_up(line, seconds)):
@@ -83,13 +81,6 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
         line.set_state(line.workers.put({**state, "step": progress.step}))
     plan(line, round(share * settings.epochs * line.per_epoch), size, seconds)
     return True
-
-
-def _insists(line: WinningLine, visits: Sequence[Visit]) -> bool:
-    """Whether the target was missed by so little that the closest size is worth one more phase, a long one."""
-    if line.settings.target is None or line.progress.insisted:
-        return False
-    return nearest(visits).error < ALMOST
 
 
 def _used_up(line: WinningLine, seconds: float) -> bool:

@@ -18,6 +18,8 @@ WORTH_A_STEP = 1.05  # sizes that differ by less are not told apart
 # How the error falls with the size, as a power: MNIST .5 to .8, digits 1.3. Told from sizes WIDE apart or more.
 FLATTEST, USUAL, STEEPEST, WIDE = 0.5, 0.75, 1.5, 1.4
 PROGRESS = 0.8  # of the miss that must be left at most when the size is doubled, or no size will do
+# Up to which error a size almost holds, where none does, and below one that does; and what share of that is well below.
+ALMOST, ALMOST_BELOW, WELL_BELOW = 1.5, 1.15, 0.9
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,22 @@ def _upwards(visits: Sequence[Visit], sizes: Sizes) -> int | None:
     if last.size == smallest and larger and last.error >= min(larger):
         return None
     return _unless(smallest, max(sizes.least, smallest // 2))
+
+
+def almost(visits: Sequence[Visit]) -> Visit | None:
+    """Where the path to a target would end: the visit of a size that missed by so little that it is worth a long phase.
+
+    Where nothing holds, the one that came closest; otherwise the smallest that is well below what held. None if there
+    is no such.
+    """
+    holding = [visit.size for visit in visits if visit.holds]
+    if not holding:
+        closest = min(visits, key=lambda visit: (visit.error, visit.parameters), default=None)
+        return closest if closest and closest.error < ALMOST else None
+    below = [
+        visit for visit in visits if visit.size < WELL_BELOW * min(holding) and visit.error < ALMOST_BELOW
+    ]
+    return min(below, key=lambda visit: (visit.size, visit.error), default=None)
 
 
 def next_for_knee(visits: Sequence[Visit], sizes: Sizes, bits: float) -> int | None:
