@@ -27,7 +27,7 @@ from tournament.workers.work import Measure
 # Shares of --epochs: of the first size, of each that follows, and of one that follows when no size has held yet, as it
 # may be training that lacks: with 0.25 `teacher` at 98.5 % was given up for 2 of 4 rng_seeds, with 0.5 for none of 6.
 FIRST, LATER, UNHELD = 0.3, 0.25, 0.5
-INSISTING = 1.0  # of a size that almost held, once, where the path would end
+INSISTING = 1.0  # of the size that came closest, once, where the path would end without one that holds
 START_SHARE = 1 / 24  # of the dense network, if growth has reached less
 
 

@@ -40,6 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(control, name, value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small", "ray_session")
 def test_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     control.run(ControlOptions(quick=True, networks=40, workers=2, results=str(tmp_path)))
