@@ -17,9 +17,7 @@ from tournament.heats import steps_of_round
 from tournament.settings import Settings
 from tournament.winning_line import WinningLine
 
-DECIDING = (
-    0.2  # of a run's parameter-steps, at most, where all that can be earned while it grows is spent on it
-)
+DECIDING = 0.2  # of a run's parameter-steps, at most: what all that can be earned while it grows buys
 TRYING = 0.5  # of the balance, in one round: the rest is for what wins
 FEWEST = 2  # forks that are worth a round
 LARGEST = 1.5  # times the line's parameters that a fork has at most: what actions aim at is half of them

@@ -20,7 +20,7 @@ from structnet.storage.tables import TableWriter
 from structnet.training.fitted_rate import fitted_rate
 from tournament.allowance import Deciding, allowance_of
 from tournament.contest import contest_credits, play_contest, why_none
-from tournament.descent import Choice, choose, go_on, reached, read_test
+from tournament.descent import Choice, begin_phase, choose, go_on, reached, read_test
 from tournament.final_phase import final_stretch, next_cycle, refine_at_last, settle, start_final_phase
 from tournament.observer import Observer
 from tournament.progress import Checkpoint, Clock, Progress, last_whole_round
@@ -233,7 +233,7 @@ class Tournament:
             start_final_phase(self.line, reason, self.clock.seconds())
             progress = self.line.progress
             if self.settings.has_job:
-                go_on(self.line, self.clock.seconds(), self._arrays_after)
+                go_on(self.line, self.clock.seconds())
                 return
             left = self.settings.max_parameters or progress.final_size
             self.observer.growth_ended(left, progress.final_stop)
@@ -274,6 +274,7 @@ class Tournament:
 
     def _final_stretch(self) -> None:
         line, progress = self.line, self.line.progress
+        begin_phase(line, self._arrays_after)
         try:
             final_stretch(line)
         except WorkFailed as failed:
@@ -303,7 +304,7 @@ class Tournament:
     def _goes_on(self) -> bool:
         """Whether another final phase follows."""
         if self.settings.has_job:
-            return go_on(self.line, self.clock.seconds(), self._arrays_after)
+            return go_on(self.line, self.clock.seconds())
         return self.line.policy.contests and next_cycle(self.line, self.clock.seconds())
 
     def _end_round(

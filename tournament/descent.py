@@ -52,10 +52,10 @@ def visits_of(line: WinningLine) -> list[Visit]:
     return [Visit(*(row[name] for name in names)) for row in line.progress.front]
 
 
-def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays]) -> bool:
+def go_on(line: WinningLine, seconds: float) -> bool:
     """Plans the phase of the next size; False if no other is worth it, or the minutes or the budget are used up.
 
-    arrays_of: the state after a round. A network that has lost a whole group does not get it back: then it begins with
+    A network that has lost a whole group does not get it back: then it begins with
     the smallest that held, or the largest, or a seed.
     """
     settings, visits, progress = line.settings, visits_of(line), line.progress
@@ -70,17 +70,29 @@ def go_on(line: WinningLine, seconds: float, arrays_of: Callable[[int], Arrays])
     size = None if progress.insisted and not holds else _next_size(line, visits)
     if size is None and settings.target and not progress.insisted and (closest := almost(visits)):
         progress.insisted = True
-        size, share = closest.size, INSISTING
-        line.set_state(line.workers.put({**arrays_of(closest.round), "step": progress.step}))
+        size, share, progress.begins_with = closest.size, INSISTING, closest.round
     if size is None or (visits and _used_up(line, seconds)):
         return False
     if len(line.arrays()["architecture"]) < len(progress.grown_architecture):
         base = smallest_holding(visits) if settings.target else None
         base = base or max(visits, key=lambda visit: visit.parameters, default=None)
-        state = arrays_of(base.round) if base else TrainState.fresh(line.seed_of(line.hidden)).to_arrays()
-        line.set_state(line.workers.put({**state, "step": progress.step}))
+        if base:
+            progress.begins_with = base.round
+        else:
+            seed = TrainState.fresh(line.seed_of(line.hidden)).to_arrays()
+            line.set_state(line.workers.put({**seed, "step": progress.step}))
     plan(line, round(share * settings.epochs * line.per_epoch), size, seconds)
     return True
+
+
+def begin_phase(line: WinningLine, arrays_of: Callable[[int], Arrays]) -> None:
+    """Where a phase does not go on from the network before it, takes the one that it begins with."""
+    progress = line.progress
+    if progress.begins_with < 0:
+        return
+    line.set_state(line.workers.put({**arrays_of(progress.begins_with), "step": progress.step}))
+    progress.final_size = progress.final_largest = line.parameters
+    progress.begins_with = -1
 
 
 def _used_up(line: WinningLine, seconds: float) -> bool:

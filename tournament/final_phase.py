@@ -91,9 +91,8 @@ def _phase(line: WinningLine, limit: int) -> Shrinking:
     """A phase from here to a size, of any length."""
     phase = Shrinking(0, line.total_steps, line.parameters, line.parameters, limit)
     most = peak_of(line, limit, line.dense_of(line.hidden))
-    if not (
-        line.policy.contests or line.settings.has_job
-    ):  # credits alone limit it, with those earned on the way
+    if not (line.policy.contests or line.settings.has_job):
+        # Credits alone limit it, with those that are earned on the way.
         rising = phase.grown_until * (line.total_steps - line.progress.step)
         credits = line.ledger.balance + line.ledger.worth(rising, line.measured.accuracy)
         most = min(line.settings.overshoot or line.dense_of(line.hidden), line.parameters + int(credits))

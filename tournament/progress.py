@@ -38,9 +38,9 @@ class Progress:
     was asked for, and final_cost its parameter-steps so far. front: rows of the fronts table, of the sizes that were
     reached before it. hidden: the hidden groups as they were before anything was pruned, shape_move: what led to them
     in a contest of shapes, and cycles: final phases that were begun, where there is one size. pauses: rounds that
-    could afford no forks. insisted: whether a target that was missed by little has had its long phase. growths:
-    [round, step, action, site] of what was adopted and added parameters. smaller_batches: [round, images] where
-    memory ran out and batches were halved.
+    could afford no forks. insisted: whether a target that was missed by little has had its long phase. begins_with:
+    the round whose network the next phase begins with; -1: the last. growths: [round, step, action, site] of what was
+    adopted and added parameters. smaller_batches: [round, images] where memory ran out and batches were halved.
     """
 
     round: int = 0
@@ -68,6 +68,7 @@ class Progress:
     cycles: int = 0
     pauses: int = 0
     insisted: bool = False
+    begins_with: int = -1
     seconds: float = 0.0
     audits: list[list[Any]] = field(default_factory=list)
     scores: list[list[Any]] = field(default_factory=list)

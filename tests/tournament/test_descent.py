@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,29 @@ def test_a_target_that_is_missed_by_little_gets_a_long_phase_and_the_path_goes_o
     assert result.held and result.network.parameter_count < 110
 
 
+def test_a_phase_that_begins_elsewhere_leaves_the_network_before_it_as_it_is(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    """Every size of the front is the network of its snapshot, and a resume goes the same way."""
+    result = grow(digits, tmp_path, target_accuracy=0.88, max_parameters=150)
+    assert result.progress.insisted
+    checkpoint = Checkpoint(str(tmp_path / "snapshots"), digits)
+    for row in result.progress.front:
+        state = TrainState.from_arrays(checkpoint.arrays_after(row["round"]))
+        assert state.network.parameter_count == row["parameters"]
+        assert evaluate(state.network, digits.validation).accuracy == row["accuracy"]
+    long = next(row["round"] for row in result.progress.front if row["steps"] == 330)
+    cut = tmp_path / "cut"
+    shutil.copytree(tmp_path, cut, ignore=shutil.ignore_patterns("cut"))
+    for file in (cut / "snapshots").iterdir():
+        if int(file.name.split("-")[1].split(".")[0]) >= long:
+            file.unlink()
+    resumed = grow(digits, cut, resume=True, target_accuracy=0.88, max_parameters=150)
+    assert [row["accuracy"] for row in resumed.progress.front] == [
+        row["accuracy"] for row in result.progress.front
+    ]
+
+
 def test_a_long_phase_that_is_not_enough_is_the_last(digits: Dataset) -> None:
     result = grow(digits, target_accuracy=0.9, max_parameters=150)
     assert not result.held
@@ -262,7 +286,10 @@ def test_what_lost_a_group_begins_again_from_what_held(digits: Dataset) -> None:
         {"round": number, "size": size, "parameters": size, "information": 1.0, "error": error}
         for number, size, error in [(2, 200, 0.5), (3, 100, 1.5)]
     ]
-    assert descent.go_on(line, 0.0, {2: TrainState.fresh(held).to_arrays()}.__getitem__)
+    assert descent.go_on(line, 0.0)
+    assert line.arrays()["architecture"] == (64, 10)  # what was reached is written as it is
+    descent.begin_phase(line, {2: TrainState.fresh(held).to_arrays()}.__getitem__)
+    assert line.progress.final_size == line.parameters == held.parameter_count
     assert line.arrays()["architecture"] == (64, 16, 10)
     assert line.arrays()["step"] == line.progress.final_start == 500
     assert line.progress.final_limit == 141
