@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,6 @@ def worker(rank: int, folder: str) -> None:
     model = DistributedDataParallel(network())
     cross_entropy(model(inputs.t()), labels).backward()
     found["ddp"] = model.module.values.grad
-    del model  # it would hold the group, and its threads, until the process ends
     for kernel in KERNELS:
         # Without decay and moments the first moment is the gradient, but for a factor.
         once = TrainState.fresh(network(kernel))
@@ -82,6 +82,7 @@ def worker(rank: int, folder: str) -> None:
     np.savez(f"{folder}/{rank}.npz", **{name: np.asarray(value) for name, value in found.items()})
     dist.barrier()  # on a busy machine the one that ends first would otherwise take the other's connection along
     dist.destroy_process_group()
+    os._exit(0)  # DistributedDataParallel keeps the threads of the group, which at times abort an orderly end
 
 
 @pytest.fixture(scope="module")
