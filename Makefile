@@ -16,8 +16,9 @@ install: .venv/installed
 grow: install
 	$(BIN)/structnet grow --target-accuracy 0.9
 
+# By two processes, of which each has a Ray of its own: half of the time is waiting for processes of Ray.
 test: install
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: install
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -m "not soak" --timeout 3600
@@ -33,7 +34,7 @@ test-deprecations: install
 
 # Of the two lower floors, by their own tests: workers of Ray, which do the rest, are not measured.
 coverage: install
-	$(BIN)/pytest -m "not slow" --cov structnet --cov tournament --cov-report term:skip-covered \
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --cov structnet --cov tournament --cov-report term:skip-covered \
 		tests/structnet tests/tournament
 
 soak: install

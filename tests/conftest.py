@@ -1,4 +1,4 @@
-"""What tests share: one local Ray for the whole session, and one torch thread."""
+"""What tests share: one local Ray for all tests of a process, and one torch thread."""
 
 from __future__ import annotations
 
