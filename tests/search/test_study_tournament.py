@@ -17,6 +17,7 @@ from search.commands.study.studies import tournament
 from search.commands.study.study import Place, Row, Scale
 from structnet.data.datasets import load_dataset
 from structnet.experiments.smallest import REDUCTION, goes_on, milestones
+from structnet.storage.tables import read_table
 
 torch.set_num_threads(1)
 
@@ -93,6 +94,20 @@ def test_every_method_costs_about_as_much_and_ends_within_its_size(tmp_path: Pat
         assert values["parameters"] <= 150
         assert 0 <= values["share_deciding"] <= 1
         costs[task.options["method"]] = values["parameter_steps_all"]
-    assert set(costs) == {*tournament.GROWN, *tournament.ALONE}
+    # Of the digits no expert's network is known.
+    assert set(costs) == {*tournament.GROWN, *tournament.ALONE} - {tournament.EXPERT}
     for method, cost in costs.items():
         assert cost == pytest.approx(costs["shapes"], rel=0.3), method
+
+
+def test_an_experts_network_is_one_more_method_where_it_is_known(tmp_path: Path) -> None:
+    teacher = load_dataset("teacher")
+    tasks = {task.arm: task for task in tournament.tasks(teacher, Scale((0,), quick=True))}
+    task = tasks["150 usual: expert"]
+    assert "150 none: expert" not in tasks  # it begins with a shape of its own
+    task = replace(task, options={**task.options, "epochs": 1})
+    place = Place(str(tmp_path), "e", task.name)
+    values = {one.quantity: one.value for one in tournament.measure(task, teacher, place)}
+    assert values["parameters"] <= 150 and values["share_deciding"] == 0
+    rounds = read_table(str(tmp_path), "rounds")
+    assert rounds["architecture"][0].as_py() == [32, 12, 4]

@@ -6,13 +6,12 @@ is planned to take, forks and all that is thrown away included:
 
 - `shapes`, the default of `grow`, and `growths`, its `--policy score`, as many epochs as come to that cost;
 - `at random`, the same growth without asking (`--policy random`); `without asking`, no growth at all: overshot at
-random
-  and pruned, twice, in the shape of the seed;
+  random and pruned, twice, in the shape of the seed;
+- `expert`: that in the shape that somebody who knows the task would take, where one is known;
 - `best of three`: that in three widths, a third of the cost each, the best on validation;
 - RigL and SET in the usual shape, at a rate that fits the size;
 - `halving`: asynchronous successive halving (Li et al. 2020) over depth and widths of static sparse networks of that
-size,
-  which is what somebody does with Ray Tune who does not know the architecture.
+  size, which is what somebody does with Ray Tune who does not know the architecture.
 """
 
 from __future__ import annotations
@@ -59,11 +58,12 @@ GROWN: dict[str, dict[str, Any]] = {
     "without asking": {"rounds": 0},
 }
 EVOLVED = {"RigL": "rigl", "SET": "set"}
-THREE, HALVING = "best of three", "halving"
-ALONE = (*EVOLVED, THREE, HALVING)  # they do not depend on a seed
-CLOSE = (
-    0.9  # a run that costs less than this share is made longer, and one that costs more by as much shorter
-)
+EXPERT, THREE, HALVING = "expert", "best of three", "halving"
+ALONE = (EXPERT, *EVOLVED, THREE, HALVING)  # they do not depend on a seed
+# Hidden groups by the name of a dataset: LeCun et al. 1998, which the papers on sparse networks take, and its own.
+EXPERTS = {"mnist": (300, 100), "teacher": (12,)}
+# A run that costs less than this share is made longer, and one that costs more by as much shorter.
+CLOSE = 0.9
 WIDTHS = (8, 1024)
 FEWEST_INPUTS, MANY_INPUTS = 8, 1000  # from which on networks are larger, and the study smaller
 COLUMNS = (
@@ -82,15 +82,19 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
     arms = {}
     for size in sizes:
         for known, hidden in seeds.items():
-            for method in (*GROWN, *(ALONE if known == "usual" else ())):
+            for method in (*GROWN, *(_alone_on(data) if known == "usual" else ())):
                 groups = (data.input_units, *hidden, data.classes)
                 arms[f"{size} {known}: {method}"] = {
                     "method": method,
                     "max_parameters": size,
-                    **({} if known == "usual" else {"architecture": "-".join(map(str, groups))}),
+                    **({} if known == "usual" else {"architecture": _in_words(groups)}),
                 }
     few = has_few_inputs(data)
     return tasks_of(arms, scale, epochs=(8 if few else 1) if scale.quick else 40 if few else 20)
+
+
+def _alone_on(data: Dataset) -> list[str]:
+    return [method for method in ALONE if method != EXPERT or data.name in EXPERTS]
 
 
 def _sizes(data: Dataset) -> tuple[int, ...]:
@@ -110,6 +114,9 @@ def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     cost = planned_cost(WinningLine(seed, data, settings, InlinePool(data)), size)
     if method in GROWN:
         return _measured(_grown(task, data, place, given | GROWN[method], cost))
+    if method == EXPERT:
+        shape = _in_words((data.input_units, *EXPERTS[data.name], data.classes))
+        return _measured(_grown(task, data, place, given | {"rounds": 0, "architecture": shape}, cost))
     if method in EVOLVED:
         network, spent = _evolved(EVOLVED[method], data, settings, size, cost)
         return _alone(network, data, spent)
@@ -150,6 +157,10 @@ def _alone(network: StructNet, data: Dataset, spent: float, *, share: float = 0.
     ]
 
 
+def _in_words(architecture: Sequence[int]) -> str:
+    return "-".join(map(str, architecture))
+
+
 def _usual(data: Dataset) -> tuple[int, ...]:
     return (data.input_units, *USUAL, data.classes)
 
@@ -169,7 +180,7 @@ def _best_of_three(task: Task, data: Dataset, given: dict[str, Any], cost: float
     for units in (USUAL[0] // 3, USUAL[0], 3 * USUAL[0]):
         groups = (data.input_units, units, data.classes)
         epochs = max(1, round(task.options["epochs"] / 3))
-        own = {**given, "architecture": "-".join(map(str, groups)), "epochs": epochs, "rounds": 0}
+        own = {**given, "architecture": _in_words(groups), "epochs": epochs, "rounds": 0}
         options = options_of_grow(data, own)
         seed = seed_network(options, data, task.rng_seed)
         results.append(Tournament(seed, data, settings=settings_for(options, task.rng_seed)).run())
