@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+DECOUPLED, COUPLED, BARE = range(3)  # as in structnet.training.recipe
+
 
 class Images(NamedTuple):
     """What batches are made from: (images, features) of which one is empty, and int64 labels.
@@ -36,6 +38,7 @@ class Rules(NamedTuple):
 
     l1, weight_decay, betas and epsilon as in structnet.training.recipe.Recipe and structnet.network.optimizer.Adam.
     rise: (ages,) factor of the step of a parameter by its age; the last is that of all that are older; empty for 1.
+    momentum: of plain descent; negative for Adam. decay: DECOUPLED, COUPLED or BARE.
     """
 
     l1: float
@@ -44,6 +47,8 @@ class Rules(NamedTuple):
     beta2: float
     epsilon: float
     rise: np.ndarray
+    momentum: float
+    decay: int
 
 
 class Moments(NamedTuple):

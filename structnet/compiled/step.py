@@ -1,4 +1,4 @@
-"""Training steps of several networks in lock step: batch, forward, cross-entropy, backward and Adam in one call."""
+"""Training steps of several networks in lock step: batch, forward, cross-entropy, backward and update in one call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from structnet.compiled.arrays import Images, Moments, Noise, Rules, Workspace
+from structnet.compiled.arrays import BARE, COUPLED, DECOUPLED, Images, Moments, Noise, Rules, Workspace
 from structnet.compiled.batch import fill_block
 from structnet.compiled.compiler import compiled, part
 from structnet.compiled.functions import exponential
@@ -165,7 +165,55 @@ def update(
     step: int,
     updates: int,
 ) -> None:
-    """One step of Adam on a flat vector that begins with so many connections, in place; updates: with this one."""
+    """One step on a flat vector that begins with so many connections, in place; updates: with this one."""
+    kind = values.dtype.type
+    l1, zero = kind(rules.l1), kind(0)
+    if rules.l1 > 0:
+        for place in range(connections):
+            value = values[place]
+            gradient[place] += l1 if value > zero else (-l1 if value < zero else zero)
+    if rules.momentum >= 0:
+        descend(values, gradient, first, rules, connections, rate)
+    else:
+        adapt(values, gradient, first, second, born, rules, connections, rate, step, updates)
+
+
+@part
+def descend(
+    values: np.ndarray,
+    gradient: np.ndarray,
+    velocity: np.ndarray,
+    rules: Rules,
+    connections: int,
+    rate: float,
+) -> None:
+    """One step of gradient descent with momentum."""
+    kind = values.dtype.type
+    momentum, pace = kind(rules.momentum), kind(rate)
+    coupled = kind(rules.weight_decay if rules.decay == COUPLED else 0.0)
+    shrinking = rules.weight_decay * (1.0 if rules.decay == BARE else rate)
+    kept = kind(1.0 - (0.0 if rules.decay == COUPLED else shrinking))
+    decaying = connections if rules.decay == DECOUPLED else len(values)
+    for place in range(len(values)):
+        value = values[place]
+        velocity[place] = momentum * velocity[place] + (gradient[place] + coupled * value)
+        values[place] = (value * kept if place < decaying else value) - pace * velocity[place]
+
+
+@part
+def adapt(
+    values: np.ndarray,
+    gradient: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    born: np.ndarray,
+    rules: Rules,
+    connections: int,
+    rate: float,
+    step: int,
+    updates: int,
+) -> None:
+    """One step of Adam."""
     kind = values.dtype.type
     correction = math.sqrt(1 - rules.beta2**updates)
     pace = kind(rate * correction / (1 - rules.beta1**updates))
@@ -173,11 +221,7 @@ def update(
     keep1, keep2 = kind(1 - rules.beta1), kind(rules.beta2)
     add2 = kind(1 - rules.beta2)
     kept = kind(1 - rate * rules.weight_decay)
-    l1, zero, one = kind(rules.l1), kind(0), kind(1)
-    if rules.l1 > 0:
-        for place in range(connections):
-            value = values[place]
-            gradient[place] += l1 if value > zero else (-l1 if value < zero else zero)
+    zero, one = kind(0), kind(1)
     if len(rules.rise) == 0:
         if rules.weight_decay > 0:
             for place in range(connections):

@@ -25,7 +25,7 @@ from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.augmentation import check_shift
 from structnet.training.batches import batch_indices, images_of, noise_of
-from structnet.training.recipe import Recipe
+from structnet.training.recipe import DECAYS, Recipe
 
 BLOCK = 128  # images that are in the workspace at once; fewer lose more to the walk than they win by fitting caches
 STEPS = 256  # of one compiled call
@@ -241,7 +241,8 @@ class Lockstep:
         adam = self._like.optimizer
         rise = np.empty(0, dtype=np.float32) if recipe.rates is None else recipe.rates.table()
         options = adam.beta1, adam.beta2, adam.epsilon
-        return Rules(recipe.l1, recipe.weight_decay, *options, rise)
+        momentum = -1.0 if recipe.momentum is None else recipe.momentum
+        return Rules(recipe.l1, recipe.weight_decay, *options, rise, momentum, DECAYS.index(recipe.decay))
 
     def workspace(self, batch: int) -> Workspace:
         """For batches of so many images."""

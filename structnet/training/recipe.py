@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from structnet.errors import UserError
 from structnet.training.rates import AgeRates
+
+DECOUPLED, COUPLED, BARE = "decoupled", "coupled", "bare"
+DECAYS = (DECOUPLED, COUPLED, BARE)
+
+Numbers = TypeVar("Numbers", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -17,9 +24,11 @@ class Recipe:
 
     l1: weight of the sum of absolute connection values in the loss (biases are free). input_dropout: share of
     inputs set to zero, the others scaled up. shift: images are moved by up to this many pixels each way.
-    rates: learning rates by age of a parameter; None for one rate. weight_decay: share of its value that a
-    connection loses in a step, per unit of learning rate (decoupled, so not a part of the gradient; biases are
-    free).
+    rates: learning rates by age of a parameter; None for one rate. momentum: of gradient descent (Polyak 1964, as
+    torch.optim.SGD has it), which then takes the place of Adam; None for Adam. weight_decay: share of its value that
+    a connection loses in a step, per unit of learning rate (decay `decoupled`: not a part of the gradient, and biases
+    are free). With momentum it may also be `coupled`, a part of the gradient of every parameter, or `bare`, decoupled
+    and not times the rate, of every parameter, as in the program of Mocanu et al. (2018).
     """
 
     batch_size: int = 128
@@ -29,6 +38,8 @@ class Recipe:
     rates: AgeRates | None = None
     rng_seed: int = 0
     weight_decay: float = 0.0
+    momentum: float | None = None
+    decay: str = DECOUPLED
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -41,6 +52,36 @@ class Recipe:
             raise UserError(
                 f"weight_decay is {self.weight_decay}, but must be at least 0: it is the shrinkage of a connection "
                 "per step and unit of learning rate"
+            )
+        self._check_descent()
+
+    @property
+    def decays_all(self) -> bool:
+        """Whether biases decay as connections do."""
+        return self.decay != DECOUPLED
+
+    def kept(self, rate: Numbers) -> Numbers | float:
+        """The share of its value that what decays keeps in a step of this rate, beside what the gradient says."""
+        if self.decay == DECOUPLED:
+            return 1 - rate * self.weight_decay
+        return 1 - self.weight_decay if self.decay == BARE else 1.0
+
+    def _check_descent(self) -> None:
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise UserError(f"momentum is {self.momentum}, but must be in [0, 1), or not be given for Adam")
+        if self.decay not in DECAYS:
+            raise UserError(f"decay is '{self.decay}', but must be one of {', '.join(DECAYS)}")
+        if self.momentum is None and self.decay != DECOUPLED:
+            raise UserError(
+                f"decay is '{self.decay}', but Adam has decoupled decay only: give momentum as well"
+            )
+        if self.momentum is not None and self.rates is not None:
+            raise UserError(
+                f"momentum is {self.momentum}, but rates by age are for Adam: leave one of them out"
+            )
+        if self.decay == BARE and self.weight_decay > 1:
+            raise UserError(
+                f"weight_decay is {self.weight_decay}, but must be at most 1: bare, it is a share of each value"
             )
 
 

@@ -14,7 +14,7 @@ from structnet.network.optimizer import Adam
 from structnet.training.augmentation import keys_of
 from structnet.training.batches import batch_at, batch_indices, noise_seed
 from structnet.training.rates import scaled_step
-from structnet.training.recipe import Recipe
+from structnet.training.recipe import COUPLED, Recipe
 
 STRETCH = 256  # steps whose numbers are sent to the device at once
 # Steps from which on a CUDA graph is recorded. Not measured, as no GPU was at hand: recording takes about as
@@ -62,10 +62,15 @@ def update(
     decays included.
     """
     optimizer.step += 1
-    root, divisor = optimizer.corrections(optimizer.step)
+    root, divisor = _corrections(optimizer, recipe, optimizer.step)
     rate, epsilon = learning_rate * root / divisor, optimizer.epsilon * root
-    kept = 1 - learning_rate * recipe.weight_decay
+    kept = recipe.kept(learning_rate)
     _move(optimizer, values, gradient, recipe, rate, epsilon, kept, connections, age)
+
+
+def _corrections(optimizer: Adam, recipe: Recipe, step: int) -> tuple[float, float]:
+    """Those of Adam; plain descent has none."""
+    return optimizer.corrections(step) if recipe.momentum is None else (1.0, 1.0)
 
 
 def _move(
@@ -81,18 +86,29 @@ def _move(
 ) -> None:
     """As `update`, not counted, by a rate and an epsilon as Adam.move takes them.
 
-    kept: the share of its value that a connection keeps (decoupled weight decay, Loshchilov & Hutter 2019), a
-    number or a tensor, (1,) or (connections,). What does not exist has no value to decay.
+    kept: the share of its value that what decays keeps (decoupled weight decay, Loshchilov & Hutter 2019), a number
+    or a tensor, (1,) or as long as what decays. What does not exist has no value to decay.
     """
     if recipe.l1:
         gradient[:connections].add_(values[:connections].sign(), alpha=recipe.l1)
     scale = recipe.rates.scale(age) if recipe.rates is not None and age is not None else None
     before = values if scale is None else values.clone()
-    if recipe.weight_decay:
-        values[:connections].mul_(kept)
-    optimizer.move(values, gradient, rate, epsilon)
+    if recipe.decay == COUPLED:
+        gradient.add_(values, alpha=recipe.weight_decay)
+    elif recipe.weight_decay:
+        values[: _decaying(recipe, connections)].mul_(kept)
+    if recipe.momentum is not None:
+        optimizer.first.mul_(recipe.momentum).add_(gradient)
+        values.sub_(optimizer.first * rate)
+    else:
+        optimizer.move(values, gradient, rate, epsilon)
     if scale is not None:
         values.copy_(scaled_step(before, values, scale))
+
+
+def _decaying(recipe: Recipe, connections: int) -> int | None:
+    """How many parameters at the beginning of a vector decay; None for all."""
+    return None if recipe.decays_all else connections
 
 
 def numbers_of_steps(
@@ -113,11 +129,12 @@ def numbers_of_steps(
     where = np.stack([batch_indices(images, recipe.batch_size, recipe.rng_seed, step) for step in steps])
     keys = keys_of(noise_seed(recipe), steps).numpy()
     # By Python's own powers, as `update` has them, so that a step has the same bits in any stretch.
-    pairs = [optimizer.corrections(optimizer.step + 1 + index) for index in range(len(steps))]
+    pairs = [_corrections(optimizer, recipe, optimizer.step + 1 + index) for index in range(len(steps))]
     root, divisor = np.array(pairs).T[:, :, None]
     rates = np.array([rate(step) for step in steps], dtype=np.float64)[:, None] * shares
     with np.errstate(over="ignore", invalid="ignore"):  # at an absurd rate a member diverges, quietly
-        real = np.hstack([optimizer.epsilon * root, rates * root / divisor, 1 - rates * recipe.weight_decay])
+        kept = np.broadcast_to(recipe.kept(rates), rates.shape)
+        real = np.hstack([optimizer.epsilon * root, rates * root / divisor, kept])
     return np.hstack([where, np.array(steps)[:, None], keys[:, None], real.view(np.int64)])
 
 
@@ -208,7 +225,7 @@ class TorchSteps:
         if self._owner is not None:
             rate = rate.index_select(0, self._owner)
             if recipe.weight_decay:
-                kept = kept.index_select(0, self._owner[:connections])
+                kept = kept.index_select(0, self._owner[: _decaying(recipe, connections)])
         age = now - self._born if recipe.rates is not None else None
         _move(self._optimizer, values, gradient, recipe, rate, epsilon, kept, connections, age)
         self._row.add_(1)

@@ -36,7 +36,7 @@ from structnet.training.evaluation import evaluate
 from structnet.training.lockstep import BLOCK, Lockstep
 from structnet.training.loop import Diverged, train_steps
 from structnet.training.rates import AgeRates
-from structnet.training.recipe import Recipe
+from structnet.training.recipe import DECAYS, Recipe
 from structnet.training.schedules import constant, cosine
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
@@ -118,11 +118,16 @@ def test_parts_of_a_batch_add_up_to_its_gradient(topology: Topology, cut: int) -
 
 @every_activation
 @settings(max_examples=8)
-@given(topologies(inputs=16, classes=3, widest=6), st.sampled_from([8, 20, 150]))
-def test_three_paths_train_the_same_network(activation: str, topology: Topology, batch: int) -> None:
+@given(
+    topologies(inputs=16, classes=3, widest=6), st.sampled_from([8, 20, 150]), st.sampled_from(["", *DECAYS])
+)
+def test_three_paths_train_the_same_network(
+    activation: str, topology: Topology, batch: int, decay: str
+) -> None:
     """Compiled, and by both kernels of torch that CUDA has too, with all that a recipe can ask for."""
     split = image_split(170, dtype=torch.float64)
-    recipe = Recipe(batch, l1=1e-3, input_dropout=0.2, shift=1, rates=AGES, rng_seed=batch, weight_decay=0.5)
+    recipe = Recipe(batch, l1=1e-3, input_dropout=0.2, shift=1, rng_seed=batch, weight_decay=0.5)
+    recipe = replace(recipe, momentum=0.9, decay=decay) if decay else replace(recipe, rates=AGES)
     found = []
     for kernel in ("auto", "sparse_rows", "masked_dense"):
         state = state_of(network_of(topology, activation=activation, kernel=kernel), oldest=5)

@@ -29,7 +29,7 @@ from structnet.training.batches import training_batch
 from structnet.training.cohort import Cohort
 from structnet.training.loop import train_steps
 from structnet.training.rates import AgeRates
-from structnet.training.recipe import Recipe
+from structnet.training.recipe import DECAYS, Recipe
 from structnet.training.schedules import constant, cosine
 from structnet.training.tile import Tile
 from structnet.training.torch_step import TorchSteps, loss_and_gradient, update
@@ -38,7 +38,8 @@ AGES = AgeRates(matures_after=4, freezes_after=40)
 RICH = Recipe(16, 1e-3, 0.3, 1, AGES, rng_seed=5, weight_decay=0.5)
 RATE = cosine(1e-2, 0, 60)
 every_kernel = pytest.mark.parametrize("kernel", ["sparse_rows", "masked_dense"])
-every_recipe = pytest.mark.parametrize("recipe", [Recipe(16), RICH], ids=["plain", "rich"])
+DESCENT = [Recipe(16, 1e-3, 0.3, momentum=0.9, weight_decay=0.1, decay=decay) for decay in DECAYS]
+every_recipe = pytest.mark.parametrize("recipe", [Recipe(16), RICH, *DESCENT], ids=["plain", "rich", *DECAYS])
 seeds, numbers = st.integers(0, 2**63 - 1), st.integers(0, 10**9)
 
 
