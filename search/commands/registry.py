@@ -18,6 +18,7 @@ from search.commands import (
     status,
     study,
     sweep,
+    topology,
     train,
     validate,
 )
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Command[Any] | Group] = {
         bootstrap,
         sweep,
         evolve,
+        topology,
         train,
         study,
         pick,

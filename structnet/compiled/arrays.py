@@ -36,13 +36,14 @@ class Noise(NamedTuple):
 class Rules(NamedTuple):
     """How values are updated.
 
-    l1, weight_decay, betas and epsilon as in structnet.training.recipe.Recipe and structnet.network.optimizer.Adam.
+    l1, betas and epsilon as in structnet.training.recipe.Recipe and structnet.network.optimizer.Adam. weight_decay:
+    (members,), as in Recipe.
     rise: (ages,) factor of the step of a parameter by its age; the last is that of all that are older; empty for 1.
     momentum: of plain descent; negative for Adam. decay: DECOUPLED, COUPLED or BARE.
     """
 
     l1: float
-    weight_decay: float
+    weight_decay: np.ndarray
     beta1: float
     beta2: float
     epsilon: float

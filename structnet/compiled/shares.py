@@ -65,6 +65,7 @@ def apply_gradient(
         rules,
         connections,
         rate,
+        rules.weight_decay[0],
         step,
         updates + 1,
     )

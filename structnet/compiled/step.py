@@ -83,6 +83,7 @@ def train(
                         rules,
                         plan.members[member, CONNECTIONS],
                         rates[now] * shares[member],
+                        rules.weight_decay[member],
                         step + now,
                         updates + now + 1,
                     )
@@ -162,6 +163,7 @@ def update(
     rules: Rules,
     connections: int,
     rate: float,
+    weight_decay: float,
     step: int,
     updates: int,
 ) -> None:
@@ -173,9 +175,10 @@ def update(
             value = values[place]
             gradient[place] += l1 if value > zero else (-l1 if value < zero else zero)
     if rules.momentum >= 0:
-        descend(values, gradient, first, rules, connections, rate)
+        descend(values, gradient, first, rules, connections, rate, weight_decay)
     else:
-        adapt(values, gradient, first, second, born, rules, connections, rate, step, updates)
+        kept = 1.0 - rate * weight_decay
+        adapt(values, gradient, first, second, born, rules, connections, rate, kept, step, updates)
 
 
 @part
@@ -186,12 +189,13 @@ def descend(
     rules: Rules,
     connections: int,
     rate: float,
+    weight_decay: float,
 ) -> None:
     """One step of gradient descent with momentum."""
     kind = values.dtype.type
     momentum, pace = kind(rules.momentum), kind(rate)
-    coupled = kind(rules.weight_decay if rules.decay == COUPLED else 0.0)
-    shrinking = rules.weight_decay * (1.0 if rules.decay == BARE else rate)
+    coupled = kind(weight_decay if rules.decay == COUPLED else 0.0)
+    shrinking = weight_decay * (1.0 if rules.decay == BARE else rate)
     kept = kind(1.0 - (0.0 if rules.decay == COUPLED else shrinking))
     decaying = connections if rules.decay == DECOUPLED else len(values)
     for place in range(len(values)):
@@ -210,20 +214,21 @@ def adapt(
     rules: Rules,
     connections: int,
     rate: float,
+    share_kept: float,
     step: int,
     updates: int,
 ) -> None:
-    """One step of Adam."""
+    """One step of Adam. share_kept: of its value, by a connection."""
     kind = values.dtype.type
     correction = math.sqrt(1 - rules.beta2**updates)
     pace = kind(rate * correction / (1 - rules.beta1**updates))
     little = kind(rules.epsilon * correction)
     keep1, keep2 = kind(1 - rules.beta1), kind(rules.beta2)
     add2 = kind(1 - rules.beta2)
-    kept = kind(1 - rate * rules.weight_decay)
+    kept = kind(share_kept)
     zero, one = kind(0), kind(1)
     if len(rules.rise) == 0:
-        if rules.weight_decay > 0:
+        if kept != one:
             for place in range(connections):
                 values[place] *= kept
         for place in range(len(values)):

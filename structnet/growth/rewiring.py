@@ -44,7 +44,7 @@ def set_step(
     leaving = []
     for pair, span in topology.links.items():
         share = zeta if may_return else min(zeta, topology.absent_of(pair) / (span.stop - span.start))
-        leaving.append(span.start + _closest_to_zero(values[span], share))
+        leaving.append(span.start + closest_to_zero(values[span], share))
     without = state.edited(disconnect(network, np.concatenate(leaving)))
     free = without.network.topology if may_return else topology
     found = [
@@ -68,7 +68,7 @@ def rigl_step(state: TrainState, share: float, diagnosis: Diagnosis) -> TrainSta
     for pair, span in topology.links.items():
         cells = topology.cells(pair)
         order = np.argsort(np.abs(values[span]), kind="stable")
-        count = _rounded_down(share * len(order))
+        count = rounded_down(share * len(order))
         weakest, stay = order[:count], order[count:]
         gradient = diagnosis.outer(*pair).clone()
         gradient.view(-1)[torch.from_numpy(cells[stay]).to(gradient.device)] = 0.0
@@ -128,12 +128,12 @@ def _drawn(
     return state.edited(connect(state.network, source, target, values))
 
 
-def _closest_to_zero(values: np.ndarray, share: float) -> np.ndarray:
+def closest_to_zero(values: np.ndarray, share: float) -> np.ndarray:
     """Positions of this share of the values that are not negative and of those that are, the smallest first."""
     found = []
     for side in (np.flatnonzero(values >= 0), np.flatnonzero(values < 0)):
         order = np.argsort(np.abs(values[side]), kind="stable")
-        found.append(side[order[: _rounded_down(share * len(side))]])
+        found.append(side[order[: rounded_down(share * len(side))]])
     return np.concatenate(found)
 
 
@@ -152,7 +152,7 @@ def _least_that_frees(topology: Topology, order: np.ndarray, excess: int) -> int
     return most
 
 
-def _rounded_down(number: float) -> int:
+def rounded_down(number: float) -> int:
     """Down, but not from 28.999999999999996 to 28."""
     return math.floor(number + 1e-9)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 TEXT, INT, REAL, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-TIME, INTS = pa.timestamp("us", tz="UTC"), pa.list_(pa.int64())
+TIME, INTS, REALS = pa.timestamp("us", tz="UTC"), pa.list_(pa.int64()), pa.list_(pa.float64())
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -74,6 +74,16 @@ SCHEMAS: dict[str, pa.Schema] = {
         max_parameters=INT,
         steps=INT,
         parameter_steps=INT,
+        epsilon=REAL,
+        zeta=REAL,
+        weight_decay=REAL,
+        decay=TEXT,
+        shrink_per_evolution=REAL,
+        test_loss=REAL,
+        centre_ratio=REAL,
+        core_centre_ratio=REAL,
+        ring_ratio=REAL,
+        core_ring_ratio=REAL,
     ),
     "epochs": _schema(
         trial=TEXT,
@@ -85,6 +95,15 @@ SCHEMAS: dict[str, pa.Schema] = {
         loss=REAL,
         accuracy=REAL,
         seconds=REAL,
+        test_loss=REAL,
+        test_accuracy=REAL,
+        connections=INTS,
+        moved=INTS,
+        trend=REALS,
+        centre_ratio=REAL,
+        core_centre_ratio=REAL,
+        ring_ratio=REAL,
+        core_ring_ratio=REAL,
     ),
     "candidates": _schema(
         trial=TEXT,

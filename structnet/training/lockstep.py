@@ -93,11 +93,13 @@ class Lockstep:
         step: int,
         *,
         shares: np.ndarray | None = None,
+        decays: np.ndarray | None = None,
         with_norms: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Trains all members for so many steps from this one of the line on.
 
-        rate: step -> learning rate, times shares, (members,). Returns the mean cross-entropies in nats and, if asked
+        rate: step -> learning rate, times shares, (members,). decays: (members,), in the place of the recipe's
+        weight_decay. Returns the mean cross-entropies in nats and, if asked
         for, the lengths of the gradients, both (members, steps) and before L1.
         """
         from structnet.compiled.step import train
@@ -106,7 +108,7 @@ class Lockstep:
         kind = self.values.dtype
         losses = np.empty((steps, len(self)), dtype=kind)
         norms = np.empty((steps if with_norms else 0, len(self)), dtype=kind)
-        images, noise, rules = self.images(split), noise_of(recipe), self.rules(recipe)
+        images, noise, rules = self.images(split), noise_of(recipe), self.rules(recipe, decays)
         batch = min(recipe.batch_size, len(split))
         work = self.workspace(batch)
         shares = np.ones(len(self)) if shares is None else np.asarray(shares, dtype=np.float64)
@@ -236,13 +238,14 @@ class Lockstep:
             read[topology.source[topology.source < inputs]] = True
         return images_of(split, np.flatnonzero(read), kind)
 
-    def rules(self, recipe: Recipe) -> Rules:
-        """How a step updates values."""
+    def rules(self, recipe: Recipe, decays: np.ndarray | None = None) -> Rules:
+        """How a step updates values; decays: as `train` takes them."""
         adam = self._like.optimizer
         rise = np.empty(0, dtype=np.float32) if recipe.rates is None else recipe.rates.table()
         options = adam.beta1, adam.beta2, adam.epsilon
         momentum = -1.0 if recipe.momentum is None else recipe.momentum
-        return Rules(recipe.l1, recipe.weight_decay, *options, rise, momentum, DECAYS.index(recipe.decay))
+        decays = np.full(len(self), recipe.weight_decay) if decays is None else np.asarray(decays, np.float64)
+        return Rules(recipe.l1, decays, *options, rise, momentum, DECAYS.index(recipe.decay))
 
     def workspace(self, batch: int) -> Workspace:
         """For batches of so many images."""

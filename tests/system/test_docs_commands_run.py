@@ -33,6 +33,7 @@ SHORTER = {
     "rescue": ["--rng-seeds", "2", "--epochs", "1", *ONE],
     "bootstrap": ["--rng-seeds", "2", "--epochs", "1", "--larger-epochs", "1", "--scale-epochs", "1", *ONE],
     "evolve": BLOCK,
+    "topology": ["--weight-decays", "0", *BLOCK],
     "study": ["--quick", *ONE],
     "bench links": ["--repeats", "1"],
     "bench tournament": ["--case", "overhead", *ONE],

@@ -1,0 +1,41 @@
+"""The options of `topology`."""
+
+from __future__ import annotations
+
+from search.options import GRID, TRAINING, BatchSizeOptions, Command, one_of, option, rng_seeds
+from structnet.growth.evolution import NEW_VALUES
+from structnet.training.recipe import COUPLED, DECAYS
+
+
+class TopologyOptions(BatchSizeOptions):
+    """The options of `topology`; the defaults are those of the study of SET with regularisation."""
+
+    standardise: bool = option(True, "Zero mean, unit spread: blank pixels are not 0, and learn.", TRAINING)
+    architecture: str = option("input-512-128-classes", "What evolves.", GRID)
+    weight_decays: str = option("0,1e-5,1e-4,1e-3,1e-2", "Weight decays.", GRID)
+    epsilons: str = option("11", "Connections of a link, by its units in and out.", GRID)
+    zetas: str = option("0.3", "Shares of the connections of each sign that move.", GRID)
+    rng_seeds: int = rng_seeds(3, ge=1)
+    control: bool = option(True, "Beside them networks whose moves look at no value.", GRID)
+    decay: str = option(COUPLED, f"{one_of(DECAYS)}.", GRID)
+    new_values: str = option("fan_in", f"Of connections that come: {one_of(NEW_VALUES)}.", GRID)
+    may_return: bool = option(False, "Into a place that was just emptied, too.", GRID)
+    chance: float | None = option(
+        None, "That a link evolves after a step.", GRID, shown="all do after every epoch"
+    )
+    dense_output: bool = option(True, "The last link has all its connections.", GRID)
+    block: int = option(
+        3, "Networks of a trial, which share their batches.", GRID, changes_result=False, ge=1
+    )
+    epochs: int = option(50, "Passes over the training images.", TRAINING, ge=1)
+    learning_rate: float = option(0.01, "Constant.", TRAINING, gt=0)
+    momentum: float = option(0.5, "Of gradient descent.", TRAINING)
+    input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
+
+
+COMMAND = Command(
+    "topology",
+    "What topology sparse evolution learns, and what regularisation does to it.",
+    TopologyOptions,
+    "search.commands.topology.run:run",
+)

@@ -1,0 +1,158 @@
+"""`structnet topology`: what sparse evolution learns about where connections belong, and what regularisation does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from search.commands.topology.command import TopologyOptions
+from search.commands.topology.results import draw, print_results, settings_of
+from search.grid.trials import train_trials
+from search.options import numbers
+from search.session.batch_size import with_batch_size
+from search.session.console import Console
+from search.session.experiment import Experiment
+from search.session.plots import save_figure
+from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
+from search.tune.trials import shared_by
+from structnet.data.dataset import Dataset
+from structnet.errors import UserError
+from structnet.growth.evolution import seed_of_evolution
+from structnet.measure.connectivity import heat_map
+from structnet.storage.sql import run_query
+from structnet.trials.topology import (
+    BLIND,
+    SET,
+    Evolving,
+    TopologyWork,
+    blocks_of,
+    evolution_of,
+    recipe_of_topology,
+)
+from tournament.settings import fitted_batch
+
+
+def run(options: TopologyOptions) -> None:
+    """Runs the command."""
+    console = Console()
+    data = load_data(options)
+    options = fitted_to(options, data)
+    networks = networks_of(options, data)
+    experiment = unfinished("topology", options, console)
+    if experiment is None:
+        return
+    console.say(
+        f"{len(networks)} networks {options.architecture} evolve on {data.name}, {options.epochs} epochs each, "
+        f"{options.workers} workers; experiment {experiment.name}"
+    )
+    plot = f"{options.results}/reports/{experiment.name}/topology.svg"
+    with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
+        rows = train(networks, data, options, experiment, console)
+        spent = sum(row["parameter_steps"] or 0 for row in rows)
+        experiment.end("", "finished", parameter_steps_all=spent)
+    settings = settings_of(rows)
+    print_results(settings, rows, data, console)
+    if settings:
+        save_figure(draw(settings, last_connections(options, experiment), data.input_shape), plot)
+        console.say(f"Plot: {plot}")
+    columns = (
+        "method, weight_decay, epoch, avg(e.centre_ratio) centre, avg(e.core_centre_ratio) core, "
+        "avg(e.test_accuracy) test"
+    )
+    where = f"experiment = '{experiment.name}'"
+    sql = f"select {columns} from epochs e join networks n using (experiment, network) where {where} group by all"
+    print_outcome(experiment, f"{sql} order by all", console)
+
+
+def fitted_to(options: TopologyOptions, data: Dataset) -> TopologyOptions:
+    """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
+    heat_map(_no_connections(data), data.input_shape)
+    options = with_batch_size(options, data)
+    shape = architecture_of(options.architecture, data)
+    if options.device != "cpu":
+        raise UserError(
+            f"device is '{options.device}', but networks evolve on cpu: their steps are compiled for it"
+        )
+    return options.model_copy(
+        update={
+            "batch_size": options.batch_size or fitted_batch(len(data.train)),
+            "architecture": "-".join(map(str, shape)),
+        }
+    )
+
+
+def networks_of(options: TopologyOptions, data: Dataset) -> list[Evolving]:
+    """All combinations, and a control for every epsilon, zeta and rng_seed; raises UserError for what cannot be.
+
+    A control does not look at values, so weight decay makes no difference to its connections.
+    """
+    lists = {name: numbers(name, getattr(options, name)) for name in ("weight_decays", "epsilons", "zetas")}
+    for name, values in lists.items():
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"{name} are '{getattr(options, name)}', but must be numbers, each there once")
+    if min(lists["weight_decays"]) < 0:
+        raise UserError(f"weight_decays are '{options.weight_decays}', but none may be negative")
+    kinds = [(SET, decay) for decay in lists["weight_decays"]]
+    kinds += [(BLIND, lists["weight_decays"][0])] if options.control else []
+    found = [
+        Evolving(method, epsilon, zeta, decay, rng_seed)
+        for rng_seed in range(options.rng_seed, options.rng_seed + options.rng_seeds)
+        for epsilon in lists["epsilons"]
+        for zeta in lists["zetas"]
+        for method, decay in kinds
+    ]
+    given = options.model_dump()
+    recipe_of_topology(given)
+    for network in found[: len(found) // options.rng_seeds]:
+        evolution, shape = evolution_of(network, given), architecture_of(options.architecture, data)
+        seed_of_evolution(
+            shape, network.epsilon, evolution, network.rng_seed, dense_output=options.dense_output
+        )
+    return found
+
+
+def train(
+    networks: Sequence[Evolving],
+    data: Dataset,
+    options: TopologyOptions,
+    experiment: Experiment,
+    console: Console,
+) -> list[dict[str, Any]]:
+    """Trains all networks, on a Ray that is running; their rows. Raises WorkFailed for a lost trial."""
+    configs = blocks_of(networks, options.block)
+    begun: dict[str, int] = {}
+    first, started, shown = dict[str, int](), time.monotonic(), 0.0
+
+    def report(told: dict[str, Any]) -> None:
+        nonlocal shown
+        experiment.update("")
+        first.setdefault(told["name"], told["epoch"])
+        begun[told["name"]] = told["epoch"]
+        done = sum(begun.values())
+        since = done - sum(first.values())
+        now = time.monotonic()
+        if not told["done"] and now - shown < 15:
+            return
+        shown = now
+        left = len(configs) * options.epochs - done
+        time_left = f", about {(now - started) * left / since:.0f} s left" if since else ""
+        console.say(f"{done} of {len(configs) * options.epochs} epochs of {len(configs)} trials{time_left}")
+
+    shared = shared_by(data, options, experiment)
+    return list(train_trials(TopologyWork, configs, shared, options, experiment, report).to_pylist())
+
+
+def last_connections(options: TopologyOptions, experiment: Experiment) -> list[dict[str, Any]]:
+    """Of every network and input unit the connections that survived its last evolution."""
+    sql = (
+        "select network, unit, core_connections from connectivity "
+        f"where experiment = '{experiment.name}' and epoch = {options.epochs} order by network, unit"
+    )
+    return list(run_query(options.results, sql).to_pylist())
+
+
+def _no_connections(data: Dataset) -> Any:
+    import numpy as np
+
+    return np.zeros(data.input_units)

@@ -1,0 +1,241 @@
+"""`structnet topology`: rows of every network and epoch, its control and verdicts, and where it goes on."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.grid_cases import shared_for, timeless
+
+from search.cli import main
+from search.commands.topology.command import COMMAND
+from search.commands.topology.results import Setting, learned, settings_of
+from structnet.data.dataset import Dataset
+from structnet.data.datasets import load_dataset
+from structnet.measure.connectivity import centre_ratio, heat_map, trend_curve
+from structnet.trials import topology as topology_work
+from structnet.trials.topology import Evolving, TopologyWork, blocks_of, shrink_per_evolution
+
+torch.set_num_threads(1)
+
+SMALL: dict[str, Any] = {
+    "architecture": "input-24-12-classes",
+    "weight_decays": "0,1e-2",
+    "epsilons": "2",
+    "rng_seeds": 2,
+    "epochs": 3,
+    "block": 2,
+    "learning_rate": 0.05,
+}
+OPTIONS = {
+    **{name: SMALL[name] for name in ("epochs", "learning_rate")},
+    "architecture": "64-24-12-10",
+    "batch_size": 32,
+    "momentum": 0.5,
+    "decay": "coupled",
+    "new_values": "fan_in",
+    "may_return": False,
+    "chance": None,
+    "dense_output": True,
+}
+BLOCK = [Evolving("set", 2.0, 0.3, 0.01, 0), Evolving("blind", 2.0, 0.3, 0.0, 0)]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Path, str]:
+    """A finished experiment, and what it printed."""
+    folder, said = tmp_path_factory.mktemp("topology"), StringIO()
+    with redirect_stdout(said):
+        COMMAND.run({**SMALL, "results": str(folder), "name": "first"})
+    return folder, said.getvalue()
+
+
+def test_every_network_has_a_row(evolved: tuple[Path, str]) -> None:
+    rows = timeless(evolved[0], "networks", "first")
+    found = {(row["method"], row["weight_decay"], row["rng_seed"]) for row in rows}
+    kinds = [("set", 0.0), ("set", 0.01), ("blind", 0.0)]
+    assert found == {(*kind, seed) for kind in kinds for seed in (0, 1)} and len(rows) == 6
+    links = 2 * (64 + 24) + 2 * (24 + 12) + 120
+    for row in rows:
+        assert (row["status"], row["epochs"], row["epsilon"], row["zeta"]) == ("finished", 3, 2.0, 0.3)
+        assert row["parameters"] == links + 46
+        assert row["parameter_steps"] == row["parameters"] * row["steps"]
+    assert {row["shrink_per_evolution"] for row in rows if row["weight_decay"] == 0} == {0.0}
+
+
+def test_every_epoch_says_where_connections_lie(evolved: tuple[Path, str]) -> None:
+    epochs = {(row["network"], row["epoch"]): row for row in timeless(evolved[0], "epochs", "first")}
+    assert len(epochs) == 6 * 3
+    units = timeless_units(evolved[0])
+    for key, mine in units.items():
+        row = epochs[key]
+        assert [unit["unit"] for unit in mine] == list(range(64))
+        every, core = (
+            np.array([unit[name] for unit in mine]) for name in ("connections", "core_connections")
+        )
+        assert every.sum() == row["connections"][0] == 176
+        assert np.all(core <= every)
+        heat = heat_map(every, (1, 8, 8))
+        assert row["trend"] == pytest.approx(trend_curve(heat))
+        assert row["trend"][-1] == 176 / 64  # of the whole image, in every epoch
+        assert row["centre_ratio"] == pytest.approx(centre_ratio(heat))
+        assert row["core_centre_ratio"] == pytest.approx(centre_ratio(heat_map(core, (1, 8, 8))))
+        left = 176 - core.sum()
+        assert 0.2 * 176 < left <= 0.3 * 176
+        # Behind the last epoch nothing comes; the full link never moves.
+        assert row["moved"] == ([0, 0, 0] if key[1] == 3 else [left, row["moved"][1], 0])
+
+
+def timeless_units(folder: Path) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    rows = topology_rows(folder)
+    return {key: list(mine) for key, mine in groupby(rows, lambda row: (row["network"], row["epoch"]))}
+
+
+def topology_rows(folder: Path) -> list[dict[str, Any]]:
+    from structnet.storage.tables import read_table
+
+    return list(read_table(str(folder), "connectivity", "first").to_pylist())
+
+
+def test_it_prints_a_verdict_and_draws(evolved: tuple[Path, str]) -> None:
+    assert "6 networks 64-24-12-10 evolve on digits, 3 epochs each" in evolved[1]
+    lines = [line.split() for line in evolved[1].splitlines()]
+    assert sum(words[:2] == ["2", "0.3"] for words in lines) == 3
+    assert sum("control" in words[2:3] for words in lines) == 1
+    assert (evolved[0] / "reports" / "first" / "topology.svg").read_text().startswith("<?xml")
+
+
+def of_seeds(method: str, values: list[float]) -> Setting:
+    rows = [{"rng_seed": seed, "core_centre_ratio": value} for seed, value in enumerate(values)]
+    return Setting(method, 11, 0.3, 0.0, rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([1.1, 1.12, 1.11], "positive"),
+        ([0.9, 0.92, 0.91], "negative"),
+        ([0.9, 1.1, 1.0], "none"),
+        ([1.5], "none"),
+    ],
+)
+def test_a_verdict_is_against_the_control(values: list[float], verdict: str) -> None:
+    setting = of_seeds("set", values)
+    assert learned(setting, [setting, of_seeds("blind", [1.0, 1.01, 0.99])])[0] == verdict
+    assert learned(setting, [setting])[0] == verdict  # against 1 where there is no control
+
+
+def test_the_control_is_what_it_is_compared_with() -> None:
+    setting = of_seeds("set", [1.1, 1.12, 1.11])
+    assert learned(setting, [setting, of_seeds("blind", [1.1, 1.12, 1.115])])[0] == "none"
+
+
+@pytest.mark.parametrize(
+    ("decay", "weight_decay", "shrinks"),
+    [
+        ("coupled", 1e-3, 0.0093),
+        ("coupled", 1e-2, 0.090),
+        ("decoupled", 1e-3, 0.0047),
+        ("bare", 2e-4, 0.0895),
+    ],
+)
+def test_what_a_decay_takes_between_evolutions(decay: str, weight_decay: float, shrinks: float) -> None:
+    """469 steps at a rate of .01 with momentum .5, as in the study."""
+    assert shrink_per_evolution(decay, weight_decay, 0.01, 0.5, 469) == pytest.approx(shrinks, rel=0.01)
+
+
+# --- a block
+
+
+def train(digits: Dataset, folder: Path, *, cut: bool = False, **changed: Any) -> Path:
+    """A block to its end, with cut saved and taken up by another object after every epoch."""
+    shared, stretches = shared_for(digits, folder, "first", **{**OPTIONS, **changed}), 0
+    (config,) = blocks_of(BLOCK, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topology_work, "STRETCH_SECONDS", 0.0)
+        work = TopologyWork(config, shared)
+        while not work.step()["done"]:
+            stretches += 1
+            if cut:
+                place = folder / f"stretch-{stretches}"
+                place.mkdir(parents=True)
+                work.save(place)
+                work = TopologyWork(config, shared)
+                work.load(place)
+    return folder
+
+
+@pytest.mark.parametrize("chance", [None, 0.1])
+def test_a_block_that_is_cut_writes_the_same_rows(
+    digits: Dataset, tmp_path: Path, chance: float | None
+) -> None:
+    whole, cut = (
+        train(digits, tmp_path / name, cut=name == "cut", chance=chance) for name in ("whole", "cut")
+    )
+    for table in ("networks", "epochs"):
+        assert timeless(whole, table, "first") == timeless(cut, table, "first")
+    assert topology_rows(whole) == topology_rows(cut)
+
+
+def test_continuous_evolution_moves_about_as_often_as_said(digits: Dataset, tmp_path: Path) -> None:
+    train(digits, tmp_path, chance=0.2)
+    steps = -(-len(digits.train) // 32)
+    for row in timeless(tmp_path, "epochs", "first")[:2]:
+        per_evolution = 0.28 * np.array(row["connections"][:2])
+        assert np.all(np.array(row["moved"][:2]) > 0.05 * steps * per_evolution)
+        assert np.all(np.array(row["moved"][:2]) < 0.5 * steps * per_evolution)
+
+
+def test_a_network_that_diverges_leaves_the_others(digits: Dataset, tmp_path: Path) -> None:
+    wild = [Evolving("set", 2.0, 0.3, 0.0, 0), Evolving("set", 2.0, 0.3, 1e4, 0)]
+    (config,) = blocks_of(wild, 2)
+    work = TopologyWork(config, shared_for(digits, tmp_path, "first", **OPTIONS))
+    while not work.step()["done"]:
+        pass
+    rows = {row["weight_decay"]: row for row in timeless(tmp_path, "networks", "first")}
+    assert rows[0.0]["status"] == "finished"
+    assert (rows[1e4]["status"], rows[1e4]["error"]) == ("failed", "training diverged in epoch 1")
+    assert {row["network"] for row in timeless(tmp_path, "epochs", "first")} == {wild[0].key}
+    assert len(settings_of(list(rows.values()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--zetas", "1.2"], "zeta is 1.2, but must be in (0, 1)"),
+        (["--epsilons", "40"], "epsilon is 40, which asks for 3,520 connections from 64 to 24 units"),
+        (["--weight-decays", "0,0"], "weight_decays are '0,0', but must be numbers, each there once"),
+        (["--decay", "half"], "decay is 'half', but must be one of decoupled, coupled, bare"),
+        (
+            ["--dataset", "teacher"],
+            "the data have the shape 32, but what is learned is measured where pixels lie",
+        ),
+        (["--momentum", "1"], "momentum is 1.0, but must be in [0, 1)"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    options: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    monkeypatch.setattr(sys, "argv", ["structnet", "topology", *given, "--results", str(tmp_path), *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
