@@ -8,8 +8,8 @@
 
 The papers count connections; here a parameter is whatever exists, so a bias counts as well. So that nobody pays
 for units that do nothing, each method folds away those without a way in or out, and places connections for what
-that frees, by its own rule. A method is a subclass of Method and an entry of METHODS; what it does at a step
-depends on nothing but the state and the rng_seed.
+that frees, by its own rule. A method is a subclass of Method and an entry of structnet.experiments.methods; what it
+does at a step depends on nothing but the state and the rng_seed.
 """
 
 from __future__ import annotations
@@ -53,21 +53,22 @@ class Method(ABC):
     """A way to a network of at most so many parameters in so many steps.
 
     architecture: of the network that is sparse, or becomes so. share: of the connections of a link, moved at the
-    first change. interval: steps between two changes; None for the method's own. images: training images that
-    the gradient of absent connections is taken from. Raises UserError for a number of parameters that this shape
-    cannot have, and for values out of range.
+    first change; None for that of the method's paper. interval: steps between two changes; None for the method's own.
+    images: training images that the gradient of absent connections is taken from. Raises UserError for a number of
+    parameters that this shape cannot have, and for values out of range.
     """
 
     architecture: tuple[int, ...]
     parameters: int
     steps: int
     rng_seed: int = 0
-    share: float = 0.3
+    share: float | None = None
     interval: int | None = None
     allocation: str = "proportional"
     images: int = 1024
 
     longest_interval: ClassVar[int] = 100
+    usual_share: ClassVar[float] = 0.3
 
     def __post_init__(self) -> None:
         sizes = check_architecture(self.architecture)
@@ -77,10 +78,17 @@ class Method(ABC):
                 f"parameters is {self.parameters}, but must be {least} to {most} for a network of "
                 f"{','.join(map(str, sizes))}: choose a number between, or other sizes"
             )
-        if not 0 < self.share < 1:
-            raise UserError(f"zeta is {self.share:g}, but must be in (0, 1): it is the share that is moved")
+        if not 0 < self.first_share < 1:
+            raise UserError(
+                f"zeta is {self.first_share:g}, but must be in (0, 1): it is the share that is moved"
+            )
         if self.interval is not None and self.interval < 1:
             raise UserError(f"interval is {self.interval}, but must be at least 1: it is a number of steps")
+
+    @property
+    def first_share(self) -> float:
+        """Of the connections of a link, what is moved at the first change."""
+        return self.usual_share if self.share is None else self.share
 
     @property
     def every(self) -> int:
@@ -92,7 +100,10 @@ class Method(ABC):
 
         Where there are enough connections, every unit has a way in and one out.
         """
-        density = density_for(self.architecture, self.parameters)
+        return self._random(self.parameters)
+
+    def _random(self, parameters: int) -> StructNet:
+        density = density_for(self.architecture, parameters)
         return StructNet(
             self.architecture,
             density,
@@ -149,15 +160,19 @@ class Moving(Method):
 
     moved_until: ClassVar[float] = 0.75
 
+    def size_at(self, step: int) -> int:
+        """Parameters from this step on."""
+        return self.parameters
+
     @override
     def change(self, state: TrainState, split: Split) -> TrainState:
         progress = state.step / (self.moved_until * self.steps)
         if progress >= 1:
             return state
         if state.step:
-            state = self.moved(state, split, self.share / 2 * (1 + math.cos(math.pi * progress)))
+            state = self.moved(state, split, self.first_share / 2 * (1 + math.cos(math.pi * progress)))
         state = state.edited(fold(state.network))
-        missing = self.parameters - state.network.parameter_count
+        missing = self.size_at(state.step) - state.network.parameter_count
         return self.placed(state, split, missing) if missing else state
 
     @abstractmethod
@@ -236,15 +251,6 @@ class Pruning(Method):
     def _schedule(self) -> Shrinking:
         size = parameters_dense(self.architecture)
         return Shrinking(0, self.steps, size, size, self.parameters, interval=self.every)
-
-
-METHODS: dict[str, type[Method]] = {
-    "rigl": Rigl,
-    "set": Set,
-    "pruning": Pruning,
-    "static": Static,
-    "dense": Dense,
-}
 
 
 def evolve_steps(

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from structnet.data.dataset import Dataset
-from structnet.experiments.baselines import METHODS, evolve_steps
+from structnet.experiments.baselines import evolve_steps
+from structnet.experiments.methods import METHODS
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState

@@ -13,7 +13,8 @@ import torch
 
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
-from structnet.experiments.baselines import METHODS, Method, evolve_steps
+from structnet.experiments.baselines import Method, evolve_steps
+from structnet.experiments.methods import METHODS
 from structnet.network.state import TrainState
 from structnet.network.topology import density_for, sizes_of
 from structnet.storage.snapshot import load_snapshot, save_snapshot

@@ -18,8 +18,8 @@ from search.commands.evolve import results
 from search.commands.evolve.command import COMMAND
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from structnet.experiments.baselines import METHODS
 from structnet.experiments.error_curve import gap_between
+from structnet.experiments.methods import METHODS
 from structnet.network.topology import parameters_dense
 from structnet.storage.tables import read_table
 from structnet.trials import rivals as rivals_work
@@ -72,7 +72,7 @@ def test_every_network_has_a_row(evolved: tuple[Path, str]) -> None:
     rows = {row["network"]: row for row in timeless(evolved[0], "networks", "first")}
     keys = [
         (name, size, seed)
-        for name in ("rigl", "set", "pruning", "static", "dense")
+        for name in ("rigl", "set", "granet", "pruning", "static", "dense")
         for size in (150, 400)
         for seed in (0, 1)
     ]
@@ -85,7 +85,7 @@ def test_every_network_has_a_row(evolved: tuple[Path, str]) -> None:
         assert row["density"] == (size - 22) / 888
         assert row["snapshot"] is None
         assert 0 < row["test_accuracy"] <= 1
-        if name == "pruning":
+        if name in ("pruning", "granet"):
             assert size - 12 < row["parameters"] <= size
             assert STEPS * size < row["parameter_steps"] < STEPS * parameters_dense([64, 12, 10])
         else:
@@ -119,7 +119,7 @@ def test_the_table_has_mean_and_spread_on_test(evolved: tuple[Path, str]) -> Non
 
 def test_every_method_is_compared_with_the_first(evolved: tuple[Path, str]) -> None:
     rows = timeless(evolved[0], "networks", "first")
-    for name in ("set", "pruning", "static", "dense"):
+    for name in ("set", "granet", "pruning", "static", "dense"):
         gap = gap_between(results.curves_of(rows, name), results.curves_of(rows, "rigl"))
         assert gap is not None
         (line,) = [line for line in evolved[1].splitlines() if line.startswith(f"{name} has ")]
@@ -131,7 +131,7 @@ def test_the_experiment_counts_everything(evolved: tuple[Path, str]) -> None:
     rows = timeless(evolved[0], "networks", "first")
     (experiment,) = read_table(str(evolved[0]), "experiments", "first").to_pylist()
     assert (experiment["status"], experiment["command"]) == ("finished", "evolve")
-    assert experiment["steps_all"] == 20 * STEPS
+    assert experiment["steps_all"] == 24 * STEPS
     assert experiment["parameter_steps_all"] == sum(row["parameter_steps"] for row in rows)
 
 
@@ -212,9 +212,9 @@ BAD = [
     (["--interval", "0"], "interval is 0, but must be at least 1"),
     (["--allocation", "both"], "allocation is 'both'"),
     (["--l1", "-1"], "l1 is -1"),
-    (["--limit", "19"], "there are 20 networks (5 methods × 2 sizes × 2 rng_seeds), but limit is 19"),
+    (["--limit", "19"], "there are 24 networks (6 methods × 2 sizes × 2 rng_seeds), but limit is 19"),
     (["--name", "first"], "already exists"),
-    (["--name", "first", "--resume", "--zeta", "0.2"], "zeta was 0.3, is 0.2"),
+    (["--name", "first", "--resume", "--zeta", "0.2"], "zeta was None, is 0.2"),
 ]
 
 

@@ -12,7 +12,8 @@ from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import WorkFailed
-from structnet.experiments.baselines import METHODS, evolve_steps
+from structnet.experiments.baselines import evolve_steps
+from structnet.experiments.methods import METHODS
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
 from structnet.network.topology import dense_architecture, density_for, parameters_dense

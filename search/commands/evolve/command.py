@@ -9,15 +9,17 @@ class EvolveOptions(BatchOptions):
     """The options of `evolve`."""
 
     methods: str = option(
-        "rigl,set,pruning,static,dense",
-        "Some of rigl,set,pruning,static,dense; the others are compared with the first.",
+        "rigl,set,granet,pruning,static,dense",
+        "Some of rigl,set,granet,pruning,static,dense; the others are compared with the first.",
         GRID,
         shown="all",
     )
     parameters: str = option("2000,4000,8000,16000,30000", "Sizes, biases included.", GRID)
     architecture: str = option("input-300-100-classes", "What is sparse, or is pruned.", GRID)
     rng_seeds: int = rng_seeds(5, ge=1)
-    zeta: float = option(0.3, "Share of the connections moved at first, by rigl and set.", GRID)
+    zeta: float | None = option(
+        None, "Share of the connections moved at first.", GRID, shown="0.3; for granet 0.5"
+    )
     interval: int | None = option(None, "Steps between changes.", GRID, shown="at most 100; for pruning, 50")
     allocation: str = allocation(GRID)
     limit: int = option(1000, "Refuse more networks.", GRID, changes_result=False, ge=1)
@@ -27,7 +29,7 @@ class EvolveOptions(BatchOptions):
 
 COMMAND = Command(
     "evolve",
-    "SET, RigL, pruning, static and dense networks of stated sizes: what a grown network has to beat.",
+    "SET, RigL, GraNet, pruning, static and dense networks of stated sizes: what a grown network has to beat.",
     EvolveOptions,
     "search.commands.evolve.run:run",
 )

@@ -11,6 +11,7 @@ from search.commands.study.studies import (
     initialisation,
     learning,
     optimality,
+    overconfidence,
     overshoot,
     patchability,
     patching,
@@ -42,6 +43,7 @@ STUDIES: dict[str, Study] = {
         tournament.STUDY,
         patchability.STUDY,
         initialisation.STUDY,
+        overconfidence.STUDY,
         estimators.STUDY,
     )
 }

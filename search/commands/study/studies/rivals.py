@@ -28,8 +28,9 @@ from search.commands.study.study import (
 )
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
-from structnet.experiments.baselines import METHODS, evolve_steps
+from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.error_curve import Gap, Point, gap_between
+from structnet.experiments.methods import METHODS
 from structnet.measure.statistics import shown_with_spread
 from structnet.network.state import TrainState
 from structnet.network.topology import density_for

@@ -26,7 +26,8 @@ from search.commands.study.studies.tournaments import measured_of, options_of_gr
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
-from structnet.experiments.baselines import METHODS, evolve_steps
+from structnet.experiments.baselines import evolve_steps
+from structnet.experiments.methods import METHODS
 from structnet.experiments.smallest import goes_on, milestones
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
