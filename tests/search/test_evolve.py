@@ -72,12 +72,12 @@ def test_every_network_has_a_row(evolved: tuple[Path, str]) -> None:
     rows = {row["network"]: row for row in timeless(evolved[0], "networks", "first")}
     keys = [
         (name, size, seed)
-        for name in ("rigl", "set", "granet", "pruning", "static", "dense")
+        for name in ("rigl", "set", "granet", "cht", "chts", "pruning", "static", "dense")
         for size in (150, 400)
         for seed in (0, 1)
     ]
     assert sorted(rows) == sorted(f"{name}_p{size}_s{seed}" for name, size, seed in keys)
-    assert {row["trial"] for row in rows.values()} == {f"rivals-{number:04d}" for number in range(4)}
+    assert {row["trial"] for row in rows.values()} == {f"rivals-{number:04d}" for number in range(6)}
     for name, size, seed in keys:
         row = rows[f"{name}_p{size}_s{seed}"]
         assert (row["method"], row["max_parameters"], row["rng_seed"]) == (name, size, seed)
@@ -119,7 +119,7 @@ def test_the_table_has_mean_and_spread_on_test(evolved: tuple[Path, str]) -> Non
 
 def test_every_method_is_compared_with_the_first(evolved: tuple[Path, str]) -> None:
     rows = timeless(evolved[0], "networks", "first")
-    for name in ("set", "granet", "pruning", "static", "dense"):
+    for name in ("set", "granet", "cht", "chts", "pruning", "static", "dense"):
         gap = gap_between(results.curves_of(rows, name), results.curves_of(rows, "rigl"))
         assert gap is not None
         (line,) = [line for line in evolved[1].splitlines() if line.startswith(f"{name} has ")]
@@ -131,7 +131,7 @@ def test_the_experiment_counts_everything(evolved: tuple[Path, str]) -> None:
     rows = timeless(evolved[0], "networks", "first")
     (experiment,) = read_table(str(evolved[0]), "experiments", "first").to_pylist()
     assert (experiment["status"], experiment["command"]) == ("finished", "evolve")
-    assert experiment["steps_all"] == 24 * STEPS
+    assert experiment["steps_all"] == 32 * STEPS
     assert experiment["parameter_steps_all"] == sum(row["parameter_steps"] for row in rows)
 
 
@@ -212,7 +212,7 @@ BAD = [
     (["--interval", "0"], "interval is 0, but must be at least 1"),
     (["--allocation", "both"], "allocation is 'both'"),
     (["--l1", "-1"], "l1 is -1"),
-    (["--limit", "19"], "there are 24 networks (6 methods × 2 sizes × 2 rng_seeds), but limit is 19"),
+    (["--limit", "19"], "there are 32 networks (8 methods × 2 sizes × 2 rng_seeds), but limit is 19"),
     (["--name", "first"], "already exists"),
     (["--name", "first", "--resume", "--zeta", "0.2"], "zeta was None, is 0.2"),
 ]

@@ -9,8 +9,8 @@ class EvolveOptions(BatchOptions):
     """The options of `evolve`."""
 
     methods: str = option(
-        "rigl,set,granet,pruning,static,dense",
-        "Some of rigl,set,granet,pruning,static,dense; the others are compared with the first.",
+        "rigl,set,granet,cht,chts,pruning,static,dense",
+        "Some of rigl,set,granet,cht,chts,pruning,static,dense; the others are compared with the first.",
         GRID,
         shown="all",
     )
@@ -29,7 +29,7 @@ class EvolveOptions(BatchOptions):
 
 COMMAND = Command(
     "evolve",
-    "SET, RigL, GraNet, pruning, static and dense networks of stated sizes: what a grown network has to beat.",
+    "SET, RigL, GraNet, CHT, pruning, static and dense networks of stated sizes: what a grown network has to beat.",
     EvolveOptions,
     "search.commands.evolve.run:run",
 )
