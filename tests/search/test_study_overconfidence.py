@@ -42,8 +42,8 @@ BETTER, WORSE = [0.9, 0.95, 0.97], [0.9, 0.97, 0.95]
     [
         (RISING, BETTER, HELD, "yes"),
         (RISING, BETTER, FALLING, "yes"),
-        (RISING, BETTER, RISING, "in part"),
-        (RISING, WORSE, HELD, "no"),
+        (RISING, BETTER, RISING, "no"),
+        (RISING, WORSE, HELD, "in part"),
         (FALLING, BETTER, FALLING, "no"),
     ],
 )

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from search.cli import app
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 ONE = ["--workers", "1"]
+LONGER = ["--epochs", "60", "--front", "4000,8000", "--shift", "1", *ONE]
 BLOCK = ["--rng-seeds", "1", "--epochs", "1", *ONE]
 SHORTER = {
     "grow": ["--epochs", "1", "--rounds", "1", "--candidates", "2", "--repeats", "1", *ONE],
@@ -98,7 +100,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     os.chdir(folder)
     try:
         # Long enough for the targets that the pages ask of it.
-        run(["grow", "--dataset", "mnist", "--data-dir", "DATA", "--name", "NAME", "--epochs", "12", *ONE])
+        run(["grow", "--dataset", "mnist", "--data-dir", "DATA", "--name", "NAME", *LONGER])
     finally:
         os.chdir(before)
     return folder
@@ -118,7 +120,7 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         str(folder / "results") if "s3://" in word else word.replace("round-0009", snapshot) for word in words
     ]
     if "--name" in named:
-        named[named.index("--name") + 1] = "another"  # NAME is there already
+        named[named.index("--name") + 1] = f"e{crc32(' '.join(words).encode())}"  # NAME is there already
     inner = named[named.index("--") + 1 :] if "--" in named else named
     extra = SHORTER.get(" ".join(inner[:2]), SHORTER.get(inner[0], []))
     return named + ([] if named[1:2] == ["list"] else extra)
