@@ -21,7 +21,7 @@ NOBODY = "http://127.0.0.1:9"  # nothing listens there
 GROW = [
     "grow",
     *["--dataset", "digits", "--epochs", "2", "--rounds", "2", "--candidates", "2", "--workers", "1"],
-    *["--policy", "score"],
+    *["--policy", "score", "--fork-price", "0"],
 ]
 BLOCKS, NETWORKS, EPOCHS = 10, 20, 30
 HUNT = [
