@@ -318,8 +318,10 @@ def _parameter(name: str, field: FieldInfo, text: str) -> inspect.Parameter:
             return _keyword(name, Annotated[kind, told], inspect.Parameter.empty)
         return _keyword(name, Annotated[kind | None, told], None)
     kind = str if extra.get("words") else type_on_line(field.annotation)
-    # A flag is given or not; an option whose name Python has a word for, such as `set`, is named as it is.
-    names = [f"--{name.replace('_', '-')}"]
+    # A flag is given or not, and what holds by default can be denied. An option whose name Python has a word for, such
+    # as `set`, is named as it is.
+    dashed = name.replace("_", "-")
+    names = [f"--{dashed}/--no-{dashed}" if field.default is True else f"--{dashed}"]
     told = typer.Option(*names, help=text, rich_help_panel=extra["panel"] or None, show_default=False)
     return _keyword(name, Annotated[kind | None, told], None)
 

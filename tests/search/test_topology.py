@@ -156,6 +156,27 @@ def test_what_a_decay_takes_between_evolutions(decay: str, weight_decay: float, 
     assert shrink_per_evolution(decay, weight_decay, 0.01, 0.5, 469) == pytest.approx(shrinks, rel=0.01)
 
 
+def test_what_holds_by_default_can_be_denied(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No control, and a last link that is as sparse as the others."""
+    given = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in {**SMALL, "epochs": 1, "rng_seeds": 1}.items()
+    ]
+    where = ["--results", str(tmp_path), "--name", "first", "--workers", "1"]
+    monkeypatch.setattr(
+        sys, "argv", ["structnet", "topology", *given, *where, "--no-control", "--no-dense-output"]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (None, 0)
+    assert "inf" not in capsys.readouterr().out
+    rows = timeless(tmp_path, "networks", "first")
+    assert [row["method"] for row in rows] == ["set", "set"]
+    assert {row["parameters"] for row in rows} == {2 * (64 + 24) + 2 * (24 + 12) + 2 * (12 + 10) + 46}
+
+
 # --- a block
 
 

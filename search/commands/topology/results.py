@@ -88,7 +88,7 @@ def print_results(settings: Sequence[Setting], rows: Sequence[Row], data: Datase
             shown_with_spread([row["test_accuracy"] for row in mine], scale=100, digits=2),
             f"{np.mean([row['test_loss'] for row in mine]):.3f}",
             *(shown_with_spread([row[name] for row in mine], digits=3) for name in ratios),
-            "" if is_control else lead.shown(digits=3),
+            "" if is_control else _shown(lead),
             f"{mine[0]['shrink_per_evolution']:.2%}",
         )
     console.show(table)
@@ -105,6 +105,11 @@ def print_results(settings: Sequence[Setting], rows: Sequence[Row], data: Datase
         console.say(
             f"training diverged for {len(failed)} of {len(rows)} networks, which are left out: lower --learning-rate"
         )
+
+
+def _shown(lead: ConfidenceInterval) -> str:
+    """A single rng_seed has no interval."""
+    return lead.shown(digits=3) if np.isfinite(lead.low) else f"{lead.mean:+.3f}"
 
 
 def error_of(setting: Setting, data: Dataset) -> float:
