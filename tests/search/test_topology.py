@@ -19,7 +19,8 @@ from search.commands.topology.command import COMMAND
 from search.commands.topology.results import Setting, learned, settings_of
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
-from structnet.measure.connectivity import centre_ratio, heat_map, trend_curve
+from structnet.measure.connectivity import centre_ratio, degrees, heat_map, trend_curve
+from structnet.training.evaluation import evaluate
 from structnet.trials import topology as topology_work
 from structnet.trials.topology import Evolving, TopologyWork, blocks_of, shrink_per_evolution
 
@@ -96,6 +97,18 @@ def test_every_epoch_says_where_connections_lie(evolved: tuple[Path, str]) -> No
         assert 0.2 * 176 < left <= 0.3 * 176
         # Behind the last epoch nothing comes; the full link never moves.
         assert row["moved"] == ([0, 0, 0] if key[1] == 3 else [left, row["moved"][1], 0])
+
+
+def test_the_control_trains_alike_and_loses_other_connections(evolved: tuple[Path, str]) -> None:
+    """Until its first evolution it is the same network."""
+    epochs = {(row["network"], row["epoch"]): row for row in timeless(evolved[0], "epochs", "first")}
+    units = timeless_units(evolved[0])
+    for seed in (0, 1):
+        one, blind = ((f"{kind}_e2_z0.3_w0_s{seed}", 1) for kind in ("set", "blind"))
+        assert epochs[one]["train_loss"] == epochs[blind]["train_loss"]
+        assert epochs[one]["moved"] == epochs[blind]["moved"]
+        cores = [[unit["core_connections"] for unit in units[key]] for key in (one, blind)]
+        assert cores[0] != cores[1] and sum(cores[0]) == sum(cores[1])
 
 
 def timeless_units(folder: Path) -> dict[tuple[str, int], list[dict[str, Any]]]:
@@ -196,6 +209,19 @@ def train(digits: Dataset, folder: Path, *, cut: bool = False, **changed: Any) -
                 work = TopologyWork(config, shared)
                 work.load(place)
     return folder
+
+
+def test_behind_the_last_step_nothing_evolves(digits: Dataset, tmp_path: Path) -> None:
+    """What a block ends with is what its last rows are about."""
+    (config,) = blocks_of(BLOCK, 2)
+    work = TopologyWork(config, shared_for(digits, tmp_path, "first", **OPTIONS))
+    while not work.step()["done"]:
+        pass
+    rows = {row["network"]: row for row in timeless(tmp_path, "networks", "first")}
+    for network, state in zip(work.networks, work.states):
+        assert evaluate(state.network, digits.validation).loss == rows[network.key]["loss"]
+        heat = heat_map(degrees(state.network.topology), (1, 8, 8))
+        assert centre_ratio(heat) == rows[network.key]["centre_ratio"]
 
 
 @pytest.mark.parametrize("chance", [None, 0.1])

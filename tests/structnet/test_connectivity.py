@@ -48,9 +48,10 @@ def test_the_regions_are_those_of_the_studies() -> None:
     assert len(trend_curve(heat)) == 14
     assert trend_curve(heat)[6] == 2 > trend_curve(heat)[7]
     assert centre_ratio(heat) == pytest.approx(2 / 1.25)
-    outer = np.ones((28, 28))
+    outer = np.zeros((28, 28))
+    outer[2:26, 2:26] = 1  # of the outer three rings the third alone, 24 pixels a side
     outer[3:25, 3:25] = 0
-    assert ring_ratio(outer) == pytest.approx(1 / outer.mean())
+    assert ring_ratio(outer) == pytest.approx((4 * 23 / (28**2 - 22**2)) / (4 * 23 / 28**2))
 
 
 def test_the_error_is_the_spread_of_what_learned_nothing() -> None:

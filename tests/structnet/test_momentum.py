@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from structnet.errors import UserError
 from structnet.network.edit import connect
 from structnet.network.state import TrainState
 from structnet.training.batches import training_batch
+from structnet.training.lockstep import Lockstep
 from structnet.training.loop import train_steps
 from structnet.training.rates import AgeRates
 from structnet.training.recipe import BARE, COUPLED, DECAYS, DECOUPLED, Recipe
@@ -84,6 +86,19 @@ def test_velocity_follows_what_survives_and_is_0_for_what_is_new() -> None:
         edited.optimizer.first.numpy()[~is_new], state.optimizer.first.numpy()[edit.origin[~is_new]]
     )
     assert np.count_nonzero(state.optimizer.first) > 0
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_members_have_decays_of_their_own(decay: str) -> None:
+    """To the bit what each comes to alone."""
+    split, decays = image_split(60, dtype=torch.float64), [0.0, 0.01, 0.3]
+    recipe = Recipe(12, momentum=0.9, decay=decay)
+    together = Lockstep.together([TrainState.fresh(network("auto")) for _ in decays])
+    together.train(split, recipe, 8, constant(0.05), 0, decays=np.array(decays))
+    for member, weight_decay in enumerate(decays):
+        alone = TrainState.fresh(network("auto"))
+        train_steps(alone, split, replace(recipe, weight_decay=weight_decay), 8, constant(0.05))
+        assert torch.equal(together.take(member, 8).network.values, alone.network.values)
 
 
 @pytest.mark.parametrize(
