@@ -18,7 +18,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_random, with_strongest
 from structnet.measure.diagnosis import Diagnosis, diagnose
+from structnet.measure.size import training_multiply_adds
 from structnet.network.edit import fold
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
@@ -253,6 +254,13 @@ class Pruning(Method):
         return Shrinking(0, self.steps, size, size, self.parameters, interval=self.every)
 
 
+class Cost(NamedTuple):
+    """What training has cost: parameters, and multiply-adds of its images, summed over the steps."""
+
+    parameter_steps: int
+    multiply_adds: int
+
+
 def evolve_steps(
     state: TrainState,
     method: Method,
@@ -260,14 +268,13 @@ def evolve_steps(
     recipe: Recipe,
     steps: int,
     learning_rate: Callable[[int], float],
-) -> tuple[TrainState, torch.Tensor, int]:
+) -> tuple[TrainState, torch.Tensor, Cost]:
     """Trains for so many steps, with the method's changes on the way.
 
-    Returns the new state, the losses, (steps,), and the parameter-steps: the parameter count summed over the
-    steps. The given state is used up. Changes fall on fixed steps, so cutting a training into several calls
-    changes nothing. Raises Diverged if training does.
+    Returns the new state, the losses, (steps,), and the cost. The given state is used up. Changes fall on fixed
+    steps, so cutting a training into several calls changes nothing. Raises Diverged if training does.
     """
-    losses, spent = [], 0
+    losses, spent, batch = [], Cost(0, 0), min(recipe.batch_size, len(split))
     end = state.step + steps
     while state.step < end:
         since = state.step % method.every
@@ -275,5 +282,9 @@ def evolve_steps(
             state = method.change(state, split)
         here = min(end - state.step, method.every - since)
         losses.append(train_steps(state, split, recipe, here, learning_rate))
-        spent += here * state.network.parameter_count
+        network = state.network
+        spent = Cost(
+            spent.parameter_steps + here * network.parameter_count,
+            spent.multiply_adds + here * batch * training_multiply_adds(network.topology),
+        )
     return state, torch.cat(losses) if losses else state.network.values.new_empty(0), spent

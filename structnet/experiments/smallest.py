@@ -106,7 +106,7 @@ def by_rigl(job: Job, rate: Callable[[int], float]) -> Search:
         falling = cosine(rate(size), 0, method.steps)
         state = TrainState.fresh(method.start())
         state, _, spent = evolve_steps(state, method, job.data.train, job.recipe, method.steps, falling)
-        search.spent += spent
+        search.spent += spent.parameter_steps
         return search.holds(state.network)
 
     bisect(holds, max(job.sizes[0], sum(job.architecture[1:]) + 1), job.sizes[1])

@@ -1,4 +1,4 @@
-"""What a network takes where it is stored."""
+"""What a network takes: where it is stored, and where it is trained."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def stored_bytes(topology: Topology) -> int:
     source = np.min_scalar_type(max(0, units - 1)).itemsize
     first = np.min_scalar_type(topology.connections).itemsize
     return VALUE_BYTES * topology.parameters + source * topology.connections + first * topology.bias_count
+
+
+def training_multiply_adds(topology: Topology) -> int:
+    """Multiply-adds of a training step, for each image: every connection forward, for its gradient, and for its error.
+
+    No error goes back to the input. What is done once a step for each parameter, by the optimizer, is left out.
+    """
+    from_input = int(np.count_nonzero(topology.source < topology.architecture[0]))
+    return 3 * topology.connections - from_input

@@ -84,6 +84,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         core_centre_ratio=REAL,
         ring_ratio=REAL,
         core_ring_ratio=REAL,
+        multiply_adds=INT,
+        chosen_epoch=INT,
+        chosen_test_accuracy=REAL,
+        best_test_accuracy=REAL,
     ),
     "epochs": _schema(
         trial=TEXT,

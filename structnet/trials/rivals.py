@@ -30,6 +30,7 @@ from structnet.trials.work import Shared
 STRETCH_SECONDS = 5.0
 # A trial trains at least so many steps, some seconds: Tune spends up to a tenth of a second on one.
 LEAST_STEPS = 4000
+SAVED = ("rows", "epochs", "parameter_steps", "multiply_adds", "seconds")
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ def method_of(rival: Rival, architecture: Sequence[int], steps: int, options: di
 class EvolveWork:
     """Trains its networks one after the other, and writes the rows of each epoch and, at the end, of each network.
 
-    config: name, rivals. shared.options: those of `evolve`, fitted to the data. A network reads the test split once,
-    when its training has ended. One that diverges is a failed row.
+    config: name, rivals. shared.options: those of `evolve`, fitted to the data. Test is measured after every epoch and
+    chooses nothing: test_accuracy is that of the last, chosen_test_accuracy that of the one that is best on validation,
+    and best_test_accuracy, as some papers report it, the best of all. A network that diverges is a failed row.
     """
 
     def __init__(self, config: dict[str, Any], shared: Shared) -> None:
@@ -111,7 +113,7 @@ class EvolveWork:
         # Of the network in training: its state, None before it begins, the rows of its epochs, what it has cost.
         self.state: TrainState | None = None
         self.epochs: list[dict[str, Any]] = []
-        self.parameter_steps, self.seconds = 0, 0.0
+        self.parameter_steps, self.multiply_adds, self.seconds = 0, 0, 0.0
 
     def step(self) -> dict[str, Any]:
         """As many epochs as fit in a stretch, at least one."""
@@ -130,15 +132,14 @@ class EvolveWork:
         if self.state is not None:
             preprocessing = self.data.preprocessing
             save_snapshot(str(folder / "training"), self.state, preprocessing=preprocessing)
-        names = ("rows", "epochs", "parameter_steps", "seconds")
-        state = {name: getattr(self, name) for name in names} | {"training": self.state is not None}
+        state = {name: getattr(self, name) for name in SAVED} | {"training": self.state is not None}
         (folder / "state.json").write_text(json.dumps(state))
 
     def load(self, folder: Path) -> None:
         """Goes on exactly where `save` was."""
         state = json.loads((folder / "state.json").read_text())
-        self.rows, self.epochs = state["rows"], state["epochs"]
-        self.parameter_steps, self.seconds = state["parameter_steps"], state["seconds"]
+        for name in SAVED:
+            setattr(self, name, state[name])
         self.state = None
         if state["training"]:
             self.state = load_snapshot(str(folder / "training"), self.shared.device).state
@@ -164,14 +165,16 @@ class EvolveWork:
         except Diverged as error:
             self._finish({"status": "failed", "error": str(error)})
             return
-        self.state, self.parameter_steps = state, self.parameter_steps + spent
+        self.state = state
+        self.parameter_steps += spent.parameter_steps
+        self.multiply_adds += spent.multiply_adds
         self._judge(state, losses, started)
         if state.step == self.steps:
             self._finish(self._measured(state))
 
     def _judge(self, state: TrainState, losses: torch.Tensor, started: float) -> None:
         """Notes the row of an epoch that began at this time."""
-        found = evaluate(state.network, self.data.validation)
+        found, test = (evaluate(state.network, split) for split in (self.data.validation, self.data.test))
         seconds = time.perf_counter() - started
         self.seconds += seconds
         self.epochs.append(
@@ -184,6 +187,8 @@ class EvolveWork:
                 "train_loss": float(losses.double().mean()),
                 "loss": found.loss,
                 "accuracy": found.accuracy,
+                "test_loss": test.loss,
+                "test_accuracy": test.accuracy,
                 "seconds": seconds,
             }
         )
@@ -208,17 +213,23 @@ class EvolveWork:
         if self.epochs:
             self.writer.write("epochs", rival.key, self.epochs)
         self.state, self.epochs = None, []
-        self.parameter_steps, self.seconds = 0, 0.0
+        self.parameter_steps, self.multiply_adds, self.seconds = 0, 0, 0.0
 
     def _measured(self, state: TrainState) -> dict[str, Any]:
         network, last, data = state.network, self.epochs[-1], self.data
+        chosen = max(self.epochs, key=lambda row: row["accuracy"])
         reference = Reference(data.validation, data.classes)
         return {
             **structure_columns(network),
             "train_loss": last["train_loss"],
             **reference.columns(last["accuracy"], last["loss"], network.parameter_count),
-            "test_accuracy": evaluate(network, data.test).accuracy,
+            "test_accuracy": last["test_accuracy"],
+            "test_loss": last["test_loss"],
+            "chosen_epoch": chosen["epoch"],
+            "chosen_test_accuracy": chosen["test_accuracy"],
+            "best_test_accuracy": max(row["test_accuracy"] for row in self.epochs),
             "steps": state.step,
             "parameter_steps": self.parameter_steps,
+            "multiply_adds": self.multiply_adds,
             "status": "finished",
         }

@@ -84,13 +84,16 @@ def test_every_network_has_a_row(evolved: tuple[Path, str]) -> None:
         assert (row["status"], row["epochs"], row["steps"]) == ("finished", 3, STEPS)
         assert row["density"] == (size - 22) / 888
         assert row["snapshot"] is None
-        assert 0 < row["test_accuracy"] <= 1
+        assert 0 < row["test_accuracy"] <= row["best_test_accuracy"] <= 1
+        assert row["chosen_test_accuracy"] <= row["best_test_accuracy"]
         if name in ("pruning", "granet"):
             assert size - 12 < row["parameters"] <= size
             assert STEPS * size < row["parameter_steps"] < STEPS * parameters_dense([64, 12, 10])
         else:
             assert row["parameters"] == {("dense", 150): 160, ("dense", 400): 385}.get((name, size), size)
             assert row["parameter_steps"] == STEPS * row["parameters"]
+            connections = row["parameters"] - sum(row["architecture"][1:])
+            assert 2 * connections < row["multiply_adds"] / (64 * STEPS) < 3 * connections
 
 
 def test_every_epoch_has_a_row(evolved: tuple[Path, str]) -> None:
@@ -100,6 +103,11 @@ def test_every_epoch_has_a_row(evolved: tuple[Path, str]) -> None:
     for row in epochs:
         network = networks[row["network"]]
         assert row["trial"] == network["trial"]
+        if row["epoch"] == network["chosen_epoch"]:
+            assert row["test_accuracy"] == network["chosen_test_accuracy"]
+            mine = [one for one in epochs if one["network"] == row["network"]]
+            assert row["accuracy"] == max(one["accuracy"] for one in mine)
+            assert network["best_test_accuracy"] == max(one["test_accuracy"] for one in mine)
         if row["epoch"] == 3:
             same = ("parameters", "accuracy", "loss", "train_loss")
             assert [row[name] for name in same] == [network[name] for name in same]

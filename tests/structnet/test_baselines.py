@@ -36,7 +36,7 @@ def run(way: Method, cuts: tuple[int, ...] = ()) -> tuple[TrainState, torch.Tens
     for end in (*cuts, STEPS):
         state, part, cost = evolve_steps(state, way, SPLIT, RECIPE, end - state.step, cosine(2e-2, 0, STEPS))
         losses.append(part)
-        spent += cost
+        spent += cost.parameter_steps
         state = TrainState.from_arrays(state.to_arrays())
     return state, torch.cat(losses), spent
 
@@ -113,7 +113,7 @@ def sizes_of(way: Method) -> list[tuple[int, set[Any]]]:
     state, found = TrainState.fresh(way.start()), []
     while state.step < STEPS:
         state, _, spent = evolve_steps(state, way, SPLIT, RECIPE, 1, cosine(2e-2, 0, STEPS))
-        found.append((spent, set(known(state))))
+        found.append((spent.parameter_steps, set(known(state))))
     return found
 
 
@@ -153,6 +153,14 @@ def test_granet_starts_with_half_and_ends_half_way_and_moves_on() -> None:
 
 def test_a_network_of_more_than_half_is_moved_alone() -> None:
     assert {size for size, _ in sizes_of(method("granet", 300))} == {300}
+
+
+def test_a_step_costs_what_it_multiplies() -> None:
+    """By hand: 3 links of a dense network, a batch of 16, and no error for the input."""
+    way = METHODS["pruning"](SHAPE, 335, STEPS, 4)
+    _, _, cost = evolve_steps(TrainState.fresh(way.start()), way, SPLIT, RECIPE, 7, cosine(2e-2, 0, STEPS))
+    assert cost.multiply_adds == 7 * 16 * (2 * 16 * 12 + 3 * 12 * 8 + 3 * 8 * 3)
+    assert cost.parameter_steps == 7 * 335
 
 
 def test_static_stays_as_it_is() -> None:

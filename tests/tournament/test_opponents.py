@@ -98,7 +98,7 @@ def test_the_rival_is_rigl_of_the_grown_size_for_the_cost_of_the_run(grown: Resu
     rival, dense = train_opponents(grown, SETTINGS, SEED, workers)
     assert rival.architecture == SEED and rival.found and not rival.error
     assert rival.found.parameters == line.network.parameter_count == size
-    assert rival.found.parameter_steps == spent
+    assert rival.found.parameter_steps == spent.parameter_steps
     assert abs(rival.found.parameter_steps - cost) <= size / 2
     assert rival.found.measured.accuracy == expected[0].accuracy > 0.5
     assert rival.found.test.accuracy == expected[1].accuracy

@@ -246,7 +246,7 @@ class TrainRigl:
         train = contender.splits["train"]
         line, _, spent = evolve_steps(line, method, train, self.recipe, self.steps, falling)
         measured, test = (fork.measure(line, contender.splits[split]) for split in ("validation", "test"))
-        return Evolved(measured, test, line.network.parameter_count, spent), []
+        return Evolved(measured, test, line.network.parameter_count, spent.parameter_steps), []
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,16 @@ Rows = Sequence[Mapping[str, Any]]
 
 def print_results(rows: Rows, console: Console) -> None:
     """A line for every size and method, mean and spread over the rng_seeds that did not diverge."""
-    titles = ("test accuracy", "rng_seeds", "parameters (connections)", "million parameter-steps", "seconds")
+    titles = (
+        "test accuracy",
+        "chosen on validation",
+        "best on test",
+        "rng_seeds",
+        "parameters (connections)",
+        "million parameter-steps",
+        "billion multiply-adds",
+        "seconds",
+    )
     table = table_of(("at most", "method"), titles)
     sizes = sorted({row["max_parameters"] for row in rows})
     methods = methods_of(rows)
@@ -27,7 +36,10 @@ def print_results(rows: Rows, console: Console) -> None:
             mine = [row for row in finished(rows, method) if row["max_parameters"] == size]
             table.add_row(f"{size:,}" if method == methods[0] else "", method, *_cells(mine))
     console.show(table)
-    console.say("Accuracy on test, which was read once for each network, when its training had ended.")
+    console.say(
+        "Accuracy on test: after the last epoch; after the epoch that is best on validation; and, as some papers "
+        "report it, after the one that is best on test, which is too high."
+    )
     if failed := [row for row in rows if row["status"] != "finished"]:
         console.say(
             f"training diverged for {len(failed)} of {len(rows)} networks, which are left out: lower --learning-rate"
@@ -77,13 +89,17 @@ def described(method: str, first: str, gap: Gap) -> str:
 
 def _cells(rows: Rows) -> list[str]:
     if not rows:
-        return ["", "0", "", "", ""]
+        return ["", "", "", "0", "", "", "", ""]
     parameters = np.mean([row["parameters"] for row in rows])
     biases = np.mean([bias_count(row["architecture"]) for row in rows])
     return [
-        shown_with_spread([row["test_accuracy"] for row in rows]),
+        *(
+            shown_with_spread([row[name] for row in rows])
+            for name in ("test_accuracy", "chosen_test_accuracy", "best_test_accuracy")
+        ),
         str(len(rows)),
         f"{parameters:,.0f} ({parameters - biases:,.0f})",
         f"{np.mean([row['parameter_steps'] for row in rows]) / 1e6:,.2f}",
+        f"{np.mean([row['multiply_adds'] for row in rows]) / 1e9:,.2f}",
         f"{np.mean([row['seconds'] for row in rows]):,.1f}",
     ]

@@ -119,7 +119,7 @@ def _rival(rival: str, task: Task, data: Dataset, cost: int, line_steps: int) ->
     state = TrainState.fresh(method.start())
     state, _, spent = evolve_steps(state, method, data.train, recipe, method.steps, rate)
     found, test = evaluate(state.network, data.validation), evaluate(state.network, data.test)
-    return _named(rival, found.accuracy, test.accuracy, state.network.parameter_count, spent)
+    return _named(rival, found.accuracy, test.accuracy, state.network.parameter_count, spent.parameter_steps)
 
 
 def rate_of(method: str, limit: int) -> float:

@@ -173,7 +173,7 @@ def _evolved(kind: str, data: Dataset, settings: Settings, size: int, cost: floa
     rate = cosine(rate_for(settings, shape, size), 0, method.steps)
     state = TrainState.fresh(method.start())
     state, _, spent = evolve_steps(state, method, data.train, recipe, method.steps, rate)
-    return state.network, spent
+    return state.network, spent.parameter_steps
 
 
 def _best_of_three(task: Task, data: Dataset, given: dict[str, Any], cost: float) -> list[Measurement]:
