@@ -162,7 +162,7 @@ class BatchOptions(BatchSizeOptions):
 
 def allocation(panel: str) -> Any:
     """How links share the connections of a network."""
-    return option("proportional", "proportional or uniform.", panel)
+    return option("proportional", "proportional, uniform or dense_output.", panel)
 
 
 def rng_seeds(default: int, **rules: Any) -> Any:

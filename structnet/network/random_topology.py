@@ -22,9 +22,10 @@ def random_topology(
 ) -> Topology:
     """Neighbouring groups joined at random; the number of connections is round(density × possible), exactly.
 
-    allocation: `proportional` shares them with n_in + n_out per link (Erdős–Rényi: Mocanu et al. 2018),
-    `uniform` gives every link the same density. ensure_paths: every unit gets at least one connection in and
-    one out (an input unit needs none out). Raises UserError for a density outside (0, 1] or too low for that.
+    allocation: `proportional` shares them with n_in + n_out per link (Erdős–Rényi: Mocanu et al. 2018), `uniform`
+    gives every link the same density, `dense_output` all but the last, which is full. ensure_paths: every unit gets
+    at least one connection in and one out (an input unit needs none out). Raises UserError for a density outside (0,
+    1] or too low for that.
     """
     sizes = check_architecture(architecture)
     if not 0 < density <= 1:
@@ -41,13 +42,16 @@ def random_topology(
         if ensure_paths
         else room * 0
     )
+    if allocation == "dense_output":
+        least[-1] = room[-1]
     if total < least.sum():
         enough = np.ceil(1e4 * least.sum() / room.sum()) / 1e4
+        full = " with a full output" if allocation == "dense_output" else ""
         raise UserError(
             f"density {density} gives {total} connections, but {least.sum()} are needed to reach every unit "
-            f"of {','.join(map(str, sizes))}: raise the density to {enough:g} or use fewer units"
+            f"of {','.join(map(str, sizes))}{full}: raise the density to {enough:g} or use fewer units"
         )
-    weight = room if allocation == "uniform" else np.array([a + b for a, b in pairs])
+    weight = np.array([a + b for a, b in pairs]) if allocation == "proportional" else room
     counts = _share(total, weight, least, room)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     source, target = [], []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from structnet.compiled.plan import Plan
 
-ALLOCATIONS = ("proportional", "uniform")
+ALLOCATIONS = ("proportional", "uniform", "dense_output")
 Flat = TypeVar("Flat", np.ndarray, "torch.Tensor")
 
 

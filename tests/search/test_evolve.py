@@ -6,6 +6,7 @@ import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from helpers.grid_cases import shared_for, timeless
 from search.cli import main
 from search.commands.evolve import results
 from search.commands.evolve.command import COMMAND
+from search.commands.evolve.run import fitted_to
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.experiments.error_curve import gap_between
@@ -143,6 +145,24 @@ def test_the_experiment_counts_everything(evolved: tuple[Path, str]) -> None:
     assert experiment["parameter_steps_all"] == sum(row["parameter_steps"] for row in rows)
 
 
+def test_a_preset_is_what_its_paper_says() -> None:
+    """99 % sparse but for the output: about 77,100 connections on 28×28 pixels. What is given goes before it."""
+    options = COMMAND.parse({"preset": "chts"})
+    assert (options.batch_size, options.epochs, options.density) == (32, 100, 0.01)
+    data: Any = SimpleNamespace(
+        input_units=784, classes=10, name="images", input_shape=(1, 28, 28), train=range(54_000)
+    )
+    fitted = fitted_to(options, data)
+    sparse = round(0.01 * (784 * 1568 + 2 * 1568 * 1568))
+    assert fitted.architecture == "784-1568-1568-1568-10"
+    assert int(fitted.parameters) == sparse + 15_680 + 3 * 1568 + 10
+    assert sparse + 15_680 == 77_146
+    assert fitted.interval == 54_000 // 32
+    given = COMMAND.parse({"preset": "chts", "parameters": "90000", "epochs": 3, "interval": 50})
+    assert (given.epochs, given.density, fitted_to(given, data).interval) == (3, None, 50)
+    assert fitted_to(given, data).parameters == "90000"
+
+
 def test_a_finished_experiment_is_not_run_again(evolved: tuple[Path, str]) -> None:
     assert "first is finished already" in run(evolved[0], resume=True)
 
@@ -217,6 +237,11 @@ BAD = [
     (["--architecture", "input-classes"], "architecture is input-classes, but must have hidden units"),
     (["--architecture", "input-12-9"], "begin with 64 and end with 10"),
     (["--zeta", "0"], "zeta is 0, but must be in (0, 1)"),
+    (["--preset", "lenet"], "preset is 'lenet', but must be one of chts"),
+    (
+        ["--preset", "chts", "--dataset", "teacher"],
+        "preset is 'chts', which is for images, but teacher has none",
+    ),
     (["--interval", "0"], "interval is 0, but must be at least 1"),
     (["--allocation", "both"], "allocation is 'both'"),
     (["--l1", "-1"], "l1 is -1"),

@@ -55,7 +55,7 @@ def assert_in_order(topology: Topology) -> None:
 # --- random topologies
 
 
-@given(architectures, densities, st.sampled_from(ALLOCATIONS), st.integers(0, 99))
+@given(architectures, densities, st.sampled_from(["proportional", "uniform"]), st.integers(0, 99))
 def test_density_fixes_the_number_of_connections(
     architecture: list[int], density: float, allocation: str, rng_seed: int
 ) -> None:
@@ -73,7 +73,10 @@ def test_ensure_paths_reaches_every_unit_or_says_what_it_takes(
     architecture: list[int], density: float, allocation: str
 ) -> None:
     pairs = list(pairwise(architecture))
-    needed = pairs[0][1] + sum(max(pair) for pair in pairs[1:])
+    covers = [pairs[0][1], *(max(pair) for pair in pairs[1:])]
+    if allocation == "dense_output":
+        covers[-1] = pairs[-1][0] * pairs[-1][1]
+    needed = sum(covers)
     total = max(1, round(density * sum(a * b for a, b in pairs)))
     if total < needed:
         with pytest.raises(UserError, match=rf"gives {total} connections, but {needed} are needed"):
@@ -85,6 +88,16 @@ def test_ensure_paths_reaches_every_unit_or_says_what_it_takes(
     assert np.all(topology.fan_in()[first:] > 0)
     assert np.all(topology.fan_out()[first:last] > 0)
     assert_in_order(topology)
+
+
+def test_a_dense_output_is_full_and_all_else_alike() -> None:
+    topology = drawn([30, 20, 10, 5], 0.3, allocation="dense_output")
+    counts = [len(topology.cells(pair)) for pair in ((0, 1), (1, 2), (2, 3))]
+    assert sum(counts) == round(0.3 * 850)
+    assert counts[2] == 50
+    assert counts[0] / 600 == pytest.approx(counts[1] / 200, abs=0.01)
+    with pytest.raises(UserError, match=r"42 connections, but 50 are needed .* with a full output"):
+        drawn([30, 20, 10, 5], 0.05, allocation="dense_output")
 
 
 def test_the_density_that_ensure_paths_proposes_is_enough() -> None:
@@ -149,7 +162,9 @@ def test_architecture_that_is_none(architecture: list[int]) -> None:
 
 
 def test_unknown_allocation() -> None:
-    with pytest.raises(UserError, match="allocation is 'fair', but must be one of proportional, uniform"):
+    with pytest.raises(
+        UserError, match="allocation is 'fair', but must be one of proportional, uniform, dense_output"
+    ):
         drawn([4, 3], 0.5, allocation="fair")
 
 

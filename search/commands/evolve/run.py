@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from search.commands.evolve.command import EvolveOptions
@@ -28,7 +29,7 @@ from search.session.run import (
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
-from structnet.network.topology import ALLOCATIONS
+from structnet.network.topology import ALLOCATIONS, bias_count
 from structnet.training.batches import steps_per_epoch
 from structnet.training.recipe import recipe_of
 from structnet.trials.rivals import EvolveWork, Rival, method_of, rivals_of, trials_of
@@ -76,7 +77,28 @@ def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
     shape = architecture_of(options.architecture, data)
     if len(shape) < 3:
         raise UserError(f"architecture is {options.architecture}, but must have hidden units")
-    return options.model_copy(update={"batch_size": batch_size, "architecture": "-".join(map(str, shape))})
+    fitted: dict[str, Any] = {"batch_size": batch_size, "architecture": "-".join(map(str, shape))}
+    if options.preset:
+        _check_preset(options, data)
+        fitted["interval"] = options.interval or steps_per_epoch(len(data.train), batch_size)
+    if options.density is not None:
+        fitted["parameters"] = str(_parameters_at(options.density, shape, options.allocation))
+    return options.model_copy(update=fitted)
+
+
+def _check_preset(options: EvolveOptions, data: Dataset) -> None:
+    if len(data.input_shape) != 3:
+        raise UserError(
+            f"preset is '{options.preset}', which is for images, but {data.name} has none: give its options "
+            "by themselves"
+        )
+
+
+def _parameters_at(density: float, shape: Sequence[int], allocation: str) -> int:
+    """Parameters of a network of which each link has this share of its connections, a full output apart."""
+    rooms = [n_in * n_out for n_in, n_out in pairwise(shape)]
+    full = rooms.pop() if allocation == "dense_output" else 0
+    return full + round(density * sum(rooms)) + bias_count(shape)
 
 
 def planned(options: EvolveOptions, data: Dataset) -> tuple[list[Rival], int]:

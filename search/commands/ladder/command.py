@@ -7,7 +7,7 @@ from search.options import GRID, Command, option, rng_seeds
 
 
 class LadderOptions(GridOptions):
-    """The options of `ladder`; allocation: one of topology.ALLOCATIONS, or both side by side."""
+    """The options of `ladder`; allocation: one of topology.ALLOCATIONS, or the first two side by side."""
 
     architecture: str = option("input-256-classes", "Such as 784-256-10.", GRID)
     densities: str = option(

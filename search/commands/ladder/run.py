@@ -27,7 +27,7 @@ def run(options: LadderOptions) -> None:
     """Runs the command."""
     console = Console()
     data = load_data(options)
-    shares = list(ALLOCATIONS) if options.allocation == "both" else [options.allocation]
+    shares = list(ALLOCATIONS[:2]) if options.allocation == "both" else [options.allocation]
     options = fitted(options, data, allocations=shares)
     members = members_of(options, data, shares)
     experiment = unfinished("ladder", options, console)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import GRID, TRAINING, BatchSizeOptions, Command, one_of, option, rng_seeds
-from structnet.growth.evolution import NEW_VALUES
-from structnet.training.recipe import COUPLED, DECAYS
+from search.options import GRID, TRAINING, BatchSizeOptions, Command, option, rng_seeds
 
 
 class TopologyOptions(BatchSizeOptions):
@@ -17,8 +15,8 @@ class TopologyOptions(BatchSizeOptions):
     zetas: str = option("0.3", "Shares of the connections of each sign that move.", GRID)
     rng_seeds: int = rng_seeds(3, ge=1)
     control: bool = option(True, "Beside them networks whose moves look at no value.", GRID)
-    decay: str = option(COUPLED, f"{one_of(DECAYS)}.", GRID)
-    new_values: str = option("fan_in", f"Of connections that come: {one_of(NEW_VALUES)}.", GRID)
+    decay: str = option("coupled", "coupled, decoupled or bare.", GRID)
+    new_values: str = option("fan_in", "Of connections that come: fan_in, tenth or zero.", GRID)
     may_return: bool = option(False, "Into a place that was just emptied, too.", GRID)
     chance: float | None = option(
         None, "That a link evolves after a step.", GRID, shown="all do after every epoch"
