@@ -29,6 +29,7 @@ def example_row(table: str) -> dict[str, Any]:
         pa.float64(): 0.5,
         pa.bool_(): True,
         pa.list_(pa.int64()): [784, 10],
+        pa.list_(pa.float64()): [0.5, 1.25],
         pa.timestamp("us", tz="UTC"): datetime(2024, 1, 2, tzinfo=UTC),
     }
     return {field.name: values[field.type] for field in SCHEMAS[table]}
@@ -41,8 +42,8 @@ def test_the_tables_have_their_columns_in_order() -> None:
     counts = {name: len(schema) for name, schema in SCHEMAS.items()}
     assert counts == {
         "experiments": 26,
-        "networks": 27,
-        "epochs": 9,
+        "networks": 41,
+        "epochs": 18,
         "candidates": 35,
         "rounds": 31,
         "fronts": 20,
@@ -51,7 +52,10 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "measurements": 6,
         "benchmarks": 8,
     }
-    expected = "trial network epoch parameters learning_rate train_loss loss accuracy seconds"
+    expected = (
+        "trial network epoch parameters learning_rate train_loss loss accuracy seconds test_loss test_accuracy "
+        "connections moved trend centre_ratio core_centre_ratio ring_ratio core_ring_ratio"
+    )
     assert " ".join(SCHEMAS["epochs"].names) == expected
     assert SCHEMAS["rounds"].names[-4:] == [
         "triggered_by",
