@@ -25,17 +25,18 @@ def degrees(topology: Topology, pair: tuple[int, int] = (0, 1)) -> np.ndarray:
 
 
 def heat_map(connections: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(height, width) connections of every pixel, summed over channels. shape: (channels, height, width).
+    """(height, width) connections of every pixel, summed over channels. shape: (channels, height, width)."""
+    heat: np.ndarray = connections.reshape(shape).sum(axis=0)
+    return heat
 
-    Raises UserError for data that are no images, or of less than two pixels a side.
-    """
+
+def check_images(shape: tuple[int, ...]) -> None:
+    """Raises UserError for data that are no images, or of less than two pixels a side."""
     if len(shape) != 3 or min(shape[1:]) < 2:
         raise UserError(
             f"the data have the shape {'×'.join(map(str, shape))}, but what is learned is measured where pixels lie: "
             "give images"
         )
-    heat: np.ndarray = connections.reshape(shape).sum(axis=0)
-    return heat
 
 
 def trend_curve(heat: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from structnet.errors import UserError
 from structnet.measure.connectivity import (
     centre_error,
     centre_ratio,
+    check_images,
     degrees,
     heat_map,
     ring_ratio,
@@ -28,7 +29,7 @@ def test_degrees_count_the_connections_of_every_source() -> None:
 def test_channels_of_a_pixel_are_summed() -> None:
     assert heat_map(np.arange(8), (2, 2, 2)).tolist() == [[4, 6], [8, 10]]
     with pytest.raises(UserError, match="shape 8, but what is learned is measured where pixels lie"):
-        heat_map(np.arange(8), (8,))
+        check_images((8,))
 
 
 def test_squares_around_the_centre_by_hand() -> None:

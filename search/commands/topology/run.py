@@ -19,7 +19,7 @@ from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.evolution import seed_of_evolution
-from structnet.measure.connectivity import heat_map
+from structnet.measure.connectivity import check_images
 from structnet.storage.sql import run_query
 from structnet.trials.topology import (
     BLIND,
@@ -67,7 +67,7 @@ def run(options: TopologyOptions) -> None:
 
 def fitted_to(options: TopologyOptions, data: Dataset) -> TopologyOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
-    heat_map(_no_connections(data), data.input_shape)
+    check_images(data.input_shape)
     options = with_batch_size(options, data)
     shape = architecture_of(options.architecture, data)
     if options.device != "cpu":
@@ -150,9 +150,3 @@ def last_connections(options: TopologyOptions, experiment: Experiment) -> list[d
         f"where experiment = '{experiment.name}' and epoch = {options.epochs} order by network, unit"
     )
     return list(run_query(options.results, sql).to_pylist())
-
-
-def _no_connections(data: Dataset) -> Any:
-    import numpy as np
-
-    return np.zeros(data.input_units)
