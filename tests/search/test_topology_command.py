@@ -19,6 +19,7 @@ from search.commands.topology.command import COMMAND
 from search.commands.topology.results import Setting, learned, settings_of
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
+from structnet.errors import UserError
 from structnet.measure.connectivity import centre_ratio, degrees, heat_map, trend_curve
 from structnet.training.evaluation import evaluate
 from structnet.trials import topology as topology_work
@@ -128,6 +129,12 @@ def test_it_prints_a_verdict_and_draws(evolved: tuple[Path, str]) -> None:
     assert sum(words[:2] == ["2", "0.3"] for words in lines) == 3
     assert sum("control" in words[2:3] for words in lines) == 1
     assert (evolved[0] / "reports" / "first" / "topology.svg").read_text().startswith("<?xml")
+
+
+def test_a_resume_keeps_the_blocks(evolved: tuple[Path, str]) -> None:
+    """Networks of other trials would stand beside those that are there."""
+    with pytest.raises(UserError, match="block was 2, is 3"):
+        COMMAND.run({**SMALL, "results": str(evolved[0]), "name": "first", "resume": True, "block": 3})
 
 
 def of_seeds(method: str, values: list[float]) -> Setting:
@@ -269,6 +276,8 @@ def test_a_network_that_diverges_leaves_the_others(digits: Dataset, tmp_path: Pa
             ["--dataset", "teacher"],
             "the data have the shape 32, but what is learned is measured where pixels lie",
         ),
+        (["--weight-decays", "0,-1"], "weight_decay is -1.0, but must be at least 0"),
+        (["--weight-decays", "2", "--decay", "bare"], "weight_decay is 2.0, but must be at most 1"),
         (["--momentum", "1"], "momentum is 1.0, but must be in [0, 1)"),
     ],
 )

@@ -22,9 +22,7 @@ class TopologyOptions(BatchSizeOptions):
         None, "That a link evolves after a step.", GRID, shown="all do after every epoch"
     )
     dense_output: bool = option(True, "The last link has all its connections.", GRID)
-    block: int = option(
-        3, "Networks of a trial, which share their batches.", GRID, changes_result=False, ge=1
-    )
+    block: int = option(3, "Networks of a trial, which share their batches.", GRID, ge=1)
     epochs: int = option(50, "Passes over the training images.", TRAINING, ge=1)
     learning_rate: float = option(0.01, "Constant.", TRAINING, gt=0)
     momentum: float = option(0.5, "Of gradient descent.", TRAINING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from search.commands.topology.command import TopologyOptions
@@ -49,12 +50,13 @@ def run(options: TopologyOptions) -> None:
     plot = f"{options.results}/reports/{experiment.name}/topology.svg"
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train(networks, data, options, experiment, console)
+        settings = settings_of(rows)
+        if settings:
+            save_figure(draw(settings, last_connections(options, experiment), data.input_shape), plot)
         spent = sum(row["parameter_steps"] or 0 for row in rows)
         experiment.end("", "finished", parameter_steps_all=spent)
-    settings = settings_of(rows)
     print_results(settings, rows, data, console)
     if settings:
-        save_figure(draw(settings, last_connections(options, experiment), data.input_shape), plot)
         console.say(f"Plot: {plot}")
     columns = (
         "method, weight_decay, epoch, avg(e.centre_ratio) centre, avg(e.core_centre_ratio) core, "
@@ -91,8 +93,6 @@ def networks_of(options: TopologyOptions, data: Dataset) -> list[Evolving]:
     for name, values in lists.items():
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} are '{getattr(options, name)}', but must be numbers, each there once")
-    if min(lists["weight_decays"]) < 0:
-        raise UserError(f"weight_decays are '{options.weight_decays}', but none may be negative")
     kinds = [(SET, decay) for decay in lists["weight_decays"]]
     kinds += [(BLIND, lists["weight_decays"][0])] if options.control else []
     found = [
@@ -103,7 +103,8 @@ def networks_of(options: TopologyOptions, data: Dataset) -> list[Evolving]:
         for method, decay in kinds
     ]
     given = options.model_dump()
-    recipe_of_topology(given)
+    for decay in lists["weight_decays"]:
+        replace(recipe_of_topology(given), weight_decay=decay)
     for network in found[: len(found) // options.rng_seeds]:
         evolution, shape = evolution_of(network, given), architecture_of(options.architecture, data)
         seed_of_evolution(
