@@ -157,12 +157,19 @@ class BatchOptions(BatchSizeOptions):
 
     l1: float = option(5e-5, L1, TRAINING)
     input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
+    dropout: float = option(0.0, "Share of hidden units set to zero, anew for each image.", TRAINING)
     shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
+    flip: bool = option(False, "Augmentation: half of the images turned left to right.", TRAINING)
 
 
 def allocation(panel: str) -> Any:
     """How links share the connections of a network."""
     return option("proportional", "proportional, uniform or dense_output.", panel)
+
+
+def activation(panel: str) -> Any:
+    """Of hidden units."""
+    return option("relu", "relu, tanh, sigmoid, or srelu, whose units learn a shape of their own.", panel)
 
 
 def rng_seeds(default: int, **rules: Any) -> Any:

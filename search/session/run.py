@@ -32,10 +32,12 @@ def load_data(options: CommonOptions) -> Dataset:
     )
 
 
-def check_shift(shift: int, data: Dataset) -> None:
-    """Raises UserError for shifts of what is no image."""
+def check_augmentation(shift: int, flip: bool, data: Dataset) -> None:
+    """Raises UserError for what is no image and should be moved or turned."""
     if shift and len(data.input_shape) < 2:
         raise UserError(f"shift is {shift}, but {data.name} has no images to move: leave it at 0")
+    if flip and len(data.input_shape) < 2:
+        raise UserError(f"flip is given, but {data.name} has no images to turn: leave it out")
 
 
 def architecture_of(text: str, data: Dataset) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from structnet.errors import UserError
 from structnet.measure.diagnosis import Diagnosis
 from structnet.network.edit import Edit
 from structnet.network.network import StructNet
@@ -51,6 +52,14 @@ class Context:
     rate: float
     rng: np.random.Generator
     directions: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises UserError for units whose shape is their own: what new ones would do is foreseen for others alone."""
+        if self.topology.shape_numbers:
+            raise UserError(
+                f"activation is '{self.state.network.activation}', whose units learn a shape of their own, but growth "
+                "is for relu, tanh and sigmoid: give such a network, or evolve this one"
+            )
 
     @property
     def topology(self) -> Topology:

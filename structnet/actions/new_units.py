@@ -14,7 +14,7 @@ import torch
 
 from structnet.actions.base import Context
 from structnet.measure.diagnosis import Diagnosis
-from structnet.network.activations import Activation, activation_named
+from structnet.network.activations import Activation, activation_named, gain_of
 from structnet.network.edit import Edit, connect
 from structnet.network.topology import Topology
 
@@ -155,11 +155,6 @@ def threshold(state: torch.Tensor) -> torch.Tensor:
     middle = torch.kthvalue(state, (state.shape[1] + 1) // 2, dim=1).values
     share = torch.count_nonzero(state > middle[:, None], dim=1) / state.shape[1]
     return torch.where(share >= FAIR_SHARE, middle, state.mean(dim=1))
-
-
-def gain_of(activation: str) -> float:
-    """Variance of a hidden unit's fan-in times its size (He et al. 2015)."""
-    return 2.0 if activation == "relu" else 1.0
 
 
 def _directions(context: Context, sources: list[int], targets: list[int]) -> np.ndarray:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from structnet.actions.base import Context, feeding, flat_values
-from structnet.actions.new_units import gain_of, threshold, units_of, weighted
+from structnet.actions.new_units import threshold, units_of, weighted
 from structnet.measure.diagnosis import Diagnosis
-from structnet.network.activations import activation_named
+from structnet.network.activations import activation_named, gain_of
 
 
 @dataclass(frozen=True)

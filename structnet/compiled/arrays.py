@@ -26,11 +26,18 @@ class Images(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """seed: (1,) uint64. dropout: share of inputs set to 0, the others scaled up. shift: pixels, at most, each way."""
+    """seed: (1,) uint64. The others are as in structnet.training.recipe.Recipe."""
 
     seed: np.ndarray
+    input_dropout: float
     dropout: float
     shift: int
+    flip: bool
+
+
+def silence() -> Noise:
+    """No noise at all."""
+    return Noise(np.zeros(1, dtype=np.uint64), 0.0, 0.0, 0, False)
 
 
 class Rules(NamedTuple):
@@ -63,7 +70,8 @@ class Moments(NamedTuple):
 class Workspace(NamedTuple):
     """What a step writes and nobody reads afterwards. width: images of a block.
 
-    inputs: (features, width), state and error: (rows, width), matrix: (cells,), gradient: (parameters of all members,).
+    inputs: (features, width), state and error: (rows, width), of SReLU state (2 · rows, width), matrix: (cells,),
+    gradient: (parameters of all members,).
     """
 
     inputs: np.ndarray

@@ -1,8 +1,6 @@
 """Batches for compiled steps: images of a dataset, shifted, scaled, turned to features × batch, and with noise.
 
-Images stay as they are stored, eight bits a pixel where they are pictures. Noise comes from counters instead of
-generators (Salmon et al. 2011): it is a function of seed, step, image of the batch and pixel, and nothing else, so it
-is the same on every machine and for every share of a batch.
+Images stay as they are stored, eight bits a pixel where they are pictures.
 """
 
 from __future__ import annotations
@@ -16,17 +14,7 @@ from numba.core import types
 from structnet.compiled.arrays import Images, Noise
 from structnet.compiled.compiler import compiled, part
 from structnet.compiled.functions import intrinsic
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-
-
-@part
-def mixed(number: np.uint64) -> np.uint64:
-    """A uint64 whose every bit depends on every bit of another: the last step of SplitMix64 (Steele et al. 2014)."""
-    number = (number ^ (number >> np.uint64(30))) * _FIRST
-    number = (number ^ (number >> np.uint64(27))) * _SECOND
-    return number ^ (number >> np.uint64(31))
+from structnet.compiled.noise import Dropped, drop, key_of_step, mixed
 
 
 @part
@@ -37,7 +25,7 @@ def fill_block(
 
     order: (batch,) positions in the dataset.
     """
-    key = mixed(noise.seed[0] + np.uint64(step) * _GOLDEN)
+    key = key_of_step(noise, step)
     labels = np.empty(count, dtype=np.int64)
     for image in range(count):
         labels[image] = images.labels[order[begin + image]]
@@ -45,8 +33,8 @@ def fill_block(
         _fill_from_pixels(images, noise, key, order, begin, count, inputs)
     else:
         _fill_from_numbers(images, noise, key, order, begin, count, inputs)
-    if noise.dropout > 0:
-        _drop(images.used, noise.dropout, key, begin, count, inputs)
+    if noise.input_dropout > 0:
+        drop(inputs, images.used, Dropped(noise.input_dropout, key, begin), count)
     return labels
 
 
@@ -63,9 +51,7 @@ def _fill_from_pixels(
     wide, high = (images.pixels.shape[1] + 15) // 16 * 16, (count + 15) // 16 * 16
     rows, turned = np.empty((high, wide), dtype=np.uint8), np.empty((wide, high), dtype=np.uint8)
     for image in range(count):
-        _copy_image(
-            images.pixels[order[begin + image]], rows[image], images.shape, noise.shift, key, begin + image
-        )
+        _copy_image(images.pixels[order[begin + image]], rows[image], images.shape, noise, key, begin + image)
     last = -1
     for feature in images.used:
         if feature // 16 != last:
@@ -97,8 +83,8 @@ def _fill_from_numbers(
     moved = np.empty(images.numbers.shape[1], dtype=images.numbers.dtype)
     for image in range(count):
         row = images.numbers[order[begin + image]]
-        if noise.shift:
-            _copy_image(row, moved, images.shape, noise.shift, key, begin + image)
+        if noise.shift or noise.flip:
+            _copy_image(row, moved, images.shape, noise, key, begin + image)
             row = moved
         for feature in images.used:
             inputs[feature, image] = row[feature]
@@ -106,10 +92,11 @@ def _fill_from_numbers(
 
 @part
 def _copy_image(
-    image: np.ndarray, out: np.ndarray, shape: np.ndarray, reach: int, key: np.uint64, position: int
+    image: np.ndarray, out: np.ndarray, shape: np.ndarray, noise: Noise, key: np.uint64, position: int
 ) -> None:
-    """An image, moved by up to `reach` pixels each way as the key and its position in the batch say; 0 moves in."""
-    if reach == 0:
+    """An image, moved and turned left to right as the key and its position in the batch say; 0 moves in."""
+    reach = noise.shift
+    if reach == 0 and not noise.flip:
         for feature in range(len(image)):
             out[feature] = image[feature]
         return
@@ -134,6 +121,17 @@ def _copy_image(
         for x in range(max(0, width - right) if right > 0 else 0, width if right > 0 else min(width, -right)):
             for place in range(channel + x, channel + area, width):
                 out[place] = image.dtype.type(0)
+    if noise.flip and bits & np.uint64(1):
+        _flip(out[: channels * area].reshape((channels * height, width)))
+
+
+@part
+def _flip(rows: np.ndarray) -> None:
+    """Turns every row, (rows, width), round."""
+    width = rows.shape[1]
+    for row in rows:
+        for x in range(width // 2):
+            row[x], row[width - 1 - x] = row[width - 1 - x], row[x]
 
 
 @intrinsic
@@ -166,28 +164,6 @@ def _turn_sixteen(typing_context: Any, source: Any, apart: Any, target: Any, tar
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, types.intp), build
-
-
-@part
-def _drop(used: np.ndarray, share: float, key: np.uint64, begin: int, count: int, inputs: np.ndarray) -> None:
-    """Inputs set to 0 with this probability, the others scaled so that the mean stays (Srivastava et al. 2014).
-
-    Sixteen bits decide on a value, four values by each number.
-    """
-    kind = inputs.dtype.type
-    least, scale, zero = np.uint16(min(65535, round(share * 65536))), kind(1 / (1 - share)), kind(0)
-    before = begin // 4
-    words = (begin + count + 3) // 4 - before
-    drawn = np.empty(words, dtype=np.uint64)
-    skipped = begin - before * 4
-    decisions = drawn.view(np.uint16)[skipped:]
-    for feature in used:
-        line = key + (np.uint64(feature) << np.uint64(32)) + np.uint64(before)
-        for word in range(words):
-            drawn[word] = mixed((line + np.uint64(word)) * _GOLDEN)
-        row = inputs[feature]
-        for image in range(count):
-            row[image] = row[image] * scale if decisions[image] >= least else zero
 
 
 @compiled

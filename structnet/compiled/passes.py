@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.compiled.compiler import compiled
+from structnet.compiled.noise import nothing_dropped
 from structnet.compiled.plan import (
     FROM_INPUT,
     IS_DENSE,
@@ -21,8 +22,8 @@ from structnet.compiled.products import add_product, filled, rows_of, run_backwa
 def activations(
     plan: Plan, code: int, values: np.ndarray, inputs: np.ndarray, state: np.ndarray, matrix: np.ndarray
 ) -> None:
-    """Fills state, (rows, images), for inputs (features, images)."""
-    run_forward(plan, values, inputs, state, matrix, code, inputs.shape[1])
+    """Fills state, (rows, images), for inputs (features, images); rows: as of a workspace."""
+    run_forward(plan, values, inputs, state, matrix, code, nothing_dropped(), inputs.shape[1])
 
 
 @compiled
@@ -37,7 +38,9 @@ def gradients(
     matrix: np.ndarray,
 ) -> None:
     """Adds to gradient, (parameters,), and fills error, (rows, images), from what its last group holds."""
-    run_backward(plan, values, inputs, state, error, gradient, matrix, code, inputs.shape[1])
+    run_backward(
+        plan, values, inputs, state, error, gradient, matrix, code, nothing_dropped(), inputs.shape[1]
+    )
 
 
 @compiled

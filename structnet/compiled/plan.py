@@ -23,7 +23,7 @@ FIRST_CONNECTION, UNITS, PARAMETERS = range(7, 10)
 FROM_INPUT, SOURCE, N_IN, TARGET, N_OUT, START, STOP, LINK_RUN, LINK_RUN_STOP, IS_DENSE = range(10)
 
 # Activations.
-RELU, TANH, SIGMOID = range(3)
+RELU, TANH, SIGMOID, SRELU = range(4)
 
 
 class Plan(NamedTuple):
@@ -58,6 +58,10 @@ class Plan(NamedTuple):
         """Of the workspace of the largest member."""
         return int(self.members[:-1, UNITS].max())
 
+    def state_rows(self, code: int) -> int:
+        """Of the workspace of activations of this code: those of SReLU need what was there before them."""
+        return self.rows * (2 if code == SRELU else 1)
+
 
 # Below this many connections, or this share of them, sparse rows take less time than a product of matrices.
 DENSE_CONNECTIONS = 12_000
@@ -77,6 +81,7 @@ def plan_of(
     source: np.ndarray,
     target: np.ndarray,
     links: Mapping[tuple[int, int], slice],
+    shape_numbers: int = 0,
 ) -> Plan:
     """The plan of one network, told as a structnet.network.topology.Topology tells it."""
     inputs, outputs, connections = architecture[0], architecture[-1], len(source)
@@ -117,8 +122,9 @@ def plan_of(
     leaving = np.flatnonzero(walked & (source >= inputs))
     order = leaving[np.argsort(row[leaving], kind="stable")]
     hidden = units - outputs
-    header = (0, connections, 0, 0, 0, 0, 0, 0, units, connections + units)
-    end = (connections + units, 0, len(table), len(first) - 1, count, hidden, len(order), connections, 0, 0)
+    parameters = connections + units + shape_numbers * hidden
+    header = (0, connections, 0, 0, 0, 0, 0, 0, units, parameters)
+    end = (parameters, 0, len(table), len(first) - 1, count, hidden, len(order), connections, 0, 0)
     return Plan(
         np.array([header, end], dtype=np.int64),
         np.array(table, dtype=np.int64).reshape(len(table), 10),

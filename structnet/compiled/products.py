@@ -11,6 +11,7 @@ import numpy as np
 
 from structnet.compiled.compiler import inlined, part
 from structnet.compiled.functions import activate, times_slope
+from structnet.compiled.noise import Dropped, drop, drop_errors
 from structnet.compiled.plan import (
     CONNECTIONS,
     FIRST_CONNECTION,
@@ -26,11 +27,14 @@ from structnet.compiled.plan import (
     N_IN,
     N_OUT,
     SOURCE,
+    SRELU,
     START,
     STOP,
     TARGET,
+    UNITS,
     Plan,
 )
+from structnet.compiled.shaped import bend, bend_errors
 
 
 @inlined
@@ -58,13 +62,15 @@ def forward(
     state: np.ndarray,
     matrix: np.ndarray,
     code: int,
+    dropped: Dropped,
     count: int,
 ) -> None:
     """Fills the workspace with the activations of a member; its last group are the logits.
 
-    values: (parameters,). matrix: (cells,) for dense links. code: of the activation.
+    values: (parameters,). matrix: (cells,) for dense links. code: of the activation; of SReLU the workspace has twice
+    as many rows, and the others hold what units were before it. dropped: of the hidden units.
     """
-    connections = plan.members[0, CONNECTIONS]
+    connections, units = plan.members[0, CONNECTIONS], plan.members[0, UNITS]
     link = 0
     for group in range(len(plan.groups) - 1):
         first, last = plan.groups[group], plan.groups[group + 1]
@@ -84,7 +90,12 @@ def forward(
                 _add_rows(plan, of, values, sources, state, count)
             link += 1
         if group < len(plan.groups) - 2:
-            activate(code, state[first:last], count)
+            if code == SRELU:
+                bend(state, first, last, units, values[connections + units :], count)
+            else:
+                activate(code, state[first:last], count)
+            if dropped.share > 0:
+                drop(state, np.arange(first, last), dropped, count)
 
 
 @inlined
@@ -120,18 +131,25 @@ def backward(
     gradient: np.ndarray,
     matrix: np.ndarray,
     code: int,
+    dropped: Dropped,
     count: int,
 ) -> None:
     """Adds the gradient of a member to `gradient`, (parameters,), and fills `error` at every pre-activation.
 
     error: holds the derivative of the loss by the logits in the rows of the last group.
     """
-    connections = plan.members[0, CONNECTIONS]
+    connections, units = plan.members[0, CONNECTIONS], plan.members[0, UNITS]
+    shapes = connections + units
     for group in range(len(plan.groups) - 2, -1, -1):
         first, last = plan.groups[group], plan.groups[group + 1]
         if group < len(plan.groups) - 2:
             _errors_of_group(plan, values, state, error, gradient, matrix, first, last, count)
-            times_slope(code, state[first:last], error[first:last], count)
+            if dropped.share > 0:
+                drop_errors(state[first:last], error[first:last], first, dropped, count)
+            if code == SRELU:
+                bend_errors(state, error, first, last, units, values[shapes:], gradient[shapes:], count)
+            else:
+                times_slope(code, state[first:last], error[first:last], count)
         for unit in range(first, last):
             row, total = error[unit], error.dtype.type(0)
             for image in range(count):
@@ -238,10 +256,11 @@ def run_forward(
     state: np.ndarray,
     matrix: np.ndarray,
     code: int,
+    dropped: Dropped,
     count: int,
 ) -> None:
     """As `forward`, compiled once for all who call it: slower by some microseconds."""
-    forward(plan, values, inputs, state, matrix, code, count)
+    forward(plan, values, inputs, state, matrix, code, dropped, count)
 
 
 @part
@@ -254,10 +273,11 @@ def run_backward(
     gradient: np.ndarray,
     matrix: np.ndarray,
     code: int,
+    dropped: Dropped,
     count: int,
 ) -> None:
     """As `backward`, compiled once for all who call it."""
-    backward(plan, values, inputs, state, error, gradient, matrix, code, count)
+    backward(plan, values, inputs, state, error, gradient, matrix, code, dropped, count)
 
 
 @part

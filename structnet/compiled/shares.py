@@ -7,6 +7,7 @@ import numpy as np
 from structnet.compiled.arrays import Images, Moments, Noise, Rules, Workspace
 from structnet.compiled.batch import fill_block
 from structnet.compiled.compiler import compiled
+from structnet.compiled.noise import dropped_units
 from structnet.compiled.plan import CONNECTIONS, Plan
 from structnet.compiled.products import run_backward, run_forward
 from structnet.compiled.step import clear, cross_entropy, update
@@ -34,11 +35,22 @@ def gradient_of_part(
     for begin in range(first, last, width):
         count = min(width, last - begin)
         labels = fill_block(images, noise, order, begin, count, step, work.inputs)
-        run_forward(plan, values, work.inputs, work.state, work.matrix, code, count)
-        output, error = work.state[plan.groups[-2] :], work.error[plan.groups[-2] :]
+        dropped = dropped_units(noise, step, begin)
+        run_forward(plan, values, work.inputs, work.state, work.matrix, code, dropped, count)
+        output = work.state[plan.groups[-2] : plan.groups[-1]]
+        error = work.error[plan.groups[-2] : plan.groups[-1]]
         loss += cross_entropy(output, error, labels, count, len(order))
         run_backward(
-            plan, values, work.inputs, work.state, work.error, work.gradient, work.matrix, code, count
+            plan,
+            values,
+            work.inputs,
+            work.state,
+            work.error,
+            work.gradient,
+            work.matrix,
+            code,
+            dropped,
+            count,
         )
     return loss
 

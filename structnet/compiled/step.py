@@ -10,6 +10,7 @@ from structnet.compiled.arrays import BARE, COUPLED, DECOUPLED, Images, Moments,
 from structnet.compiled.batch import fill_block
 from structnet.compiled.compiler import compiled, part
 from structnet.compiled.functions import exponential
+from structnet.compiled.noise import dropped_units, nothing_dropped
 from structnet.compiled.plan import CONNECTIONS, FIRST_PARAMETER, Plan
 from structnet.compiled.products import backward, forward, member_plan, run_forward
 
@@ -47,6 +48,7 @@ def train(
         for begin in range(0, batch, width):
             count = min(width, batch - begin)
             labels = fill_block(images, noise, order[now], begin, count, step + now, work.inputs)
+            dropped = dropped_units(noise, step + now, begin)
             for member in range(members):
                 here = member_plan(plan, member)
                 first = plan.members[member, FIRST_PARAMETER]
@@ -55,7 +57,7 @@ def train(
                 gradient = work.gradient[first:last] if batch > width else work.gradient[: last - first]
                 if begin == 0:
                     clear(gradient)
-                forward(here, values[first:last], work.inputs, work.state, work.matrix, code, count)
+                forward(here, values[first:last], work.inputs, work.state, work.matrix, code, dropped, count)
                 output = here.groups[-2], here.groups[-1]
                 losses[now, member] += cross_entropy(
                     work.state[output[0] : output[1]], work.error[output[0] : output[1]], labels, count, batch
@@ -69,6 +71,7 @@ def train(
                     gradient,
                     work.matrix,
                     code,
+                    dropped,
                     count,
                 )
                 if begin + count == batch:
@@ -269,7 +272,7 @@ def judge(
     """
     width, total = work.inputs.shape[1], len(images.labels)
     order = np.arange(total)
-    silence = Noise(np.zeros(1, dtype=np.uint64), 0.0, 0)
+    silence = Noise(np.zeros(1, dtype=np.uint64), 0.0, 0.0, 0, False)
     for member in range(len(right)):
         right[member] = 0
     for begin in range(0, total, width):
@@ -278,7 +281,7 @@ def judge(
         for member in range(len(plan.members) - 1):
             here = member_plan(plan, member)
             mine = values[plan.members[member, FIRST_PARAMETER] : plan.members[member + 1, FIRST_PARAMETER]]
-            run_forward(here, mine, work.inputs, work.state, work.matrix, code, count)
+            run_forward(here, mine, work.inputs, work.state, work.matrix, code, nothing_dropped(), count)
             output = work.state[here.groups[-2] : here.groups[-1]]
             right[member] += likelihoods(output, labels, count, log2_likelihood[member, begin:])
             if logits.shape[2]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -29,16 +29,18 @@ from structnet.errors import UserError
 from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_random, with_strongest
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.measure.size import training_multiply_adds
+from structnet.network.activations import activation_named
 from structnet.network.edit import fold
+from structnet.network.initial_values import dense_initial_values
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
 from structnet.network.topology import (
-    bias_count,
     check_architecture,
     dense_architecture,
     density_for,
     parameters_dense,
+    unit_parameters,
 )
 from structnet.seeds import stream
 from structnet.training.batches import diagnosis_sample
@@ -47,6 +49,7 @@ from structnet.training.recipe import Recipe
 from structnet.training.shrinking import Shrinking
 
 FEWEST_CHANGES = 20  # a short training is changed more often than its paper says
+INITIAL_VALUES = EXISTING, FULL = ("existing", "full")
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,9 @@ class Method(ABC):
 
     architecture: of the network that is sparse, or becomes so. share: of the connections of a link, moved at the
     first change; None for that of the method's paper. interval: steps between two changes; None for the method's own.
-    images: training images that the gradient of absent connections is taken from. Raises UserError for a number of
-    parameters that this shape cannot have, and for values out of range.
+    initial_values: spread by the connections of a unit that exist (structnet.network.initial_values), or as in programs
+    with masks by those of a full link. images: training images that the gradient of absent connections is taken from.
+    Raises UserError for a number of parameters that this shape cannot have, and for values out of range.
     """
 
     architecture: tuple[int, ...]
@@ -66,6 +70,8 @@ class Method(ABC):
     share: float | None = None
     interval: int | None = None
     allocation: str = "proportional"
+    activation: str = "relu"
+    initial_values: str = EXISTING
     images: int = 1024
 
     longest_interval: ClassVar[int] = 100
@@ -73,7 +79,8 @@ class Method(ABC):
 
     def __post_init__(self) -> None:
         sizes = check_architecture(self.architecture)
-        least, most = bias_count(sizes) + 1, parameters_dense(sizes)
+        numbers = self.shape_numbers
+        least, most = unit_parameters(sizes, numbers) + 1, parameters_dense(sizes, numbers)
         if not least <= self.parameters <= most:
             raise UserError(
                 f"parameters is {self.parameters}, but must be {least} to {most} for a network of "
@@ -83,6 +90,10 @@ class Method(ABC):
             raise UserError(
                 f"zeta is {self.first_share:g}, but must be in (0, 1): it is the share that is moved"
             )
+        if self.initial_values not in INITIAL_VALUES:
+            raise UserError(
+                f"initial_values is '{self.initial_values}', but must be one of {', '.join(INITIAL_VALUES)}"
+            )
         if self.interval is not None and self.interval < 1:
             raise UserError(f"interval is {self.interval}, but must be at least 1: it is a number of steps")
 
@@ -90,6 +101,11 @@ class Method(ABC):
     def first_share(self) -> float:
         """Of the connections of a link, what is moved at the first change."""
         return self.usual_share if self.share is None else self.share
+
+    @property
+    def shape_numbers(self) -> int:
+        """Of each hidden unit, that shape its activation."""
+        return len(activation_named(self.activation).shape)
 
     @property
     def every(self) -> int:
@@ -104,14 +120,26 @@ class Method(ABC):
         return self._random(self.parameters)
 
     def _random(self, parameters: int) -> StructNet:
-        density = density_for(self.architecture, parameters)
-        return StructNet(
+        density = density_for(self.architecture, parameters, self.shape_numbers)
+        network = StructNet(
             self.architecture,
             density,
             rng_seed=self.rng_seed,
             allocation=self.allocation,
             ensure_paths=density >= least_density(self.architecture),
+            activation=self.activation,
         )
+        return self._begun(network)
+
+    def _full(self, architecture: Sequence[int]) -> StructNet:
+        """The network of this shape that has all connections."""
+        return self._begun(StructNet(architecture, 1.0, rng_seed=self.rng_seed, activation=self.activation))
+
+    def _begun(self, network: StructNet) -> StructNet:
+        if self.initial_values == EXISTING:
+            return network
+        rng = stream(self.rng_seed, "values")
+        return network.with_values(dense_initial_values(network.topology, rng, self.activation))
 
     @property
     def mean_parameters(self) -> float:
@@ -127,17 +155,30 @@ class Dense(Method):
     """A dense network with one hidden layer, of about so many parameters; nothing changes."""
 
     @property
+    def _sizes(self) -> tuple[int, ...]:
+        return dense_architecture(self.architecture, self.parameters, self.shape_numbers)
+
+    @property
     @override
     def mean_parameters(self) -> float:
-        return parameters_dense(dense_architecture(self.architecture, self.parameters))
+        return parameters_dense(self._sizes, self.shape_numbers)
 
     @override
     def start(self) -> StructNet:
-        return StructNet(dense_architecture(self.architecture, self.parameters), 1.0, rng_seed=self.rng_seed)
+        return self._full(self._sizes)
 
     @override
     def change(self, state: TrainState, split: Split) -> TrainState:
         return state
+
+
+class Full(Dense):
+    """The architecture itself with all its connections, however many parameters are asked for; nothing changes."""
+
+    @property
+    @override
+    def _sizes(self) -> tuple[int, ...]:
+        return self.architecture
 
 
 class Static(Method):
@@ -242,7 +283,7 @@ class Pruning(Method):
 
     @override
     def start(self) -> StructNet:
-        return StructNet(self.architecture, 1.0, rng_seed=self.rng_seed)
+        return self._full(self.architecture)
 
     @override
     def change(self, state: TrainState, split: Split) -> TrainState:
@@ -250,7 +291,7 @@ class Pruning(Method):
 
     @property
     def _schedule(self) -> Shrinking:
-        size = parameters_dense(self.architecture)
+        size = parameters_dense(self.architecture, self.shape_numbers)
         return Shrinking(0, self.steps, size, size, self.parameters, interval=self.every)
 
 

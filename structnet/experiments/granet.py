@@ -17,7 +17,7 @@ from structnet.experiments.baselines import Rigl
 from structnet.growth.rewiring import prune_step
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import bias_count, possible_connections
+from structnet.network.topology import possible_connections, unit_parameters
 from structnet.training.shrinking import Shrinking
 
 
@@ -52,7 +52,8 @@ class Granet(Rigl):
 
     @property
     def _schedule(self) -> Shrinking:
-        half = possible_connections(self.architecture) // 2 + bias_count(self.architecture)
+        own = unit_parameters(self.architecture, self.shape_numbers)
+        half = possible_connections(self.architecture) // 2 + own
         size = max(self.parameters, half)
         return Shrinking(
             0, self.steps, size, size, self.parameters, pruned_until=self.pruned_until, interval=self.every

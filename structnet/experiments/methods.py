@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from structnet.experiments.baselines import Dense, Method, Pruning, Rigl, Set, Static
+from structnet.experiments.baselines import Dense, Full, Method, Pruning, Rigl, Set, Static
 from structnet.experiments.cht import Cht, Chts
 from structnet.experiments.granet import Granet
+from structnet.experiments.set_published import SetPublished
 
 METHODS: dict[str, type[Method]] = {
     "rigl": Rigl,
@@ -13,6 +14,8 @@ METHODS: dict[str, type[Method]] = {
     "cht": Cht,
     "chts": Chts,
     "pruning": Pruning,
+    "set_published": SetPublished,
     "static": Static,
     "dense": Dense,
+    "full": Full,
 }

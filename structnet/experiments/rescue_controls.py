@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from structnet.actions.base import Context, linked_pairs, strongest_absent
-from structnet.actions.new_units import gain_of
 from structnet.actions.prune import weakest
 from structnet.measure.diagnosis import Diagnosis
+from structnet.network.activations import gain_of
 from structnet.network.edit import Edit, connect, disconnect
 from structnet.network.network import StructNet
 from structnet.network.random_topology import random_absent, random_absent_everywhere

@@ -8,14 +8,16 @@ moves as many connections without looking at their values, so that whatever it f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from structnet.errors import UserError
 from structnet.growth.rewiring import closest_to_zero
+from structnet.network.activations import activation_named
 from structnet.network.edit import connect, disconnect
+from structnet.network.initial_values import initial_shapes
 from structnet.network.network import StructNet
 from structnet.network.random_topology import erdos_renyi, random_absent
 from structnet.network.state import TrainState
@@ -62,6 +64,7 @@ def seed_of_evolution(
     rng_seed: int,
     *,
     dense_output: bool = True,
+    activation: str = "relu",
 ) -> StructNet:
     """A random network of int(epsilon · (n_in + n_out)) connections a link, with values as new ones will have them.
 
@@ -71,8 +74,9 @@ def seed_of_evolution(
     topology = erdos_renyi(architecture, epsilon, rng, dense_output=dense_output)
     kind = "fan_in" if evolution.new_values == "zero" else evolution.new_values
     values = rng.standard_normal(topology.connections) * _spread(topology, topology.target, kind)
-    flat = np.concatenate([values, np.zeros(topology.bias_count)]).astype(np.float32)
-    return StructNet.from_parts(topology, torch.from_numpy(flat))
+    topology = replace(topology, shape_numbers=len(activation_named(activation).shape))
+    flat = np.concatenate([values, np.zeros(topology.bias_count), initial_shapes(topology, activation)])
+    return StructNet.from_parts(topology, torch.from_numpy(flat.astype(np.float32)), activation=activation)
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from structnet.actions.base import Context, fed_by, feeding, linked_pairs
-from structnet.actions.new_units import UnitPlan, connect_units, gain_of, plan_units, units_of
+from structnet.actions.new_units import UnitPlan, connect_units, plan_units, units_of
 from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.growth.placement import Evidence, Placement, decisive_units, new_connections, scores
 from structnet.measure.diagnosis import Diagnosis, diagnose
+from structnet.network.activations import gain_of
 from structnet.network.edit import Edit, add_units, connect, unchanged
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from structnet.actions.new_units import gain_of
 from structnet.actions.prune import freed_by
 from structnet.measure.diagnosis import Diagnosis, largest
+from structnet.network.activations import gain_of
 from structnet.network.edit import connect, disconnect, fold
 from structnet.network.network import StructNet
 from structnet.network.random_topology import random_absent, random_absent_everywhere

@@ -16,7 +16,7 @@ import torch
 from structnet.data.dataset import Split
 from structnet.measure.statistics import mean_and_error
 from structnet.network.edit import disconnect
-from structnet.network.network import propagate
+from structnet.network.propagation import propagate
 from structnet.network.state import TrainState
 from structnet.training.evaluation import columns, evaluate
 

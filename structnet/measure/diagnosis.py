@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from structnet.network.activations import Activation, activation_named
-from structnet.network.network import StructNet, backpropagate, flatten, propagate
+from structnet.network.network import StructNet
+from structnet.network.propagation import backpropagate, flatten, propagate
 from structnet.network.topology import Topology
 
 SMALLEST_NORM = 1e-6

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from structnet.network.activations import activation_named
+from structnet.network.initial_values import initial_shapes
 from structnet.network.network import StructNet
 from structnet.network.topology import Topology
 
@@ -128,7 +129,7 @@ def redirect(network: StructNet, connections: np.ndarray, source: np.ndarray) ->
     before = network.topology
     start = before.source.copy()
     start[connections] = source
-    topology, order = Topology.sorted(before.architecture, start, before.target)
+    topology, order = Topology.sorted(before.architecture, start, before.target, before.shape_numbers)
     values = _connection_values(network)[order]
     return _edited(network, topology, order, np.arange(before.units), values, _biases(network))
 
@@ -202,12 +203,18 @@ def _with_constants_folded(network: StructNet, constant: np.ndarray) -> StructNe
     leaving = np.flatnonzero(np.isin(topology.source, constant))
     if not len(leaving):
         return network
-    bias = torch.from_numpy(biases[topology.source[leaving] - first])
-    amount = values[leaving] * activation_named(network.activation).apply(bias).numpy()
+    source = topology.source[leaving]
+    bias, flat = torch.from_numpy(biases[source - first]), torch.from_numpy(_flat(network))
+    shapes = (
+        topology.shapes(flat).view(-1, topology.shape_numbers)[source - first]
+        if topology.shape_numbers
+        else flat
+    )
+    amount = values[leaving] * activation_named(network.activation).of(bias[:, None], shapes)[:, 0].numpy()
     np.add.at(biases, topology.target[leaving] - first, amount)
     values = values.copy()
     values[leaving] = 0.0
-    return network.with_values(np.concatenate([values, biases]))
+    return network.with_values(np.concatenate([values, biases, topology.shapes(_flat(network))]))
 
 
 def _insert_units(network: StructNet, architecture: Sequence[int], at: int, biases: np.ndarray) -> Edit:
@@ -238,7 +245,8 @@ def _assemble(
     biases: np.ndarray,
 ) -> Edit:
     """The edited network from connections in their order, with the origin of every parameter."""
-    topology = Topology(tuple(architecture), source.astype(np.int32), target.astype(np.int32))
+    numbers = network.topology.shape_numbers
+    topology = Topology(tuple(architecture), source.astype(np.int32), target.astype(np.int32), numbers)
     return _edited(network, topology, connection_origin, unit_origin, connection_values, biases)
 
 
@@ -253,9 +261,21 @@ def _edited(
     before = network.topology
     with_bias = unit_origin[topology.hidden.start :]
     bias_origin = np.where(with_bias < 0, -1, before.bias_of(with_bias))
-    origin = np.concatenate([connection_origin, bias_origin])
-    joined = np.concatenate([connection_values, biases])
+    shape_origin, shapes = _shapes_through(network, topology, unit_origin[topology.hidden])
+    origin = np.concatenate([connection_origin, bias_origin, shape_origin])
+    joined = np.concatenate([connection_values, biases, shapes])
     return Edit(network.like(topology, joined), origin, unit_origin, before.parameters)
+
+
+def _shapes_through(
+    network: StructNet, topology: Topology, hidden_origin: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and values of what shapes the activations of hidden units, known by their numbers before, or new: -1."""
+    before = network.topology
+    is_new = np.repeat(hidden_origin < 0, topology.shape_numbers)
+    place = before.shapes_of(np.maximum(hidden_origin, before.hidden.start))
+    values = np.where(is_new, initial_shapes(topology, network.activation), _flat(network)[place])
+    return np.where(is_new, -1, place), values
 
 
 def _connection_values(network: StructNet) -> np.ndarray:

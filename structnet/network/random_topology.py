@@ -19,6 +19,7 @@ def random_topology(
     *,
     allocation: str = "proportional",
     ensure_paths: bool = False,
+    shape_numbers: int = 0,
 ) -> Topology:
     """Neighbouring groups joined at random; the number of connections is round(density × possible), exactly.
 
@@ -60,7 +61,7 @@ def random_topology(
         cells = _sample_cells(n_in * n_out, int(count), cover, rng)
         source.append(offsets[index] + cells % n_in)
         target.append(offsets[index + 1] + cells // n_in)
-    return Topology.sorted(sizes, np.concatenate(source), np.concatenate(target))[0]
+    return Topology.sorted(sizes, np.concatenate(source), np.concatenate(target), shape_numbers)[0]
 
 
 def erdos_renyi(

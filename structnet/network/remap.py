@@ -26,8 +26,14 @@ MODULES: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoi
 def to_sequential(network: StructNet) -> nn.Sequential:
     """Flatten, Linear, activation, Linear, …: the same logits, with weights of 0 where nothing is connected.
 
-    Keeps device and type, shares no memory with the network. Raises UserError if it has skip links.
+    Keeps device and type, shares no memory with the network. Raises UserError if it has skip links, or an activation
+    that is no module of torch.
     """
+    if network.activation not in MODULES:
+        raise UserError(
+            f"activation is '{network.activation}', but torch has no module for it: keep the snapshot, or train a "
+            "network of relu, tanh or sigmoid"
+        )
     skips = [pair for pair in network.topology.links if pair[1] != pair[0] + 1]
     if skips:
         shown = ", ".join(f"{source}→{target}" for source, target in skips)
@@ -67,6 +73,8 @@ def from_sequential(
     or shapes that do not chain.
     """
     activation_named(activation)
+    if activation not in MODULES:
+        raise UserError(f"activation is '{activation}', but must be that of a module: relu, tanh or sigmoid")
     if isinstance(module_or_state_dict, nn.Module):
         _check_modules(module_or_state_dict, activation)
         module_or_state_dict = module_or_state_dict.state_dict()

@@ -6,7 +6,8 @@ output last. A connection joins a unit to a unit of any later group. Connections
 another - is one contiguous slice, and within it the rows of a CSR matrix follow each other.
 
 All values of a network lie in one flat vector: the connections in this order, then the biases of all units but the
-input. Where a value lies, how many there are and what a link has room for is said here and nowhere else.
+input, then, where an activation has numbers of its own, those of all hidden units, unit after unit. Where a value lies,
+how many there are and what a link has room for is said here and nowhere else.
 """
 
 from __future__ import annotations
@@ -35,16 +36,18 @@ class Topology:
     """Groups and connections.
 
     architecture: units per group, input first. source, target: (connections,) int32 unit numbers, sorted as
-    above and without duplicates. Build one with `Topology.sorted` unless the order is already known.
+    above and without duplicates. shape_numbers: of each hidden unit, that shape its activation. Build one with
+    `Topology.sorted` unless the order is already known.
     """
 
     architecture: tuple[int, ...]
     source: np.ndarray
     target: np.ndarray
+    shape_numbers: int = 0
 
     @classmethod
     def sorted(
-        cls, architecture: Sequence[int], source: np.ndarray, target: np.ndarray
+        cls, architecture: Sequence[int], source: np.ndarray, target: np.ndarray, shape_numbers: int = 0
     ) -> tuple[Topology, np.ndarray]:
         """The topology of these connections, and the order that sorts them: sorted = given[order].
 
@@ -53,7 +56,7 @@ class Topology:
         sizes = tuple(int(size) for size in architecture)
         bare = cls(sizes, np.asarray(source, dtype=np.int32), np.asarray(target, dtype=np.int32))
         order = np.argsort(_checked(bare), kind="stable")
-        ordered = cls(sizes, bare.source[order], bare.target[order])
+        ordered = cls(sizes, bare.source[order], bare.target[order], shape_numbers)
         _check_single(ordered)
         return ordered, order
 
@@ -69,6 +72,7 @@ class Topology:
             self.architecture,
             np.insert(self.source, places, more.source[late]),
             np.insert(self.target, places, more.target[late]),
+            self.shape_numbers,
         )
         _check_single(joined)
         return joined, np.insert(np.arange(self.connections), places, late + self.connections)
@@ -105,8 +109,13 @@ class Topology:
 
     @property
     def parameters(self) -> int:
-        """Connections that exist + biases of the units that exist."""
-        return self.connections + self.bias_count
+        """Connections that exist + what belongs to the units that exist: biases, and shapes of activations."""
+        return self.connections + self.unit_parameters
+
+    @property
+    def unit_parameters(self) -> int:
+        """Parameters that are no connections."""
+        return unit_parameters(self.architecture, self.shape_numbers)
 
     @cached_property
     def links(self) -> dict[tuple[int, int], slice]:
@@ -131,15 +140,26 @@ class Topology:
         """As compiled steps walk through it."""
         from structnet.compiled.plan import plan_of
 
-        return plan_of(self.architecture, self.source, self.target, self.links)
+        return plan_of(self.architecture, self.source, self.target, self.links, self.shape_numbers)
 
     def bias_of(self, unit: np.ndarray) -> np.ndarray:
         """Where the biases of these units, which are no inputs, lie in the flat vector."""
         return unit - self.architecture[0] + self.connections
 
+    def shapes_of(self, unit: np.ndarray) -> np.ndarray:
+        """(units · shape_numbers,) where the numbers lie that shape the activations of these hidden units."""
+        first = self.connections + self.bias_count + (unit - self.hidden.start) * self.shape_numbers
+        places: np.ndarray = (first[:, None] + np.arange(self.shape_numbers)).reshape(-1)
+        return places
+
     def split(self, flat: Flat) -> tuple[Flat, Flat]:
         """The flat vector, (parameters,), as views: values of the connections, and biases of all but the input."""
-        return flat[: self.connections], flat[self.connections :]
+        biases = self.connections + self.bias_count
+        return flat[: self.connections], flat[self.connections : biases]
+
+    def shapes(self, flat: Flat) -> Flat:
+        """The numbers that shape activations, as a view of (hidden units · shape_numbers,)."""
+        return flat[self.connections + self.bias_count :]
 
     def span_of(self, pair: tuple[int, int]) -> slice:
         """The slice of the connections of a link; it is empty where the two groups are not linked."""
@@ -245,6 +265,11 @@ def bias_count(architecture: Sequence[int]) -> int:
     return sum(architecture[1:])
 
 
+def unit_parameters(architecture: Sequence[int], shape_numbers: int = 0) -> int:
+    """Parameters that are no connections: biases, and so many numbers of each hidden unit."""
+    return bias_count(architecture) + shape_numbers * hidden_units(architecture)
+
+
 def hidden_units(architecture: Sequence[int]) -> int:
     """Units that are neither input nor output."""
     return sum(architecture[1:-1])
@@ -255,22 +280,25 @@ def possible_connections(architecture: Sequence[int]) -> int:
     return sum(n_in * n_out for n_in, n_out in pairwise(architecture))
 
 
-def parameters_dense(architecture: Sequence[int]) -> int:
-    """Weights and biases of the fully connected network of this shape."""
-    return possible_connections(architecture) + bias_count(architecture)
+def parameters_dense(architecture: Sequence[int], shape_numbers: int = 0) -> int:
+    """Parameters of the fully connected network of this shape."""
+    return possible_connections(architecture) + unit_parameters(architecture, shape_numbers)
 
 
-def density_for(architecture: Sequence[int], parameters: int) -> float:
+def density_for(architecture: Sequence[int], parameters: int, shape_numbers: int = 0) -> float:
     """The density at which this shape has so many parameters."""
-    return (parameters - bias_count(architecture)) / possible_connections(architecture)
+    own = unit_parameters(architecture, shape_numbers)
+    return (parameters - own) / possible_connections(architecture)
 
 
-def dense_architecture(architecture: Sequence[int], parameters: int) -> tuple[int, ...]:
+def dense_architecture(
+    architecture: Sequence[int], parameters: int, shape_numbers: int = 0
+) -> tuple[int, ...]:
     """The dense network with one hidden layer whose size is nearest to so many parameters."""
     inputs, classes = architecture[0], architecture[-1]
-    units = max(1, round((parameters - classes) / (inputs + classes + 1)))
+    units = max(1, round((parameters - classes) / (inputs + classes + 1 + shape_numbers)))
     options = [(inputs, width, classes) for width in (max(1, units - 1), units, units + 1)]
-    return min(options, key=lambda sizes: abs(parameters_dense(sizes) - parameters))
+    return min(options, key=lambda sizes: abs(parameters_dense(sizes, shape_numbers) - parameters))
 
 
 def sizes_of(text: str) -> list[int]:

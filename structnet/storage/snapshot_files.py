@@ -26,7 +26,7 @@ from safetensors.numpy import save as save_tensors
 from structnet.data.preprocessing import fingerprint
 from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS
-from structnet.network.topology import Topology, bias_count, check_architecture
+from structnet.network.topology import Topology, check_architecture, unit_parameters
 from structnet.storage.atomic import write_whole
 
 FORMAT = "structnet snapshot"
@@ -132,7 +132,8 @@ def read_files(path: str) -> SnapshotFiles:
         stored = load_tensors(tensors)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(tensor_file, "it is not in the safetensors format") from error
-    topology = _topology(stored, tensor_file)
+    shape_numbers = len(ACTIVATIONS[content["activation"]].shape)
+    topology = _topology(stored, shape_numbers, tensor_file)
     names = tuple(content["class_names"])
     if names and len(names) != topology.architecture[-1]:
         raise _damaged(file, f"it names {len(names)} classes for {topology.architecture[-1]} outputs")
@@ -224,8 +225,8 @@ def _check_fields(content: Mapping[str, Any], fields: Mapping[str, Any], file: s
             raise _damaged(file, f"'{name}' is missing or of the wrong type")
 
 
-def _topology(arrays: Mapping[str, np.ndarray], file: str) -> Topology:
-    """The topology in these arrays, once all arrays are known to fit each other."""
+def _topology(arrays: Mapping[str, np.ndarray], shape_numbers: int, file: str) -> Topology:
+    """The topology in these arrays, once all arrays are known to fit each other; shape_numbers: of the activation."""
     if set(arrays) != set(_TENSORS):
         raise _damaged(file, f"its arrays are {', '.join(sorted(arrays))}, not {', '.join(sorted(_TENSORS))}")
     for name, kind in _TENSORS.items():
@@ -235,7 +236,7 @@ def _topology(arrays: Mapping[str, np.ndarray], file: str) -> Topology:
         architecture = check_architecture(arrays["architecture"].tolist())
     except UserError as error:
         raise _damaged(file, str(error)) from error
-    parameters = len(arrays["source"]) + bias_count(architecture)
+    parameters = len(arrays["source"]) + unit_parameters(architecture, shape_numbers)
     lengths = {len(arrays[name]) for name in ("values", "first", "second", "born")}
     if lengths != {parameters} or len(arrays["target"]) != len(arrays["source"]):
         raise _damaged(file, f"its arrays do not have one entry for each of {parameters} parameters")
@@ -244,7 +245,7 @@ def _topology(arrays: Mapping[str, np.ndarray], file: str) -> Topology:
     if sum(architecture) > np.iinfo(np.int32).max:
         raise _damaged(file, "it has more units than can be numbered")
     try:
-        topology, order = Topology.sorted(architecture, arrays["source"], arrays["target"])
+        topology, order = Topology.sorted(architecture, arrays["source"], arrays["target"], shape_numbers)
     except ValueError as error:
         raise _damaged(file, str(error)) from error
     if np.any(np.diff(order) < 0):

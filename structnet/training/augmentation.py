@@ -1,6 +1,6 @@
 """What is done to the inputs of a training step by torch: inputs dropped, images shifted.
 
-The noise is that of structnet.compiled.batch, number for number: counters that are mixed, so that a step needs no
+The noise is that of structnet.compiled.noise, number for number: counters that are mixed, so that a step needs no
 generator, and a share of a batch has the noise that it would have in the whole.
 """
 
@@ -10,6 +10,7 @@ import torch
 
 from structnet.errors import UserError
 
+_UNITS = 0x2545F4914F6CDD1D  # by which the line of units begins elsewhere than that of inputs
 _GOLDEN, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 
 
@@ -54,22 +55,43 @@ def dropped(inputs: torch.Tensor, share: float, key: int | torch.Tensor, first: 
     inputs. first: the position of the first image in its batch.
     """
     features, images = inputs.shape
-    before = first // 4
-    words = (first + images + 3) // 4 - before
-    line = (torch.arange(features, device=inputs.device) << 32) + _advanced(key, before)
-    drawn = mixed((line[:, None] + torch.arange(words, device=inputs.device)) * _GOLDEN)
-    decisions = drawn.view(torch.int16)[:, first - before * 4 :][:, :images].int() & 0xFFFF
-    keep = decisions >= min(2**16 - 1, round(share * 2**16))
+    keep = _kept(torch.arange(features, device=inputs.device), images, share, key, first)
     return torch.where(keep, inputs * (1 / (1 - share)), torch.zeros_like(inputs))
 
 
-def shifted(images: torch.Tensor, reach: int, key: int | torch.Tensor, first: int = 0) -> torch.Tensor:
+def drop_masks(
+    numbers: torch.Tensor, like: torch.Tensor, share: float, key: int | torch.Tensor, first: int = 0
+) -> torch.Tensor:
+    """Factors for hidden units, (units, images): 0 with this probability, else 1 ÷ (1 - share).
+
+    numbers: (units,) int64, that of each among the hidden units of its network. like: a tensor of as many images,
+    (…, images), and of the number type. The rest as of `dropped`.
+    """
+    of_units = _wrapped(key ^ _UNITS) if isinstance(key, int) else key ^ _UNITS
+    return _kept(numbers, like.shape[-1], share, of_units, first).to(like.dtype) * (1 / (1 - share))
+
+
+def _kept(
+    numbers: torch.Tensor, images: int, share: float, key: int | torch.Tensor, first: int
+) -> torch.Tensor:
+    """(numbers, images) booleans."""
+    before = first // 4
+    words = (first + images + 3) // 4 - before
+    line = (numbers << 32) + _advanced(key, before)
+    drawn = mixed((line[:, None] + torch.arange(words, device=numbers.device)) * _GOLDEN)
+    decisions = drawn.view(torch.int16)[:, first - before * 4 :][:, :images].int() & 0xFFFF
+    return decisions >= min(2**16 - 1, round(share * 2**16))
+
+
+def moved(
+    images: torch.Tensor, reach: int, key: int | torch.Tensor, first: int = 0, *, flip: bool = False
+) -> torch.Tensor:
     """Every image, (batch, ..., height, width), moved by a random whole number of pixels up to `reach` each way.
 
-    What moves in from outside is 0. key, first: as of `dropped`. Raises UserError for inputs that are not
-    images.
+    What moves in from outside is 0. flip: half of them are then turned left to right. key, first: as of `dropped`.
+    Raises UserError for inputs that are not images.
     """
-    check_shift(reach, tuple(images.shape[1:]))
+    check_augmentation(reach, flip, tuple(images.shape[1:]))
     batch, height, width = len(images), images.shape[-2], images.shape[-1]
     flat = images.reshape(batch, -1, height, width)
     padded = torch.nn.functional.pad(flat, (reach, reach, reach, reach))
@@ -80,11 +102,16 @@ def shifted(images: torch.Tensor, reach: int, key: int | torch.Tensor, first: in
     rows = torch.arange(height, device=images.device) * wide
     inside = (rows[:, None] + torch.arange(width, device=images.device)).view(1, -1)
     cell = inside + (down * wide + right)[:, None]
-    moved = padded.flatten(2).gather(2, cell[:, None, :].expand(-1, flat.shape[1], -1))
-    return moved.view(images.shape)
+    found = padded.flatten(2).gather(2, cell[:, None, :].expand(-1, flat.shape[1], -1)).view(images.shape)
+    if not flip:
+        return found
+    is_turned = (bits & 1).bool().view(-1, *[1] * (images.dim() - 1))
+    return torch.where(is_turned, found.flip(-1), found)
 
 
-def check_shift(reach: int, shape: tuple[int, ...]) -> None:
-    """Raises UserError if inputs of this shape, without the batch, are no images and should be moved."""
+def check_augmentation(reach: int, flip: bool, shape: tuple[int, ...]) -> None:
+    """Raises UserError if inputs of this shape, without the batch, are no images and should be moved or turned."""
     if reach and len(shape) < 2:
         raise UserError("shift is for images, but this dataset has plain columns: leave --shift at 0")
+    if flip and len(shape) < 2:
+        raise UserError("flip is for images, but this dataset has plain columns: leave --flip out")

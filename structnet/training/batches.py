@@ -13,11 +13,11 @@ from math import prod
 import numpy as np
 import torch
 
-from structnet.compiled.arrays import Images, Noise
+from structnet.compiled.arrays import Images, Noise, silence
 from structnet.data.dataset import Split
-from structnet.network.network import flatten
+from structnet.network.propagation import flatten
 from structnet.seeds import seed_sequence, torch_seed
-from structnet.training.augmentation import dropped, key_of, shifted
+from structnet.training.augmentation import dropped, key_of, moved
 from structnet.training.recipe import Recipe
 
 DIAGNOSIS_IMAGES = 2048  # enough for steady shares of saturated and dead units
@@ -73,8 +73,8 @@ def batch_at(
     first image in its batch.
     """
     stored = split.stored.index_select(0, where)
-    if recipe.shift:
-        stored = shifted(stored, recipe.shift, key, first)
+    if recipe.shift or recipe.flip:
+        stored = moved(stored, recipe.shift, key, first, flip=recipe.flip)
     inputs = flatten(split.inputs(stored), torch.float32 if split.scaling else split.stored.dtype)
     if recipe.input_dropout:
         inputs = dropped(inputs, recipe.input_dropout, key, first)
@@ -105,7 +105,11 @@ def images_of(split: Split, used: np.ndarray, kind: np.dtype) -> Images:
 def noise_of(recipe: Recipe) -> Noise:
     """What is drawn anew in every step."""
     return Noise(
-        np.array([noise_seed(recipe)], dtype=np.uint64), float(recipe.input_dropout), int(recipe.shift)
+        np.array([noise_seed(recipe)], dtype=np.uint64),
+        float(recipe.input_dropout),
+        float(recipe.dropout),
+        int(recipe.shift),
+        bool(recipe.flip),
     )
 
 
@@ -120,7 +124,6 @@ def sample_inputs(
 
     features = prod(split.shape)
     inputs = torch.empty(features, len(positions), dtype=dtype)
-    silence = Noise(np.zeros(1, dtype=np.uint64), 0.0, 0)
     every = images_of(split, np.arange(features), inputs.numpy().dtype)
-    labels = make_batch(every, silence, positions, 0, inputs.numpy())
+    labels = make_batch(every, silence(), positions, 0, inputs.numpy())
     return inputs, torch.from_numpy(labels)

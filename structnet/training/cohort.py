@@ -18,9 +18,10 @@ import torch
 
 from structnet.data.dataset import Split
 from structnet.measure.diagnosis import unhealthy_units
-from structnet.network.network import flatten
+from structnet.network.activations import activation_named
+from structnet.network.propagation import flatten
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology, bias_count
+from structnet.network.topology import Topology, bias_count, unit_parameters
 from structnet.training.cohort_memory import first_bounds
 from structnet.training.lockstep import Lockstep
 from structnet.training.out_of_memory import halved, retry_smaller
@@ -172,7 +173,10 @@ class Cohort:
             tuple(sizes.tolist()) for sizes in np.split(np.asarray(arrays["architectures"]), stops)
         ]
         connections = np.asarray(arrays["connections"]).tolist()
-        parameters = [count + bias_count(sizes) for count, sizes in zip(connections, architectures)]
+        numbers = len(activation_named(arrays["activation"]).shape)
+        parameters = [
+            count + unit_parameters(sizes, numbers) for count, sizes in zip(connections, architectures)
+        ]
         lengths = {"source": connections, "target": connections} | dict.fromkeys(
             ("values", "first", "second", "born"), parameters
         )

@@ -16,11 +16,12 @@ import torch.distributed as dist
 from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.network.state import TrainState
-from structnet.training.batches import training_batch
+from structnet.training.augmentation import key_of
+from structnet.training.batches import noise_seed, training_batch
 from structnet.training.lockstep import Lockstep
 from structnet.training.loop import check_finite
 from structnet.training.recipe import Recipe
-from structnet.training.torch_step import loss_and_gradient, update
+from structnet.training.torch_step import dropout_of, loss_and_gradient, update
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ def _gradient_by_torch(
     if part.start == part.stop:
         return values.new_zeros(()), torch.zeros_like(values)
     inputs, labels = training_batch(split, recipe, state.step, part)
-    loss, gradient = loss_and_gradient(state.network, values, inputs, labels)
+    key = key_of(noise_seed(recipe), state.step)
+    dropout = dropout_of(state.network, recipe, inputs, key, part.start)
+    loss, gradient = loss_and_gradient(state.network, values, inputs, labels, dropout)
     share = len(labels) / min(recipe.batch_size, len(split))
     return loss * share, gradient * share
 

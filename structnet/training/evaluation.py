@@ -13,7 +13,8 @@ import torch
 
 from structnet.data.dataset import Split
 from structnet.measure.information import log2_of_labels
-from structnet.network.network import StructNet, flatten, propagate
+from structnet.network.network import StructNet
+from structnet.network.propagation import flatten, propagate
 from structnet.network.state import TrainState
 from structnet.training.lockstep import Lockstep
 from structnet.training.memory import halved_on_lack, images_at_once

@@ -23,7 +23,7 @@ from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
-from structnet.training.augmentation import check_shift
+from structnet.training.augmentation import check_augmentation
 from structnet.training.batches import batch_indices, images_of, noise_of
 from structnet.training.recipe import DECAYS, Recipe
 
@@ -104,7 +104,7 @@ class Lockstep:
         """
         from structnet.compiled.step import train
 
-        check_shift(recipe.shift, split.shape)
+        check_augmentation(recipe.shift, recipe.flip, split.shape)
         kind = self.values.dtype
         losses = np.empty((steps, len(self)), dtype=kind)
         norms = np.empty((steps if with_norms else 0, len(self)), dtype=kind)
@@ -249,7 +249,8 @@ class Lockstep:
 
     def workspace(self, batch: int) -> Workspace:
         """For batches of so many images."""
-        return workspace_for(self.plan, self.topologies[0].architecture[0], batch, self.values.dtype)
+        inputs = self.topologies[0].architecture[0]
+        return workspace_for(self.plan, self.code, inputs, batch, self.values.dtype)
 
 
 def check_fit(split: Split, inputs: int, classes: int) -> None:
@@ -268,14 +269,14 @@ def check_fit(split: Split, inputs: int, classes: int) -> None:
         )
 
 
-def workspace_for(plan: Plan, features: int, batch: int, kind: np.dtype) -> Workspace:
-    """For batches of so many images: in blocks of equal width, but for the last."""
+def workspace_for(plan: Plan, code: int, features: int, batch: int, kind: np.dtype) -> Workspace:
+    """For batches of so many images, in blocks of equal width but for the last; code: of the activation."""
     width = -(-batch // -(-batch // BLOCK))
     parameters = plan.members[:, columns.FIRST_PARAMETER]
     gradient = parameters[-1] if batch > width else np.diff(parameters).max()
     return Workspace(
         np.zeros((features, width), dtype=kind),
-        np.zeros((plan.rows, width), dtype=kind),
+        np.zeros((plan.state_rows(code), width), dtype=kind),
         np.zeros((plan.rows, width), dtype=kind),
         np.zeros(plan.cells, dtype=kind),
         np.zeros(gradient, dtype=kind),

@@ -15,7 +15,9 @@ import psutil
 import torch
 
 from structnet.errors import UserError
-from structnet.network.network import StructNet, backpropagate, flatten, propagate
+from structnet.network.activations import activation_named
+from structnet.network.network import StructNet
+from structnet.network.propagation import backpropagate, flatten, propagate
 from structnet.network.random_topology import least_density
 from structnet.training.lockstep import BLOCK, STEPS, workspace_for
 from structnet.training.out_of_memory import retry_smaller
@@ -123,7 +125,8 @@ def bytes_per_image(network: StructNet, *, training: bool = True) -> float:
 def _compiled_bytes(network: StructNet) -> float:
     """The columns of a workspace, and the place of the image in the order of all steps of a call."""
     kind = np.dtype(str(network.values.dtype).removeprefix("torch."))
-    work = workspace_for(network.topology.plan, network.architecture[0], BLOCK, kind)
+    code = activation_named(network.activation).code
+    work = workspace_for(network.topology.plan, code, network.architecture[0], BLOCK, kind)
     columns = [array for array in work if array.ndim == 2]
     return sum(array.nbytes for array in columns) / BLOCK + STEPS * np.dtype(np.int64).itemsize
 

@@ -23,7 +23,8 @@ class Recipe:
     """How a network is trained, apart from its length and learning rate.
 
     l1: weight of the sum of absolute connection values in the loss (biases are free). input_dropout: share of
-    inputs set to zero, the others scaled up. shift: images are moved by up to this many pixels each way.
+    inputs set to zero, the others scaled up; dropout: that of hidden units, for each image anew (Srivastava et al.
+    2014). shift: images are moved by up to this many pixels each way. flip: half of them are turned left to right.
     rates: learning rates by age of a parameter; None for one rate. momentum: of gradient descent (Polyak 1964, as
     torch.optim.SGD has it), which then takes the place of Adam; None for Adam. weight_decay: share of its value that
     a connection loses in a step, per unit of learning rate (decay `decoupled`: not a part of the gradient, and biases
@@ -40,12 +41,15 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float | None = None
     decay: str = DECOUPLED
+    dropout: float = 0.0
+    flip: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UserError(f"batch_size is {self.batch_size}, but must be at least 1")
-        if not 0 <= self.input_dropout < 1:
-            raise UserError(f"input_dropout is {self.input_dropout}, but must be in [0, 1): it is a share")
+        for name, share in (("input_dropout", self.input_dropout), ("dropout", self.dropout)):
+            if not 0 <= share < 1:
+                raise UserError(f"{name} is {share}, but must be in [0, 1): it is a share")
         if self.l1 < 0 or self.shift < 0:
             raise UserError(f"l1 is {self.l1} and shift {self.shift}, but neither may be negative")
         if not 0 <= self.weight_decay < math.inf:
@@ -90,4 +94,7 @@ def recipe_of(options: Mapping[str, Any], **more: Any) -> Recipe:
 
     more: its other fields. Raises UserError for values that cannot be.
     """
-    return Recipe(options["batch_size"], options["l1"], options["input_dropout"], options["shift"], **more)
+    named = {
+        name: options[name] for name in ("batch_size", "l1", "input_dropout", "dropout", "shift", "flip")
+    }
+    return Recipe(**named, **more)

@@ -14,7 +14,7 @@ import torch
 
 from structnet.data.dataset import Split
 from structnet.measure.information import log2_of_labels
-from structnet.network.network import propagate
+from structnet.network.propagation import propagate
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort_kernels import use_tile_kernels
@@ -59,6 +59,7 @@ class Tile:
         self.owner[where] = np.repeat(np.arange(len(states)), [len(place) for place in self.places])
         self._owner_on_device = torch.from_numpy(self.owner).to(self.device)
         self._born_on_device = torch.from_numpy(self.born).to(self.device)
+        self._hidden_numbers = torch.from_numpy(hidden_numbers(self.topologies)).to(self.device)
 
     def train(
         self,
@@ -79,6 +80,7 @@ class Tile:
             born=self._born_on_device,
             shares=shares,
             owner=self._owner_on_device,
+            numbers=self._hidden_numbers,
         )
         losses = stretch.train(steps, rate, step)
         return losses.t().cpu().numpy(), np.empty((len(self.places), 0))
@@ -123,6 +125,16 @@ class Tile:
         return TrainState(network, optimizer, step, self.born[self.places[member]])
 
 
+def hidden_numbers(topologies: Sequence[Topology]) -> np.ndarray:
+    """(hidden units of all,) int64: the number of each unit of a tile among the hidden units of its network."""
+    parts = [
+        np.arange(topology.offsets[group], topology.offsets[group + 1]) - topology.hidden.start
+        for group in range(1, topologies[0].groups - 1)
+        for topology in topologies
+    ]
+    return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+
 def join(topologies: Sequence[Topology]) -> tuple[Topology, list[np.ndarray]]:
     """Networks side by side as one topology, and where the parameters of each lie in its flat vector.
 
@@ -145,9 +157,15 @@ def join(topologies: Sequence[Topology]) -> tuple[Topology, list[np.ndarray]]:
         source.append(number[topology.source])
         target.append(number[topology.target])
         biases.append(number[sizes[0] :])
-    joint, order = Topology.sorted(sizes, np.concatenate(source), np.concatenate(target))
+    numbers = topologies[0].shape_numbers
+    joint, order = Topology.sorted(sizes, np.concatenate(source), np.concatenate(target), numbers)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     ends = list(accumulate(topology.connections for topology in topologies))
     connections = np.split(place, ends[:-1])
-    return joint, [np.concatenate([links, joint.bias_of(bias)]) for links, bias in zip(connections, biases)]
+    return joint, [
+        np.concatenate(
+            [links, joint.bias_of(units), joint.shapes_of(units[: len(units) - topology.architecture[-1]])]
+        )
+        for links, units, topology in zip(connections, biases, topologies)
+    ]

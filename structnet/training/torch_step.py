@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from structnet.data.dataset import Split
-from structnet.network.network import StructNet, backpropagate, propagate
+from structnet.network.network import StructNet
 from structnet.network.optimizer import Adam
-from structnet.training.augmentation import keys_of
+from structnet.network.propagation import Dropout, backpropagate, propagate
+from structnet.training.augmentation import drop_masks, keys_of
 from structnet.training.batches import batch_at, batch_indices, noise_seed
 from structnet.training.rates import scaled_step
 from structnet.training.recipe import COUPLED, Recipe
@@ -24,18 +25,27 @@ WARM_UP = 3  # steps before it is recorded, on a stream beside, in which librari
 
 
 def loss_and_gradient(
-    network: StructNet, values: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor
+    network: StructNet,
+    values: torch.Tensor,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    dropout: Dropout | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean cross-entropy in nats, and its gradient by the flat vector. inputs: (features, batch)."""
-    losses, gradient = losses_and_gradient(network, values, inputs, labels, 1)
+    losses, gradient = losses_and_gradient(network, values, inputs, labels, 1, dropout)
     return losses[0], gradient
 
 
 def losses_and_gradient(
-    network: StructNet, values: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor, members: int
+    network: StructNet,
+    values: torch.Tensor,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    members: int,
+    dropout: Dropout | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `loss_and_gradient`, of so many networks that lie side by side in one: (members,) losses."""
-    activations = propagate(network, values, inputs)
+    activations = propagate(network, values, inputs, dropout)
     logits = activations[-1]
     log_probability = torch.log_softmax(logits.view(members, -1, len(labels)), dim=1)
     true_class = labels.expand(members, 1, -1)
@@ -43,7 +53,27 @@ def losses_and_gradient(
     error = log_probability.exp_()
     error.scatter_add_(1, true_class, error.new_full((1, 1, 1), -1.0).expand(true_class.shape))
     error = error.div_(len(labels)).view(logits.shape)
-    return losses, backpropagate(network, values, activations, error)[0]
+    return losses, backpropagate(network, values, activations, error, dropout=dropout)[0]
+
+
+def dropout_of(
+    network: StructNet,
+    recipe: Recipe,
+    inputs: torch.Tensor,
+    key: int | torch.Tensor,
+    first: int = 0,
+    numbers: torch.Tensor | None = None,
+) -> Dropout | None:
+    """Which hidden units a step drops for its inputs, (features, images); first: position of the first image.
+
+    numbers: (hidden units,), where they are not those of one network alone.
+    """
+    if not recipe.dropout:
+        return None
+    hidden = network.topology.hidden
+    if numbers is None:
+        numbers = torch.arange(hidden.stop - hidden.start, device=inputs.device)
+    return Dropout(recipe.dropout, drop_masks(numbers, inputs, recipe.dropout, key, first))
 
 
 def update(
@@ -147,7 +177,8 @@ class TorchSteps:
 
     What is trained is the network and the optimizer themselves. born: (parameters,) int64 step at which each
     came to be. shares: (members,) factors of the learning rates. owner: (parameters,) int whose each is;
-    needed where shares differ. born and owner lie on the device.
+    needed where shares differ. numbers: (hidden units,) of each in its network, where there are several. All three lie
+    on the device.
     """
 
     def __init__(
@@ -160,10 +191,11 @@ class TorchSteps:
         born: torch.Tensor,
         shares: np.ndarray | None = None,
         owner: torch.Tensor | None = None,
+        numbers: torch.Tensor | None = None,
     ) -> None:
         self._network, self._optimizer, self._split, self._recipe = network, optimizer, split, recipe
         self._values = values = network.values.detach()
-        self._born = born
+        self._born, self._hidden_numbers = born, numbers
         factors = np.ones(1) if shares is None else np.asarray(shares, dtype=np.float64)
         self._members = len(factors)
         is_shared = bool(np.all(factors == factors[0]))
@@ -217,7 +249,8 @@ class TorchSteps:
         now, key, real = row[batch], row[batch + 1], row[batch + 2 :].view(torch.float64).to(values.dtype)
         epsilon, rate, kept = real[0], real[1 : 1 + rates], real[1 + rates :]
         inputs, labels = batch_at(self._split, recipe, row[:batch], key)
-        losses, gradient = losses_and_gradient(self._network, values, inputs, labels, self._members)
+        dropout = dropout_of(self._network, recipe, inputs, key, numbers=self._hidden_numbers)
+        losses, gradient = losses_and_gradient(self._network, values, inputs, labels, self._members, dropout)
         self._losses.index_copy_(0, self._row, losses[None])
         if self._norms is not None:
             self._norms.index_copy_(0, self._row, torch.linalg.vector_norm(gradient).view(1, 1))

@@ -15,6 +15,7 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.baselines import Method, evolve_steps
 from structnet.experiments.methods import METHODS
+from structnet.network.activations import activation_named
 from structnet.network.state import TrainState
 from structnet.network.topology import density_for, sizes_of
 from structnet.storage.snapshot import load_snapshot, save_snapshot
@@ -22,8 +23,8 @@ from structnet.storage.tables import TableWriter
 from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import evaluate
 from structnet.training.loop import Diverged
-from structnet.training.recipe import recipe_of
-from structnet.training.schedules import cosine
+from structnet.training.recipe import Recipe, recipe_of
+from structnet.training.schedules import constant, cosine
 from structnet.trials.rows import Reference, structure_columns
 from structnet.trials.work import Shared
 
@@ -89,7 +90,15 @@ def method_of(rival: Rival, architecture: Sequence[int], steps: int, options: di
         options["zeta"],
         options["interval"],
         options["allocation"],
+        options["activation"],
+        options["initial_values"],
     )
+
+
+def recipe_of_rivals(options: dict[str, Any], rng_seed: int = 0) -> Recipe:
+    """How the networks of `evolve` are trained. Raises UserError for what cannot be."""
+    named = {name: options[name] for name in ("weight_decay", "momentum", "decay")}
+    return recipe_of(options, rng_seed=rng_seed, **named)
 
 
 class EvolveWork:
@@ -108,7 +117,8 @@ class EvolveWork:
         self.architecture = sizes_of(self.options["architecture"])
         self.per_epoch = steps_per_epoch(len(self.data.train), self.options["batch_size"])
         self.steps = self.options["epochs"] * self.per_epoch
-        self.rate = cosine(self.options["learning_rate"], 0, self.steps)
+        rate = self.options["learning_rate"]
+        self.rate = cosine(rate, 0, self.steps) if self.options["anneal"] else constant(rate)
         self.rows: list[dict[str, Any]] = []
         # Of the network in training: its state, None before it begins, the rows of its epochs, what it has cost.
         self.state: TrainState | None = None
@@ -145,6 +155,10 @@ class EvolveWork:
             self.state = load_snapshot(str(folder / "training"), self.shared.device).state
 
     @property
+    def _shape_numbers(self) -> int:
+        return len(activation_named(self.options["activation"]).shape)
+
+    @property
     def _done(self) -> bool:
         return len(self.rows) == len(self.rivals)
 
@@ -156,7 +170,7 @@ class EvolveWork:
     def _train_epoch(self) -> None:
         rival, options, started = self._rival, self.options, time.perf_counter()
         method = method_of(rival, self.architecture, self.steps, options)
-        recipe = recipe_of(options, rng_seed=rival.rng_seed)
+        recipe = recipe_of_rivals(options, rival.rng_seed)
         state = self.state or TrainState.fresh(method.start().to(self.shared.device))
         try:
             state, losses, spent = evolve_steps(
@@ -203,7 +217,7 @@ class EvolveWork:
                 "method": rival.method,
                 "max_parameters": rival.parameters,
                 "architecture": shape,
-                "density": density_for(shape, rival.parameters),
+                "density": density_for(shape, rival.parameters, self._shape_numbers),
                 "rng_seed": rival.rng_seed,
                 "epochs": len(self.epochs),
                 "seconds": self.seconds,

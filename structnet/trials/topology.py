@@ -44,26 +44,30 @@ RATIOS = ("centre_ratio", "core_centre_ratio", "ring_ratio", "core_ring_ratio")
 
 @dataclass(frozen=True)
 class Evolving:
-    """A network by what it is made from. method: `set`, or `blind` for the control."""
+    """A network by what it is made from. method: `set`, or `blind` for the control. decay: as of a Recipe."""
 
     method: str
     epsilon: float
     zeta: float
     weight_decay: float
+    decay: str
     rng_seed: int
 
     @property
     def key(self) -> str:
         """Its name in tables."""
         numbers = f"e{self.epsilon:g}_z{self.zeta:g}_w{self.weight_decay:g}".replace("+", "")
-        return f"{self.method}_{numbers}_s{self.rng_seed}"
+        return f"{self.method}_{numbers}_{self.decay}_s{self.rng_seed}"
 
 
 def blocks_of(networks: Sequence[Evolving], block: int) -> list[dict[str, Any]]:
-    """Configs of trials: at most so many networks each, all of one rng_seed, so that they see the same batches."""
+    """Configs of trials: at most so many networks each, all of one rng_seed, so that they see the same batches.
+
+    And of one way to decay, which is that of a step.
+    """
     configs: list[dict[str, Any]] = []
-    for rng_seed in dict.fromkeys(network.rng_seed for network in networks):
-        mine = [network for network in networks if network.rng_seed == rng_seed]
+    for shared in dict.fromkeys((network.rng_seed, network.decay) for network in networks):
+        mine = [network for network in networks if (network.rng_seed, network.decay) == shared]
         for first in range(0, len(mine), block):
             part = [asdict(network) for network in mine[first : first + block]]
             configs.append({"name": f"topology-{len(configs):04d}", "networks": part})
@@ -81,15 +85,10 @@ def evolution_of(network: Evolving, options: Mapping[str, Any]) -> Evolution:
     )
 
 
-def recipe_of_topology(options: Mapping[str, Any], rng_seed: int = 0) -> Recipe:
+def recipe_of_topology(options: Mapping[str, Any], decay: str, rng_seed: int = 0) -> Recipe:
     """How the networks of a block are trained, but for their weight decay. Raises UserError for what cannot be."""
-    return Recipe(
-        options["batch_size"],
-        input_dropout=options["input_dropout"],
-        rng_seed=rng_seed,
-        momentum=options["momentum"],
-        decay=options["decay"],
-    )
+    named = ("batch_size", "input_dropout", "dropout", "shift", "flip", "momentum")
+    return Recipe(**{name: options[name] for name in named}, decay=decay, rng_seed=rng_seed)
 
 
 def shrink_per_evolution(decay: str, weight_decay: float, rate: float, momentum: float, steps: int) -> float:
@@ -116,7 +115,8 @@ class TopologyWork:
         self.per_epoch = steps_per_epoch(len(self.data.train), self.options["batch_size"])
         self.epoch, self.seconds = 0, 0.0
         self.failed: list[dict[str, Any]] = []  # rows of networks that diverged
-        self.recipe = recipe_of_topology(self.options, self.networks[0].rng_seed)
+        first = self.networks[0]
+        self.recipe = recipe_of_topology(self.options, first.decay, first.rng_seed)
         self.evolutions = [evolution_of(network, self.options) for network in self.networks]
         self.states = [self._start(*pair) for pair in zip(self.networks, self.evolutions)]
 
@@ -160,6 +160,7 @@ class TopologyWork:
             evolution,
             network.rng_seed,
             dense_output=self.options["dense_output"],
+            activation=self.options["activation"],
         )
         return TrainState.fresh(seed)
 
@@ -307,9 +308,9 @@ class TopologyWork:
 
     def _named(self, network: Evolving, state: TrainState) -> dict[str, Any]:
         """What a row of `networks` has of its making."""
-        options, named = self.options, ("method", "epsilon", "zeta", "weight_decay", "rng_seed")
+        options, named = self.options, ("method", "epsilon", "zeta", "weight_decay", "decay", "rng_seed")
         shrink = shrink_per_evolution(
-            options["decay"],
+            network.decay,
             network.weight_decay,
             options["learning_rate"],
             options["momentum"],
@@ -319,7 +320,6 @@ class TopologyWork:
             "trial": self.name,
             "network": network.key,
             **{name: getattr(network, name) for name in named},
-            "decay": options["decay"],
             "shrink_per_evolution": shrink,
             **structure_columns(state.network),
         }

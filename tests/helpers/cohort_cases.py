@@ -12,6 +12,7 @@ from helpers.training_cases import image_split
 
 from structnet import StructNet
 from structnet.data.dataset import Split
+from structnet.network.activations import activation_named
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.cohort import Cohort
@@ -34,6 +35,8 @@ CASES = {
     "age rates": (4, "sigmoid", torch.float32, Recipe(37, rates=AGES)),
     "weight decay": (3, "relu", torch.float32, Recipe(37, weight_decay=0.7)),
     "everything": (3, "sigmoid", torch.float64, Recipe(5, 1e-3, 0.2, 1, AGES, 3, weight_decay=0.7)),
+    "hidden dropout": (4, "tanh", torch.float32, Recipe(16, dropout=0.4, shift=1, flip=True, rng_seed=2)),
+    "shaped": (4, "srelu", torch.float32, Recipe(37, dropout=0.2, momentum=0.9)),
     "double": (4, "tanh", torch.float64, Recipe(37)),
     "single image": (3, "relu", torch.float32, Recipe(1)),
 }
@@ -59,7 +62,8 @@ def member(
     group = np.repeat(np.arange(len(architecture)), architecture)
     source, target = np.nonzero(group[:, None] < group[None, :])
     some = rng.permutation(len(source))[: round(share * len(source))]
-    topology, _ = Topology.sorted(architecture, source[some], target[some])
+    numbers = len(activation_named(activation).shape)
+    topology, _ = Topology.sorted(architecture, source[some], target[some], numbers)
     values = torch.from_numpy(rng.standard_normal(topology.parameters) / 2).to(dtype)
     state = TrainState.fresh(StructNet.from_parts(topology, values, activation=activation, kernel=kernel))
     if step:

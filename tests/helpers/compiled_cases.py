@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from structnet import StructNet
 from structnet.compiled import plan
 from structnet.compiled.plan import IS_DENSE
+from structnet.network.activations import activation_named
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 
@@ -22,6 +24,17 @@ PLAIN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
 }
+
+
+def bent(state: torch.Tensor, shapes: torch.Tensor) -> torch.Tensor:
+    """SReLU of (units, images) by its definition: the identity, less what it bends away beyond its two thresholds."""
+    left, below, width, above = (number[:, None] for number in shapes.t())
+    right = left + width.abs()
+    return (
+        state
+        + (below - 1) * torch.clamp(state - left, max=0)
+        + (above - 1) * torch.clamp(state - right, min=0)
+    )
 
 
 @st.composite
@@ -70,6 +83,7 @@ def network_of(
     dtype: torch.dtype = torch.float64,
 ) -> StructNet:
     """With random values, the same for every kernel and, but for their rounding, number type."""
+    topology = replace(topology, shape_numbers=len(activation_named(activation).shape))
     values = np.random.default_rng(rng_seed).standard_normal(topology.parameters) / 2
     return StructNet.from_parts(
         topology, torch.from_numpy(values).to(dtype), activation=activation, kernel=kernel
@@ -92,13 +106,19 @@ def reference(
     matrix = values.new_zeros(topology.units, topology.units)
     where = torch.from_numpy(topology.target).long(), torch.from_numpy(topology.source).long()
     matrix = matrix.index_put(where, connections)
-    seen = inputs
+    seen, shapes = inputs, topology.shapes(values)
     for group in range(1, topology.groups):
         units = topology.units_of(group)
         bias = biases[units.start - topology.architecture[0] : units.stop - topology.architecture[0]]
         state = matrix[units, : units.start] @ seen + bias[:, None]
-        seen = torch.cat([seen, state if group == topology.groups - 1 else PLAIN[activation](state)])
-    return state
+        if group == topology.groups - 1:
+            return state
+        hidden = slice(units.start - topology.hidden.start, units.stop - topology.hidden.start)
+        if activation == "srelu":
+            seen = torch.cat([seen, bent(state, shapes.view(-1, 4)[hidden])])
+        else:
+            seen = torch.cat([seen, PLAIN[activation](state)])
+    raise AssertionError("the last group is the output")
 
 
 @contextmanager

@@ -20,6 +20,8 @@ OPTIONS = {
     "learning_rate": 0.01,
     "l1": 0.0,
     "input_dropout": 0.0,
+    "dropout": 0.0,
+    "flip": False,
     "shift": 0,
     "rng_seed": 7,
     "cull": False,

@@ -25,7 +25,7 @@ from structnet.experiments.methods import METHODS
 from structnet.network.topology import parameters_dense
 from structnet.storage.tables import read_table
 from structnet.trials import rivals as rivals_work
-from structnet.trials.rivals import EvolveWork, rivals_of, trials_of
+from structnet.trials.rivals import EvolveWork, method_of, rivals_of, trials_of
 
 torch.set_num_threads(1)
 
@@ -46,7 +46,18 @@ OPTIONS = {
     "zeta": 0.3,
     "interval": None,
     "allocation": "proportional",
+    "activation": "relu",
+    "initial_values": "existing",
+    "input_dropout": 0.0,
+    "dropout": 0.0,
+    "shift": 0,
+    "flip": False,
+    "anneal": True,
+    "momentum": None,
+    "weight_decay": 0.0,
+    "decay": "decoupled",
 }
+ALL = ("rigl", "set", "granet", "cht", "chts", "pruning", "static", "dense")
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +83,7 @@ def evolved(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tupl
 
 def test_every_network_has_a_row(evolved: tuple[Path, str]) -> None:
     rows = {row["network"]: row for row in timeless(evolved[0], "networks", "first")}
-    keys = [
-        (name, size, seed)
-        for name in ("rigl", "set", "granet", "cht", "chts", "pruning", "static", "dense")
-        for size in (150, 400)
-        for seed in (0, 1)
-    ]
+    keys = [(name, size, seed) for name in ALL for size in (150, 400) for seed in (0, 1)]
     assert sorted(rows) == sorted(f"{name}_p{size}_s{seed}" for name, size, seed in keys)
     assert {row["trial"] for row in rows.values()} == {f"rivals-{number:04d}" for number in range(6)}
     for name, size, seed in keys:
@@ -117,7 +123,8 @@ def test_every_epoch_has_a_row(evolved: tuple[Path, str]) -> None:
 
 def test_the_table_has_mean_and_spread_on_test(evolved: tuple[Path, str]) -> None:
     rows = timeless(evolved[0], "networks", "first")
-    for name in METHODS:
+    assert set(METHODS) == {*ALL, "set_published", "full"}
+    for name in ALL:
         mine = [row for row in rows if (row["method"], row["max_parameters"]) == (name, 400)]
         accuracy = [row["test_accuracy"] for row in mine]
         cell = f"{np.mean(accuracy):.4f} ± {np.std(accuracy, ddof=1):.4f}"
@@ -161,6 +168,55 @@ def test_a_preset_is_what_its_paper_says() -> None:
     given = COMMAND.parse({"preset": "chts", "parameters": "90000", "epochs": 3, "interval": 50})
     assert (given.epochs, given.density, fitted_to(given, data).interval) == (3, None, 50)
     assert fitted_to(given, data).parameters == "90000"
+
+
+def test_the_preset_of_set_has_its_budget() -> None:
+    """381,440 connections from 3072-4000-1000-4000-10 at epsilon 20, of which the output has all it can."""
+    options = COMMAND.parse({"preset": "set", "dataset": "cifar10"})
+    data: Any = SimpleNamespace(
+        input_units=3072, classes=10, name="images", input_shape=(3, 32, 32), train=range(45_000)
+    )
+    fitted = fitted_to(options, data)
+    assert fitted.architecture == "3072-4000-1000-4000-10"
+    connections = 20 * 7072 + 20 * 5000 + 20 * 5000 + 40_000
+    assert int(fitted.parameters) == connections + 9010 + 4 * 9000
+    assert (fitted.interval, fitted.allocation, fitted.momentum, fitted.anneal) == (
+        450,
+        "proportional",
+        0.9,
+        False,
+    )
+    rival = rivals_of(["set_published"], [int(fitted.parameters)], [0], limit=1)[0]
+    network = method_of(rival, (3072, 4000, 1000, 4000, 10), 450, fitted.model_dump()).start()
+    found = [span.stop - span.start for span in network.topology.links.values()]
+    assert found == [141_440, 100_000, 100_000, 40_000]
+    spread = network.values.detach()[: found[0]].std()
+    assert float(spread) == pytest.approx((2 / 7072) ** 0.5, rel=0.01)
+
+
+def test_what_a_recipe_can_say_reaches_the_training(tmp_path: Path, digits: Dataset) -> None:
+    """Each of these options leads to another network."""
+    (config,) = trials_of(rivals_of(["set_published"], [400], [3], limit=1), STEPS)
+    found = []
+    for number, changed in enumerate(
+        (
+            {},
+            {"activation": "srelu"},
+            {"initial_values": "full"},
+            {"dropout": 0.3},
+            {"flip": True},
+            {"momentum": 0.9},
+            {"momentum": 0.9, "weight_decay": 1e-3},
+            {"momentum": 0.9, "weight_decay": 1e-3, "decay": "bare"},
+            {"anneal": False},
+        )
+    ):
+        train(config, digits, tmp_path / str(number), stop_after=(2,), **changed)
+        (row,) = timeless(tmp_path / str(number), "networks")
+        found.append(row["loss"])
+        rates = [row["learning_rate"] for row in timeless(tmp_path / str(number), "epochs")]
+        assert (rates[-1] == 0.02) == ("anneal" in changed)
+    assert len(set(found)) == len(found)
 
 
 def test_a_finished_experiment_is_not_run_again(evolved: tuple[Path, str]) -> None:
@@ -242,6 +298,16 @@ BAD = [
         ["--preset", "chts", "--dataset", "teacher"],
         "preset is 'chts', which is for images, but teacher has none",
     ),
+    (["--preset", "set"], "preset is 'set', which is for images of colours, but digits has none"),
+    (["--epsilon", "99"], "epsilon is 99, which asks for 7,524 connections from 64 to 12 units"),
+    (["--epsilon", "0"], "epsilon is 0.0: input should be greater than 0"),
+    (["--epsilon", "3", "--density", "0.5"], "density and epsilon both say how many"),
+    (["--activation", "gelu"], "activation is 'gelu', but must be one of relu, tanh, sigmoid, srelu"),
+    (["--initial-values", "zero"], "initial_values is 'zero', but must be one of existing, full"),
+    (["--dropout", "1"], "dropout is 1.0, but must be in [0, 1)"),
+    (["--momentum", "1"], "momentum is 1.0, but must be in [0, 1)"),
+    (["--decay", "bare"], "decay is 'bare', but Adam has decoupled decay only"),
+    (["--flip", "--dataset", "teacher"], "flip is given, but teacher has no images to turn"),
     (["--interval", "0"], "interval is 0, but must be at least 1"),
     (["--allocation", "both"], "allocation is 'both'"),
     (["--l1", "-1"], "l1 is -1"),

@@ -17,6 +17,7 @@ from helpers.grid_cases import shared_for, timeless
 from search.cli import main
 from search.commands.topology.command import COMMAND
 from search.commands.topology.results import Setting, learned, settings_of
+from search.commands.topology.run import fitted_to, networks_of
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
@@ -41,13 +42,17 @@ OPTIONS = {
     "architecture": "64-24-12-10",
     "batch_size": 32,
     "momentum": 0.5,
-    "decay": "coupled",
+    "activation": "relu",
+    "input_dropout": 0.0,
+    "dropout": 0.0,
+    "shift": 0,
+    "flip": False,
     "new_values": "fan_in",
     "may_return": False,
     "chance": None,
     "dense_output": True,
 }
-BLOCK = [Evolving("set", 2.0, 0.3, 0.01, 0), Evolving("blind", 2.0, 0.3, 0.0, 0)]
+BLOCK = [Evolving("set", 2.0, 0.3, 0.01, "coupled", 0), Evolving("blind", 2.0, 0.3, 0.0, "coupled", 0)]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,7 @@ def test_the_control_trains_alike_and_loses_other_connections(evolved: tuple[Pat
     epochs = {(row["network"], row["epoch"]): row for row in timeless(evolved[0], "epochs", "first")}
     units = timeless_units(evolved[0])
     for seed in (0, 1):
-        one, blind = ((f"{kind}_e2_z0.3_w0_s{seed}", 1) for kind in ("set", "blind"))
+        one, blind = ((f"{kind}_e2_z0.3_w0_coupled_s{seed}", 1) for kind in ("set", "blind"))
         assert epochs[one]["train_loss"] == epochs[blind]["train_loss"]
         assert epochs[one]["moved"] == epochs[blind]["moved"]
         cores = [[unit["core_connections"] for unit in units[key]] for key in (one, blind)]
@@ -139,7 +144,7 @@ def test_a_resume_keeps_the_blocks(evolved: tuple[Path, str]) -> None:
 
 def of_seeds(method: str, values: list[float]) -> Setting:
     rows = [{"rng_seed": seed, "core_centre_ratio": value} for seed, value in enumerate(values)]
-    return Setting(method, 11, 0.3, 0.0, rows)
+    return Setting(method, 11, 0.3, 0.0, "coupled", rows)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +200,41 @@ def test_what_holds_by_default_can_be_denied(
     rows = timeless(tmp_path, "networks", "first")
     assert [row["method"] for row in rows] == ["set", "set"]
     assert {row["parameters"] for row in rows} == {2 * (64 + 24) + 2 * (24 + 12) + 2 * (12 + 10) + 46}
+
+
+def test_the_sweep_is_over_all_that_is_named(digits: Dataset) -> None:
+    """Without weight decay there is one way to decay; a trial has one rng_seed and one way."""
+    given = {**SMALL, "epsilons": "2,3", "zetas": "0.1,0.3", "decays": "bare,coupled", "batch_size": 32}
+    options = fitted_to(COMMAND.parse(given), digits)
+    networks = networks_of(options, digits)
+    kinds = {(network.method, network.weight_decay, network.decay) for network in networks}
+    assert kinds == {
+        ("set", 0.0, "bare"),
+        ("set", 0.01, "bare"),
+        ("set", 0.01, "coupled"),
+        ("blind", 0.0, "bare"),
+    }
+    assert len(networks) == len({network.key for network in networks}) == 4 * 2 * 2 * 2
+    blocks = blocks_of(networks, 3)
+    assert sum(len(block["networks"]) for block in blocks) == len(networks)
+    for block in blocks:
+        assert len({(network["rng_seed"], network["decay"]) for network in block["networks"]}) == 1
+        assert 1 <= len(block["networks"]) <= 3
+
+
+@pytest.mark.parametrize("changed", [{"activation": "srelu"}, {"dropout": 0.5}, {"shift": 1}, {"flip": True}])
+def test_what_a_recipe_can_say_reaches_a_block(
+    digits: Dataset, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    """Each leads to other networks, and goes on where it was cut."""
+    found = [timeless(train(digits, tmp_path / "plain"), "networks", "first")]
+    for name in ("whole", "cut"):
+        found.append(
+            timeless(train(digits, tmp_path / name, cut=name == "cut", **changed), "networks", "first")
+        )
+    plain, whole, cut = found
+    assert whole == cut
+    assert all(one["loss"] != other["loss"] for one, other in zip(plain, whole))
 
 
 # --- a block
@@ -253,7 +293,7 @@ def test_continuous_evolution_moves_about_as_often_as_said(digits: Dataset, tmp_
 
 
 def test_a_network_that_diverges_leaves_the_others(digits: Dataset, tmp_path: Path) -> None:
-    wild = [Evolving("set", 2.0, 0.3, 0.0, 0), Evolving("set", 2.0, 0.3, 1e4, 0)]
+    wild = [Evolving("set", 2.0, 0.3, 0.0, "coupled", 0), Evolving("set", 2.0, 0.3, 1e4, "coupled", 0)]
     (config,) = blocks_of(wild, 2)
     work = TopologyWork(config, shared_for(digits, tmp_path, "first", **OPTIONS))
     while not work.step()["done"]:
@@ -271,13 +311,16 @@ def test_a_network_that_diverges_leaves_the_others(digits: Dataset, tmp_path: Pa
         (["--zetas", "1.2"], "zeta is 1.2, but must be in (0, 1)"),
         (["--epsilons", "40"], "epsilon is 40, which asks for 3,520 connections from 64 to 24 units"),
         (["--weight-decays", "0,0"], "weight_decays are '0,0', but must be numbers, each there once"),
-        (["--decay", "half"], "decay is 'half', but must be one of decoupled, coupled, bare"),
+        (["--decays", "half"], "decay is 'half', but must be one of decoupled, coupled, bare"),
         (
             ["--dataset", "teacher"],
             "the data have the shape 32, but what is learned is measured where pixels lie",
         ),
         (["--weight-decays", "0,-1"], "weight_decay is -1.0, but must be at least 0"),
-        (["--weight-decays", "2", "--decay", "bare"], "weight_decay is 2.0, but must be at most 1"),
+        (["--weight-decays", "2", "--decays", "bare"], "weight_decay is 2.0, but must be at most 1"),
+        (["--decays", "bare,bare"], "decays are 'bare,bare', but must be some of decoupled, coupled, bare"),
+        (["--activation", "gelu"], "activation is 'gelu', but must be one of relu, tanh, sigmoid, srelu"),
+        (["--dropout", "1"], "dropout is 1.0, but must be in [0, 1)"),
         (["--momentum", "1"], "momentum is 1.0, but must be in [0, 1)"),
     ],
 )

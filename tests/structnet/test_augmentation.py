@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from structnet.data.dataset import Split
 from structnet.errors import UserError
-from structnet.training.augmentation import dropped, key_of, mixed, shifted
+from structnet.training.augmentation import dropped, key_of, mixed, moved
 from structnet.training.batches import batch_indices, training_batch
 from structnet.training.recipe import Recipe
 
@@ -66,7 +66,10 @@ def test_a_share_of_a_batch_has_the_noise_of_the_whole(
         dropped(inputs, 0.3, key)[:, part],
     )
     if count:
-        assert torch.equal(shifted(images[part], 2, key, first), shifted(images, 2, key)[part])
+        assert torch.equal(moved(images[part], 2, key, first), moved(images, 2, key)[part])
+        assert torch.equal(
+            moved(images[part], 1, key, first, flip=True), moved(images, 1, key, flip=True)[part]
+        )
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -80,7 +83,7 @@ def test_dropout_takes_its_share_wherever_a_value_stands(share: float, dtype: to
         assert float((one & other).double().mean()) == pytest.approx((1 - share) ** 2, abs=4 * standard_error)
 
 
-def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
+def moved_by_hand(image: np.ndarray, down: int, right: int) -> np.ndarray:
     """Pixel by pixel."""
     result = np.zeros_like(image)
     height, width = image.shape[-2:]
@@ -95,9 +98,9 @@ def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
 def test_shifts_are_the_nine_moves_of_reach_one(shape: tuple[int, ...]) -> None:
     image = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(shape)
     batch = torch.from_numpy(image).expand(300, *shape)
-    result = shifted(batch, 1, key_of(0, 0))
+    result = moved(batch, 1, key_of(0, 0))
     assert result.shape == batch.shape
-    expected = {moved(image, down, right).tobytes() for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    expected = {moved_by_hand(image, down, right).tobytes() for down in (-1, 0, 1) for right in (-1, 0, 1)}
     got = [one.numpy().tobytes() for one in result]
     assert set(got) == expected
     if len(expected) == 9:  # about a ninth each: 33 of 300, standard deviation 5.4
@@ -111,11 +114,26 @@ def test_every_image_of_a_shifted_batch_is_its_own_moved() -> None:
     assert torch.equal(labels, split.labels[where])
     for column, index in enumerate(where):
         image = split.images[index].numpy()
-        choices = [moved(image, down, right).ravel() for down in (-1, 0, 1) for right in (-1, 0, 1)]
+        choices = [moved_by_hand(image, down, right).ravel() for down in (-1, 0, 1) for right in (-1, 0, 1)]
         assert any(np.array_equal(inputs[:, column].numpy(), choice) for choice in choices)
 
 
-def test_shift_of_plain_columns_is_refused() -> None:
+@pytest.mark.parametrize("shape", [(2, 3, 4), (3, 5)])
+def test_half_of_the_images_are_turned_left_to_right(shape: tuple[int, ...]) -> None:
+    """Whatever way they are moved: each of the nine moves in two hands."""
+    image = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(shape)
+    batch = torch.from_numpy(image).expand(400, *shape)
+    turned = moved(batch, 0, key_of(0, 0), flip=True)
+    is_turned = [bool((one == batch[0].flip(-1)).all()) for one in turned]
+    assert all(mine or bool((one == batch[0]).all()) for one, mine in zip(turned, is_turned))
+    assert 160 <= sum(is_turned) <= 240  # half of them: four standard deviations of 10
+    moves = [moved_by_hand(image, down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    expected = {one.tobytes() for move in moves for one in (move, move[..., ::-1].copy())}
+    assert {one.numpy().tobytes() for one in moved(batch, 1, key_of(0, 0), flip=True)} == expected
+
+
+@pytest.mark.parametrize(("recipe", "name"), [(Recipe(shift=1), "shift"), (Recipe(flip=True), "flip")])
+def test_augmentation_of_plain_columns_is_refused(recipe: Recipe, name: str) -> None:
     split = Split(torch.ones(9, 5), torch.zeros(9, dtype=torch.int64))
-    with pytest.raises(UserError, match="plain columns"):
-        training_batch(split, Recipe(shift=1), 0)
+    with pytest.raises(UserError, match=f"{name} is for images.*plain columns"):
+        training_batch(split, recipe, 0)

@@ -60,12 +60,16 @@ def test_every_method_ends_within_its_size(name: str, parameters: int) -> None:
     prunes = name in ("pruning", "granet")
     assert spent >= STEPS * exists if prunes else spent == STEPS * exists
     assert STEPS * way.mean_parameters == pytest.approx(spent, rel=0.1 if prunes else 1e-9)
-    if name == "dense":
-        assert tuple(network.architecture) == dense_architecture(SHAPE, parameters)
+    if name in ("dense", "full"):
+        sizes = SHAPE if name == "full" else dense_architecture(SHAPE, parameters)
+        assert tuple(network.architecture) == sizes and exists == parameters_dense(sizes)
         return
     assert exists <= parameters
     assert exists == parameters or name == "pruning"
     assert exists >= parameters - max(SHAPE) - 1
+    if name == "set_published":  # whose units stay, whatever they are connected to
+        assert tuple(network.architecture) == SHAPE
+        return
     hidden = slice(network.architecture[0], -network.architecture[-1])
     topology = network.topology
     assert np.all(topology.fan_in()[hidden])
@@ -101,11 +105,48 @@ def test_a_step_of_another_method_leaves_moments_by_index(name: str) -> None:
     after = way.change(state, SPLIT)
     if after.network.architecture == state.network.architecture:
         gone, came = check_survivors(state, after)
-        assert bool(gone) == (name not in ("static", "dense"))
-        assert bool(came) == (name not in ("static", "dense", "pruning"))
+        assert bool(gone) == (name not in ("static", "dense", "full"))
+        assert bool(came) == (name not in ("static", "dense", "full", "pruning"))
     else:
         kept = set(state.optimizer.first.tolist())
         assert {first for _, first, _ in known(after).values()} <= kept | {0.0}
+
+
+def test_set_as_published_moves_the_same_share_to_the_end() -> None:
+    """A tenth of each sign (0 is with the positive ones) at every change but the first; each link keeps its size."""
+    way = method("set_published", 200, share=0.1, interval=10)
+    state = TrainState.fresh(way.start())
+    sizes = [span.stop - span.start for span in state.network.topology.links.values()]
+    assert way.change(state, SPLIT) is state
+    for _ in range(5):
+        state, _, _ = evolve_steps(state, way, SPLIT, RECIPE, 10, cosine(2e-2, 0, STEPS))
+        before = state.network
+        state = way.change(state, SPLIT)
+        links, after = before.topology.links, state.network.topology.links
+        assert [span.stop - span.start for span in after.values()] == sizes
+        values = before.values.detach().numpy()
+        leave = [
+            int(0.1 * np.count_nonzero(values[span] >= 0)) + int(0.1 * np.count_nonzero(values[span] < 0))
+            for pair, span in links.items()
+            if before.topology.absent_of(pair)  # a full link has no place to move to
+        ]
+        assert 0 < np.count_nonzero(state.born == state.step) == sum(leave)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_shapes_of_activations_count(name: str) -> None:
+    """Of SReLU four numbers a hidden unit are a part of what a network may have."""
+    way = method(name, 200, activation="srelu")
+    state, _, _ = run(way)
+    network = state.network
+    hidden = sum(network.architecture[1:-1])
+    exists = network.connection_count + sum(network.architecture[1:]) + 4 * hidden
+    assert network.activation == "srelu" and len(network.values) == network.parameter_count == exists
+    if name == "full":
+        assert exists == parameters_dense(SHAPE) + 4 * 20
+    else:
+        assert exists <= 200 + (8 if name == "dense" else 0)
+    assert STEPS * way.mean_parameters >= 60 * 100
 
 
 def sizes_of(way: Method) -> list[tuple[int, set[Any]]]:

@@ -10,7 +10,7 @@ import torch
 from structnet import StructNet
 from structnet.data.dataset import Split
 from structnet.errors import UserError
-from structnet.network.network import backpropagate, propagate
+from structnet.network.propagation import backpropagate, propagate
 from structnet.network.state import TrainState
 from structnet.training.evaluation import evaluate, evaluate_all
 from structnet.training.lockstep import Lockstep

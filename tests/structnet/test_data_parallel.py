@@ -19,13 +19,14 @@ from torch.nn.parallel import DistributedDataParallel
 from structnet import StructNet
 from structnet.errors import UserError
 from structnet.network.state import TrainState
-from structnet.training.batches import training_batch
+from structnet.training.augmentation import key_of
+from structnet.training.batches import noise_seed, training_batch
 from structnet.training.data_parallel import Share, agree, check_share, train_shared_steps
 from structnet.training.loop import train_steps
 from structnet.training.rates import AgeRates
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import constant
-from structnet.training.torch_step import loss_and_gradient
+from structnet.training.torch_step import dropout_of, loss_and_gradient
 
 torch.set_num_threads(1)
 
@@ -39,8 +40,10 @@ RECIPE = Recipe(
     rates=AgeRates(matures_after=4, freezes_after=9),
     rng_seed=3,
     weight_decay=0.5,
+    dropout=0.4,
+    flip=True,
 )
-
+UNDROPPED = replace(RECIPE, l1=0.0, dropout=0.0)
 
 KERNELS = ["auto", "sparse_rows"]
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
@@ -58,13 +61,17 @@ def worker(rank: int, folder: str) -> None:
     found: dict[str, Any] = {}
 
     part = share.of(RECIPE.batch_size)
-    inputs, labels = training_batch(split, RECIPE, 0, part)
+    # What DistributedDataParallel averages: autograd by itself knows of no dropout.
+    inputs, labels = training_batch(split, UNDROPPED, 0, part)
     model = DistributedDataParallel(network())
     cross_entropy(model(inputs.t()), labels).backward()
     found["ddp"] = model.module.values.grad
     for kernel in KERNELS:
         # Without decay and moments the first moment is the gradient, but for a factor.
         once = TrainState.fresh(network(kernel))
+        undropped = TrainState.fresh(network(kernel))
+        train_shared_steps(undropped, split, UNDROPPED, 1, constant(0.01), share)
+        found[f"{kernel} undropped"] = undropped.optimizer.first / (1 - undropped.optimizer.beta1)
         plain = replace(RECIPE, l1=0.0)
         found[f"{kernel} loss"] = train_shared_steps(once, split, plain, 1, constant(0.01), share)
         found[f"{kernel} gradient"] = once.optimizer.first / (1 - once.optimizer.beta1)
@@ -95,7 +102,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.ndarray
 @every_kernel
 def test_the_gradient_is_that_of_the_joined_batch(found: list[dict[str, np.ndarray]], kernel: str) -> None:
     alone, split = network(), image_split(dtype=torch.float64)
-    loss, gradient = loss_and_gradient(alone, alone.values.detach(), *training_batch(split, RECIPE, 0))
+    inputs, labels = training_batch(split, RECIPE, 0)
+    dropout = dropout_of(alone, RECIPE, inputs, key_of(noise_seed(RECIPE), 0))
+    loss, gradient = loss_and_gradient(alone, alone.values.detach(), inputs, labels, dropout)
     for process in found:
         np.testing.assert_allclose(process[f"{kernel} gradient"], gradient, rtol=1e-12, atol=1e-15)
         np.testing.assert_allclose(process[f"{kernel} loss"][0], loss, rtol=1e-12)
@@ -108,7 +117,7 @@ def test_the_gradient_is_that_of_distributed_data_parallel(
     found: list[dict[str, np.ndarray]], kernel: str
 ) -> None:
     for process in found:
-        np.testing.assert_allclose(process[f"{kernel} gradient"], process["ddp"], rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(process[f"{kernel} undropped"], process["ddp"], rtol=1e-12, atol=1e-15)
 
 
 @every_kernel

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.growth.scales import refine_input
+from structnet.network.activations import ACTIVATIONS
 from structnet.network.edit import (
     Edit,
     add_group,
@@ -149,7 +150,7 @@ def test_fold_by_hand() -> None:
 @given(
     hidden=st.lists(st.integers(1, 6), min_size=1, max_size=3),
     share=st.floats(0, 1),
-    activation=st.sampled_from(["relu", "tanh", "sigmoid"]),
+    activation=st.sampled_from(list(ACTIVATIONS)),
     seed=st.integers(0, 10**6),
 )
 def test_fold_leaves_the_output_and_no_idle_unit(

@@ -20,7 +20,7 @@ from structnet.growth.hierarchy import hierarchical_edit, hierarchical_network
 from structnet.growth.placement import Placement, decisiveness, top, wrong_images
 from structnet.measure.diagnosis import diagnose
 from structnet.network.edit import Edit, disconnect
-from structnet.network.network import flatten
+from structnet.network.propagation import flatten
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.loop import train_steps

@@ -12,10 +12,10 @@ from helpers.action_cases import Case, change_of_output, eventful, make
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context, Proposal, unlinked_pairs
 from structnet.actions.highway import ends
-from structnet.actions.new_units import gain_of, plan_units, threshold, weighted
+from structnet.actions.new_units import plan_units, threshold, weighted
 from structnet.actions.proportional import shares
 from structnet.measure.diagnosis import bottlenecks, diagnose
-from structnet.network.activations import activation_named
+from structnet.network.activations import activation_named, gain_of
 from structnet.network.edit import Edit, connect
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from helpers.compiled_cases import PLAIN, bent
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -42,7 +43,8 @@ def network_of(
     rng = np.random.default_rng(rng_seed)
     source, target = all_pairs(architecture)
     chosen = rng.permutation(len(source))[: round(share * len(source))]
-    topology, _ = Topology.sorted(architecture, source[chosen], target[chosen])
+    numbers = len(ACTIVATIONS[activation].shape)
+    topology, _ = Topology.sorted(architecture, source[chosen], target[chosen], numbers)
     values = torch.from_numpy(rng.standard_normal(topology.parameters)).to(dtype)
     return StructNet.from_parts(topology, values, activation=activation, kernel=kernel)
 
@@ -61,12 +63,18 @@ def dense_logits(network: StructNet, images: torch.Tensor) -> torch.Tensor:
     weights[topology.target.astype(np.int64), topology.source.astype(np.int64)] = network.values[
         : topology.connections
     ]
-    biases = network.values[topology.connections :]
-    act = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[network.activation]
+    _, biases = topology.split(network.values)
+    shapes = topology.shapes(network.values)
+
+    def act(total: torch.Tensor, unit: int) -> torch.Tensor:
+        if network.activation == "srelu":
+            return bent(total[None], shapes.view(-1, 4)[unit - first][None])[0]
+        return PLAIN[network.activation](total)
+
     states = list(images.t())
     for unit in range(first, units):
         total = biases[unit - first] + sum(weights[unit, index] * states[index] for index in range(unit))
-        states.append(act(total) if unit < topology.offsets[-2] else total)
+        states.append(act(total, unit) if unit < topology.offsets[-2] else total)
     return torch.stack(states[int(topology.offsets[-2]) :], dim=1)
 
 

@@ -16,7 +16,8 @@ from structnet.data.preprocessing import preprocess
 from structnet.errors import UserError
 from structnet.growth.scales import pooled, pooled_images, pooled_split, pruned, refine_input
 from structnet.network.edit import disconnect
-from structnet.network.network import StructNet, flatten
+from structnet.network.network import StructNet
+from structnet.network.propagation import flatten
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
 from structnet.training.loop import train_steps

@@ -24,18 +24,18 @@ from structnet.data.dataset import Scaling, Split
 from structnet.network.optimizer import Adam
 from structnet.network.state import TrainState
 from structnet.training import torch_step
-from structnet.training.augmentation import dropped, key_of, keys_of, shifted
-from structnet.training.batches import training_batch
+from structnet.training.augmentation import dropped, key_of, keys_of, moved
+from structnet.training.batches import noise_seed, training_batch
 from structnet.training.cohort import Cohort
 from structnet.training.loop import train_steps
 from structnet.training.rates import AgeRates
 from structnet.training.recipe import DECAYS, Recipe
 from structnet.training.schedules import constant, cosine
-from structnet.training.tile import Tile
-from structnet.training.torch_step import TorchSteps, loss_and_gradient, update
+from structnet.training.tile import Tile, hidden_numbers
+from structnet.training.torch_step import TorchSteps, dropout_of, loss_and_gradient, update
 
 AGES = AgeRates(matures_after=4, freezes_after=40)
-RICH = Recipe(16, 1e-3, 0.3, 1, AGES, rng_seed=5, weight_decay=0.5)
+RICH = Recipe(16, 1e-3, 0.3, 1, AGES, rng_seed=5, weight_decay=0.5, dropout=0.4, flip=True)
 RATE = cosine(1e-2, 0, 60)
 every_kernel = pytest.mark.parametrize("kernel", ["sparse_rows", "masked_dense"])
 DESCENT = [Recipe(16, 1e-3, 0.3, momentum=0.9, weight_decay=0.1, decay=decay) for decay in DECAYS]
@@ -43,9 +43,11 @@ every_recipe = pytest.mark.parametrize("recipe", [Recipe(16), RICH, *DESCENT], i
 seeds, numbers = st.integers(0, 2**63 - 1), st.integers(0, 10**9)
 
 
-def fresh(kernel: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> TrainState:
+def fresh(
+    kernel: str, dtype: torch.dtype = torch.float32, device: str = "cpu", activation: str = "relu"
+) -> TrainState:
     topology = linked([16, 7, 5, 3], [0.5, 0.9, 0.2, 0.6, 0.3, 0.8], np.random.default_rng(0))
-    state = state_of(network_of(topology, kernel=kernel, dtype=dtype), oldest=5)
+    state = state_of(network_of(topology, kernel=kernel, dtype=dtype, activation=activation), oldest=5)
     return TrainState.from_arrays(state.to_arrays(), device)
 
 
@@ -66,7 +68,9 @@ def test_steps_at_once_are_single_steps(
     norms, values = torch.empty(1), by_hand.network.values.detach()
     for index, step in enumerate(range(5, 25)):
         single = train_steps(one_by_one, split, recipe, 1, RATE, norms=norms)
-        loss, gradient = loss_and_gradient(by_hand.network, values, *training_batch(split, recipe, step))
+        inputs, labels = training_batch(split, recipe, step)
+        dropout = dropout_of(by_hand.network, recipe, inputs, key_of(noise_seed(recipe), step))
+        loss, gradient = loss_and_gradient(by_hand.network, values, inputs, labels, dropout)
         assert losses[index] == single == loss
         assert lengths[index] == norms == torch.linalg.vector_norm(gradient)
         connections, age = by_hand.network.connection_count, step - torch.from_numpy(by_hand.born)
@@ -122,7 +126,7 @@ def test_a_key_may_be_a_tensor(seed: int, step: int, first: int) -> None:
     key = key_of(seed, step)
     on_device = torch.tensor([0, key])[1]
     assert torch.equal(dropped(inputs, 0.3, on_device, first), dropped(inputs, 0.3, key, first))
-    assert torch.equal(shifted(images, 2, on_device, first), shifted(images, 2, key, first))
+    assert torch.equal(moved(images, 2, on_device, first), moved(images, 2, key, first))
 
 
 @given(seeds, numbers)
@@ -158,17 +162,25 @@ def pixels(device: str) -> Split:
     return Split(stored, torch.arange(60) % 3, scaling).to(device)
 
 
-def prepared(split: Split, recipe: Recipe, members: int) -> TorchSteps:
+def prepared(split: Split, recipe: Recipe, members: int, activation: str = "relu") -> TorchSteps:
     """A network, or a tile, on the meta device after its first step, which puts indices of links there."""
-    state = fresh("masked_dense", device="meta")
+    state = fresh("masked_dense", device="meta", activation=activation)
     if members == 1:
         born = torch.from_numpy(state.born).to("meta")
         stretch = TorchSteps(state.network, state.optimizer, split, recipe, born=born)
     else:
         tile, shares = Tile([state] * members), np.linspace(1, 2, members)
         born, owner = torch.from_numpy(tile.born).to("meta"), torch.from_numpy(tile.owner).to("meta")
+        numbers = torch.from_numpy(hidden_numbers(tile.topologies)).to("meta")
         stretch = TorchSteps(
-            tile.network, tile.optimizer, split, recipe, born=born, shares=shares, owner=owner
+            tile.network,
+            tile.optimizer,
+            split,
+            recipe,
+            born=born,
+            shares=shares,
+            owner=owner,
+            numbers=numbers,
         )
     stretch.send(range(5, 10), RATE)
     stretch.step()
@@ -178,10 +190,11 @@ def prepared(split: Split, recipe: Recipe, members: int) -> TorchSteps:
 @every_recipe
 @pytest.mark.parametrize("members", [1, 4])
 @pytest.mark.parametrize("make", [lambda device: image_split().to(device), pixels], ids=["numbers", "pixels"])
+@pytest.mark.parametrize("activation", ["relu", "srelu"])
 def test_a_step_needs_nothing_from_the_host(
-    make: Callable[[str], Split], members: int, recipe: Recipe
+    make: Callable[[str], Split], members: int, recipe: Recipe, activation: str
 ) -> None:
-    stretch = prepared(make("meta"), recipe, members)
+    stretch = prepared(make("meta"), recipe, members, activation)
     with OnHost() as host:
         stretch.step()
     assert host.found == []

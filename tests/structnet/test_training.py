@@ -17,7 +17,7 @@ from structnet import StructNet
 from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.network.edit import connect
-from structnet.network.network import flatten, propagate
+from structnet.network.propagation import flatten, propagate
 from structnet.network.state import TrainState
 from structnet.training.batches import batch_indices, steps_per_epoch, training_batch
 from structnet.training.evaluation import chance_accuracy, evaluate

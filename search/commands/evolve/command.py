@@ -11,6 +11,7 @@ from search.options import (
     BatchOptions,
     Command,
     CommonOptions,
+    activation,
     allocation,
     one_of,
     option,
@@ -19,7 +20,8 @@ from search.options import (
 from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
 
-# Zhang et al. 2025 (CHTs): 99 % sparse but for the output, once an epoch. An option that is given goes before it.
+# chts: Zhang et al. 2025, 99 % sparse but for the output, once an epoch. set: Mocanu et al. 2018 on CIFAR-10, whose
+# images are also turned by up to 10 degrees. An option that is given goes before these.
 PRESETS: dict[str, dict[str, Any]] = {
     "chts": {
         "methods": "chts,cht,rigl,granet,set,static",
@@ -30,7 +32,25 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 100,
         "rng_seeds": 3,
         "learning_rate": 3e-3,
-    }
+    },
+    "set": {
+        "methods": "set_published,static,full",
+        "architecture": "input-4000-1000-4000-classes",
+        "epsilon": 20,
+        "activation": "srelu",
+        "initial_values": "full",
+        "standardise": True,
+        "dropout": 0.3,
+        "shift": 3,
+        "flip": True,
+        "l1": 0.0,
+        "batch_size": 100,
+        "epochs": 50,
+        "rng_seeds": 1,
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+        "anneal": False,
+    },
 }
 
 
@@ -39,7 +59,8 @@ class EvolveOptions(BatchOptions):
 
     methods: str = option(
         "rigl,set,granet,cht,chts,pruning,static,dense",
-        "Some of rigl,set,granet,cht,chts,pruning,static,dense; the others are compared with the first.",
+        "Some of rigl,set,set_published,granet,cht,chts,pruning,static,dense,full; the others are compared with the "
+        "first.",
         GRID,
         shown="all",
     )
@@ -48,6 +69,9 @@ class EvolveOptions(BatchOptions):
     density: float | None = option(
         None, "In their place the share of connections, but for those of a full output.", GRID, gt=0, le=1
     )
+    epsilon: float | None = option(
+        None, "In their place the connections of a link, by its units in and out; at most all.", GRID, gt=0
+    )
     architecture: str = option("input-300-100-classes", "What is sparse, or is pruned.", GRID)
     rng_seeds: int = rng_seeds(5, ge=1)
     zeta: float | None = option(
@@ -55,9 +79,17 @@ class EvolveOptions(BatchOptions):
     )
     interval: int | None = option(None, "Steps between changes.", GRID, shown="at most 100; for pruning, 50")
     allocation: str = allocation(GRID)
+    activation: str = activation(GRID)
+    initial_values: str = option(
+        "existing", "Spread by the connections of a unit that are existing, or by those of a full link.", GRID
+    )
     limit: int = option(1000, "Refuse more networks.", GRID, changes_result=False, ge=1)
     epochs: int = option(20, "Passes over the training images.", TRAINING, ge=1)
-    learning_rate: float = option(4e-3, "Annealed along a cosine.", TRAINING, gt=0)
+    learning_rate: float = option(4e-3, "Of the first step.", TRAINING, gt=0)
+    anneal: bool = option(True, "The learning rate falls to 0 along a cosine.", TRAINING)
+    momentum: float | None = option(None, "Of gradient descent.", TRAINING, shown="Adam in its place")
+    weight_decay: float = option(0.0, "Of connections.", TRAINING)
+    decay: str = option("decoupled", "decoupled, or, with momentum, coupled or bare.", TRAINING)
 
 
 def defaults(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,8 +101,8 @@ def defaults(told: Mapping[str, Any]) -> dict[str, Any]:
     if preset and preset not in PRESETS:
         raise UserError(f"preset is '{preset}', but must be one of {', '.join(PRESETS)}")
     chosen = dict(PRESETS.get(preset, {}))
-    if "parameters" in told:
-        chosen.pop("density", None)
+    if {"parameters", "density", "epsilon"} & set(told):
+        chosen = {name: value for name, value in chosen.items() if name not in ("density", "epsilon")}
     return {**defaults_of(str(dataset), "evolve"), **chosen}
 
 

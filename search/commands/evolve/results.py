@@ -11,7 +11,7 @@ from search.session.console import Console
 from search.session.tables import table_of
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import shown_with_spread
-from structnet.network.topology import bias_count
+from structnet.network.topology import possible_connections
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -91,14 +91,14 @@ def _cells(rows: Rows) -> list[str]:
     if not rows:
         return ["", "", "", "0", "", "", "", ""]
     parameters = np.mean([row["parameters"] for row in rows])
-    biases = np.mean([bias_count(row["architecture"]) for row in rows])
+    others = np.mean([row["parameters_dense"] - possible_connections(row["architecture"]) for row in rows])
     return [
         *(
             shown_with_spread([row[name] for row in rows])
             for name in ("test_accuracy", "chosen_test_accuracy", "best_test_accuracy")
         ),
         str(len(rows)),
-        f"{parameters:,.0f} ({parameters - biases:,.0f})",
+        f"{parameters:,.0f} ({parameters - others:,.0f})",
         f"{np.mean([row['parameter_steps'] for row in rows]) / 1e6:,.2f}",
         f"{np.mean([row['multiply_adds'] for row in rows]) / 1e9:,.2f}",
         f"{np.mean([row['seconds'] for row in rows]):,.1f}",

@@ -5,6 +5,7 @@ A grown network of one of these sizes has to beat them, at equal epochs, batches
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,7 +20,7 @@ from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
-    check_shift,
+    check_augmentation,
     load_data,
     on_ray,
     print_outcome,
@@ -29,10 +30,10 @@ from search.session.run import (
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
-from structnet.network.topology import ALLOCATIONS, bias_count
+from structnet.network.activations import activation_named
+from structnet.network.topology import ALLOCATIONS, unit_parameters
 from structnet.training.batches import steps_per_epoch
-from structnet.training.recipe import recipe_of
-from structnet.trials.rivals import EvolveWork, Rival, method_of, rivals_of, trials_of
+from structnet.trials.rivals import EvolveWork, Rival, method_of, recipe_of_rivals, rivals_of, trials_of
 from tournament.settings import fitted_lengths
 
 
@@ -70,8 +71,9 @@ def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
     options = with_batch_size(options, data)
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
-    recipe_of({**dict(options), "batch_size": batch_size})
-    check_shift(options.shift, data)
+    recipe_of_rivals({**dict(options), "batch_size": batch_size})
+    numbers_of_unit = len(activation_named(options.activation).shape)
+    check_augmentation(options.shift, options.flip, data)
     if options.allocation not in ALLOCATIONS:
         raise UserError(f"allocation is '{options.allocation}', but must be one of {', '.join(ALLOCATIONS)}")
     shape = architecture_of(options.architecture, data)
@@ -79,26 +81,48 @@ def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
         raise UserError(f"architecture is {options.architecture}, but must have hidden units")
     fitted: dict[str, Any] = {"batch_size": batch_size, "architecture": "-".join(map(str, shape))}
     if options.preset:
-        _check_preset(options, data)
+        _check_preset(options.preset, data)
         fitted["interval"] = options.interval or steps_per_epoch(len(data.train), batch_size)
+    own = unit_parameters(shape, numbers_of_unit)
+    if options.density is not None and options.epsilon is not None:
+        raise UserError("density and epsilon both say how many connections there are: give one of them")
     if options.density is not None:
-        fitted["parameters"] = str(_parameters_at(options.density, shape, options.allocation))
+        fitted["parameters"] = str(own + _connections_at(options.density, shape, options.allocation))
+    if options.epsilon is not None:
+        fitted["parameters"] = str(own + _connections_by(options.epsilon, shape))
+        fitted["allocation"] = "proportional"
     return options.model_copy(update=fitted)
 
 
-def _check_preset(options: EvolveOptions, data: Dataset) -> None:
-    if len(data.input_shape) != 3:
+def _check_preset(preset: str, data: Dataset) -> None:
+    needs, has = ("images of colours", 3) if preset == "set" else ("images", 1)
+    if len(data.input_shape) != 3 or data.input_shape[0] < has:
         raise UserError(
-            f"preset is '{options.preset}', which is for images, but {data.name} has none: give its options "
-            "by themselves"
+            f"preset is '{preset}', which is for {needs}, but {data.name} has none: give its options by themselves"
         )
 
 
-def _parameters_at(density: float, shape: Sequence[int], allocation: str) -> int:
-    """Parameters of a network of which each link has this share of its connections, a full output apart."""
+def _connections_at(density: float, shape: Sequence[int], allocation: str) -> int:
+    """Of a network of which each link has this share of its connections, a full output apart."""
     rooms = [n_in * n_out for n_in, n_out in pairwise(shape)]
     full = rooms.pop() if allocation == "dense_output" else 0
-    return full + round(density * sum(rooms)) + bias_count(shape)
+    return full + round(density * sum(rooms))
+
+
+def _connections_by(epsilon: float, shape: Sequence[int]) -> int:
+    """Of a network of which each link has epsilon times its units in and out; the output, which is small, at most all.
+
+    Raises UserError where another link would have more than there are.
+    """
+    counts = [(math.floor(epsilon * (n_in + n_out) + 1e-9), n_in, n_out) for n_in, n_out in pairwise(shape)]
+    for count, n_in, n_out in counts[:-1]:
+        if not 0 < count <= n_in * n_out:
+            raise UserError(
+                f"epsilon is {epsilon:g}, which asks for {count:,} connections from {n_in} to {n_out} units, but must "
+                f"be above 0 and give at most the {n_in * n_out:,} that exist: choose less than "
+                f"{n_in * n_out / (n_in + n_out):.3g}"
+            )
+    return sum(min(count, n_in * n_out) for count, n_in, n_out in counts)
 
 
 def planned(options: EvolveOptions, data: Dataset) -> tuple[list[Rival], int]:

@@ -14,7 +14,7 @@ from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
-    check_shift,
+    check_augmentation,
     load_data,
     on_ray,
     print_outcome,
@@ -41,7 +41,7 @@ def run(options: GrowOptions) -> None:
 
     console = Console()
     data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
-    check_shift(options.shift, data)
+    check_augmentation(options.shift, options.flip, data)
     options = fitted_to(with_knee(options), data)
     check_job(settings_for(options, options.rng_seed), data)
     seed = seed_network(options, data, options.rng_seed)

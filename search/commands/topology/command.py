@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import GRID, TRAINING, BatchSizeOptions, Command, option, rng_seeds
+from search.options import GRID, TRAINING, BatchSizeOptions, Command, activation, option, rng_seeds
 
 
 class TopologyOptions(BatchSizeOptions):
@@ -15,7 +15,7 @@ class TopologyOptions(BatchSizeOptions):
     zetas: str = option("0.3", "Shares of the connections of each sign that move.", GRID)
     rng_seeds: int = rng_seeds(3, ge=1)
     control: bool = option(True, "Beside them networks whose moves look at no value.", GRID)
-    decay: str = option("coupled", "coupled, decoupled or bare.", GRID)
+    decays: str = option("coupled", "Some of coupled, decoupled and bare.", GRID)
     new_values: str = option("fan_in", "Of connections that come: fan_in, tenth or zero.", GRID)
     may_return: bool = option(False, "Into a place that was just emptied, too.", GRID)
     chance: float | None = option(
@@ -26,7 +26,11 @@ class TopologyOptions(BatchSizeOptions):
     epochs: int = option(50, "Passes over the training images.", TRAINING, ge=1)
     learning_rate: float = option(0.01, "Constant.", TRAINING, gt=0)
     momentum: float = option(0.5, "Of gradient descent.", TRAINING)
+    activation: str = activation(TRAINING)
     input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
+    dropout: float = option(0.0, "Share of hidden units set to zero, anew for each image.", TRAINING)
+    shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
+    flip: bool = option(False, "Augmentation: half of the images turned left to right.", TRAINING)
 
 
 COMMAND = Command(

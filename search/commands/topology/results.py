@@ -31,6 +31,7 @@ class Setting(NamedTuple):
     epsilon: float
     zeta: float
     weight_decay: float
+    decay: str
     rows: list[Row]
 
     @property
@@ -38,7 +39,7 @@ class Setting(NamedTuple):
         """For a figure."""
         if self.method == BLIND:
             return "control"
-        return f"weight decay {self.weight_decay:g}"
+        return f"{self.decay} {self.weight_decay:g}" if self.weight_decay else "no decay"
 
     def by_seed(self, quantity: str) -> dict[int, float]:
         """rng_seed -> value."""
@@ -50,10 +51,11 @@ def settings_of(rows: Sequence[Row]) -> list[Setting]:
     found: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         if row["status"] == "finished":
-            key = row["epsilon"], row["zeta"], row["method"] == BLIND, row["weight_decay"]
+            key = row["epsilon"], row["zeta"], row["method"] == BLIND, row["decay"], row["weight_decay"]
             found.setdefault(key, []).append(row)
     return [
-        Setting(BLIND if key[2] else SET, key[0], key[1], key[3], mine) for key, mine in sorted(found.items())
+        Setting(BLIND if is_blind else SET, epsilon, zeta, amount, decay, mine)
+        for (epsilon, zeta, is_blind, decay, amount), mine in sorted(found.items())
     ]
 
 
@@ -83,7 +85,7 @@ def print_results(settings: Sequence[Setting], rows: Sequence[Row], data: Datase
         table.add_row(
             f"{setting.epsilon:g}",
             f"{setting.zeta:g}",
-            "control" if is_control else f"{setting.weight_decay:g}",
+            setting.name,
             "" if is_control else verdict,
             shown_with_spread([row["test_accuracy"] for row in mine], scale=100, digits=2),
             f"{np.mean([row['test_loss'] for row in mine]):.3f}",

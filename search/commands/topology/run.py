@@ -22,6 +22,7 @@ from structnet.errors import UserError
 from structnet.growth.evolution import seed_of_evolution
 from structnet.measure.connectivity import check_images
 from structnet.storage.sql import run_query
+from structnet.training.recipe import DECAYS
 from structnet.trials.topology import (
     BLIND,
     SET,
@@ -93,22 +94,37 @@ def networks_of(options: TopologyOptions, data: Dataset) -> list[Evolving]:
     for name, values in lists.items():
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} are '{getattr(options, name)}', but must be numbers, each there once")
-    kinds = [(SET, decay) for decay in lists["weight_decays"]]
-    kinds += [(BLIND, lists["weight_decays"][0])] if options.control else []
+    decays = options.decays.replace(",", " ").split()
+    if not decays or len(set(decays)) < len(decays):
+        raise UserError(
+            f"decays are '{options.decays}', but must be some of {', '.join(DECAYS)}, each there once"
+        )
+    # Without decay there is but one way.
+    kinds = [
+        (SET, amount, decay)
+        for amount in lists["weight_decays"]
+        for decay in (decays if amount else decays[:1])
+    ]
+    kinds += [(BLIND, lists["weight_decays"][0], decays[0])] if options.control else []
     found = [
-        Evolving(method, epsilon, zeta, decay, rng_seed)
+        Evolving(method, epsilon, zeta, amount, decay, rng_seed)
         for rng_seed in range(options.rng_seed, options.rng_seed + options.rng_seeds)
         for epsilon in lists["epsilons"]
         for zeta in lists["zetas"]
-        for method, decay in kinds
+        for method, amount, decay in kinds
     ]
     given = options.model_dump()
-    for decay in lists["weight_decays"]:
-        replace(recipe_of_topology(given), weight_decay=decay)
+    for _, amount, decay in kinds:
+        replace(recipe_of_topology(given, decay), weight_decay=amount)
     for network in found[: len(found) // options.rng_seeds]:
         evolution, shape = evolution_of(network, given), architecture_of(options.architecture, data)
         seed_of_evolution(
-            shape, network.epsilon, evolution, network.rng_seed, dense_output=options.dense_output
+            shape,
+            network.epsilon,
+            evolution,
+            network.rng_seed,
+            dense_output=options.dense_output,
+            activation=options.activation,
         )
     return found
 

@@ -17,7 +17,7 @@ from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
-    check_shift,
+    check_augmentation,
     load_data,
     on_ray,
     print_outcome,
@@ -44,7 +44,7 @@ def run(options: TrainOptions) -> None:
     from tournament.settings import fitted_lengths
 
     data, console = load_data(options), Console()
-    check_shift(options.shift, data)
+    check_augmentation(options.shift, options.flip, data)
     network = start_network(options, data)
     options = with_batch_size(options, data, architecture=network.architecture, parts=options.workers)
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
