@@ -50,6 +50,7 @@ from structnet.training.shrinking import Shrinking
 
 FEWEST_CHANGES = 20  # a short training is changed more often than its paper says
 INITIAL_VALUES = EXISTING, FULL = ("existing", "full")
+MOVES = SHARED, PUBLISHED = ("shared", "published")
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ class Method(ABC):
     architecture: of the network that is sparse, or becomes so. share: of the connections of a link, moved at the
     first change; None for that of the method's paper. interval: steps between two changes; None for the method's own.
     initial_values: spread by the connections of a unit that exist (structnet.network.initial_values), or as in programs
-    with masks by those of a full link. images: training images that the gradient of absent connections is taken from.
-    Raises UserError for a number of parameters that this shape cannot have, and for values out of range.
+    with masks by those of a full link. moves: on the schedule that all methods share, or on that of the method's paper.
+    images: training images that the gradient of absent connections is taken from. Raises UserError for a number of
+    parameters that this shape cannot have, and for values out of range.
     """
 
     architecture: tuple[int, ...]
@@ -72,6 +74,7 @@ class Method(ABC):
     allocation: str = "proportional"
     activation: str = "relu"
     initial_values: str = EXISTING
+    moves: str = SHARED
     images: int = 1024
 
     longest_interval: ClassVar[int] = 100
@@ -94,6 +97,8 @@ class Method(ABC):
             raise UserError(
                 f"initial_values is '{self.initial_values}', but must be one of {', '.join(INITIAL_VALUES)}"
             )
+        if self.moves not in MOVES:
+            raise UserError(f"moves is '{self.moves}', but must be one of {', '.join(MOVES)}")
         if self.interval is not None and self.interval < 1:
             raise UserError(f"interval is {self.interval}, but must be at least 1: it is a number of steps")
 
@@ -196,11 +201,13 @@ class Static(Method):
 class Moving(Method):
     """Connections move until 75 % of the training, a share of them that falls along half a cosine.
 
-    The schedule of Evci et al. (2020), who compare both ways to move on it. A unit that has lost its last way in
-    or out would get no gradient any more, so it is folded away at once.
+    The schedule of Evci et al. (2020), who compare both ways to move on it. Where a paper moves the same share to the
+    end (`is_constant`), that is its published one. A unit that has lost its last way in or out would get no gradient
+    any more, so it is folded away at once.
     """
 
     moved_until: ClassVar[float] = 0.75
+    is_constant: ClassVar[bool] = False
 
     def size_at(self, step: int) -> int:
         """Parameters from this step on."""
@@ -208,14 +215,20 @@ class Moving(Method):
 
     @override
     def change(self, state: TrainState, split: Split) -> TrainState:
-        progress = state.step / (self.moved_until * self.steps)
-        if progress >= 1:
+        share = self._share(state.step)
+        if not share:
             return state
         if state.step:
-            state = self.moved(state, split, self.first_share / 2 * (1 + math.cos(math.pi * progress)))
+            state = self.moved(state, split, share)
         state = state.edited(fold(state.network))
         missing = self.size_at(state.step) - state.network.parameter_count
         return self.placed(state, split, missing) if missing else state
+
+    def _share(self, step: int) -> float:
+        if self.moves == PUBLISHED and self.is_constant:
+            return self.first_share
+        progress = min(1.0, step / (self.moved_until * self.steps))
+        return self.first_share / 2 * (1 + math.cos(math.pi * progress))
 
     @abstractmethod
     def moved(self, state: TrainState, split: Split, share: float) -> TrainState:
@@ -236,6 +249,7 @@ class Set(Moving):
     """
 
     new_values: ClassVar[float] = 0.0
+    is_constant: ClassVar[bool] = True
 
     @override
     def moved(self, state: TrainState, split: Split, share: float) -> TrainState:

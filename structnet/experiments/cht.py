@@ -2,7 +2,7 @@
 
 Zhang et al. 2024, Epitopological learning and Cannistraci-Hebb network shape intelligence, and Zhang et al. 2025, whose
 soft rule (CHTs) draws what stays and what comes, and scores by units instead of paths: both are in
-structnet.growth.cannistraci_hebb. On the schedule of all methods that move.
+structnet.growth.cannistraci_hebb. Published with one share to the end, for fair comparisons on the schedule of all.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from structnet.seeds import stream
 
 class Cht(Moving):
     """CHT, scored by CH2-L3n: the least important go, and the largest scores come."""
+
+    is_constant: ClassVar[bool] = True
 
     @override
     def moved(self, state: TrainState, split: Split, share: float) -> TrainState:

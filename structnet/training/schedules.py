@@ -21,4 +21,13 @@ def cosine(rate: float, start: int, stop: int, *, floor: float = 0.0) -> Callabl
     return at
 
 
-SCHEDULES = {"cosine": cosine, "constant": lambda rate, start, stop: constant(rate)}
+def linear(rate: float, start: int, stop: int) -> Callable[[int], float]:
+    """From `rate` at step `start` along a line to 0 at `stop`."""
+    return lambda step: rate * (1 - min(1.0, max(0.0, (step - start) / max(1, stop - start))))
+
+
+SCHEDULES: dict[str, Callable[[float, int, int], Callable[[int], float]]] = {
+    "cosine": cosine,
+    "linear": linear,
+    "constant": lambda rate, start, stop: constant(rate),
+}

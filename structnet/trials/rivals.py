@@ -24,7 +24,7 @@ from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import evaluate
 from structnet.training.loop import Diverged
 from structnet.training.recipe import Recipe, recipe_of
-from structnet.training.schedules import constant, cosine
+from structnet.training.schedules import SCHEDULES
 from structnet.trials.rows import Reference, structure_columns
 from structnet.trials.work import Shared
 
@@ -92,6 +92,7 @@ def method_of(rival: Rival, architecture: Sequence[int], steps: int, options: di
         options["allocation"],
         options["activation"],
         options["initial_values"],
+        options["moves"],
     )
 
 
@@ -117,8 +118,7 @@ class EvolveWork:
         self.architecture = sizes_of(self.options["architecture"])
         self.per_epoch = steps_per_epoch(len(self.data.train), self.options["batch_size"])
         self.steps = self.options["epochs"] * self.per_epoch
-        rate = self.options["learning_rate"]
-        self.rate = cosine(rate, 0, self.steps) if self.options["anneal"] else constant(rate)
+        self.rate = SCHEDULES[self.options["schedule"]](self.options["learning_rate"], 0, self.steps)
         self.rows: list[dict[str, Any]] = []
         # Of the network in training: its state, None before it begins, the rows of its epochs, what it has cost.
         self.state: TrainState | None = None

@@ -52,7 +52,8 @@ OPTIONS = {
     "dropout": 0.0,
     "shift": 0,
     "flip": False,
-    "anneal": True,
+    "schedule": "cosine",
+    "moves": "shared",
     "momentum": None,
     "weight_decay": 0.0,
     "decay": "decoupled",
@@ -156,6 +157,7 @@ def test_a_preset_is_what_its_paper_says() -> None:
     """99 % sparse but for the output: about 77,100 connections on 28×28 pixels. What is given goes before it."""
     options = COMMAND.parse({"preset": "chts"})
     assert (options.batch_size, options.epochs, options.density) == (32, 100, 0.01)
+    assert (options.learning_rate, options.momentum, options.weight_decay) == (0.025, 0.9, 5e-4)
     data: Any = SimpleNamespace(
         input_units=784, classes=10, name="images", input_shape=(1, 28, 28), train=range(54_000)
     )
@@ -180,11 +182,11 @@ def test_the_preset_of_set_has_its_budget() -> None:
     assert fitted.architecture == "3072-4000-1000-4000-10"
     connections = 20 * 7072 + 20 * 5000 + 20 * 5000 + 40_000
     assert int(fitted.parameters) == connections + 9010 + 4 * 9000
-    assert (fitted.interval, fitted.allocation, fitted.momentum, fitted.anneal) == (
+    assert (fitted.interval, fitted.allocation, fitted.momentum, fitted.schedule) == (
         450,
         "proportional",
         0.9,
-        False,
+        "constant",
     )
     rival = rivals_of(["set_published"], [int(fitted.parameters)], [0], limit=1)[0]
     network = method_of(rival, (3072, 4000, 1000, 4000, 10), 450, fitted.model_dump()).start()
@@ -208,14 +210,15 @@ def test_what_a_recipe_can_say_reaches_the_training(tmp_path: Path, digits: Data
             {"momentum": 0.9},
             {"momentum": 0.9, "weight_decay": 1e-3},
             {"momentum": 0.9, "weight_decay": 1e-3, "decay": "bare"},
-            {"anneal": False},
+            {"schedule": "constant"},
+            {"schedule": "linear"},
         )
     ):
         train(config, digits, tmp_path / str(number), stop_after=(2,), **changed)
         (row,) = timeless(tmp_path / str(number), "networks")
         found.append(row["loss"])
         rates = [row["learning_rate"] for row in timeless(tmp_path / str(number), "epochs")]
-        assert (rates[-1] == 0.02) == ("anneal" in changed)
+        assert (rates[-1] == 0.02) == (changed.get("schedule") == "constant")
     assert len(set(found)) == len(found)
 
 
@@ -304,6 +307,8 @@ BAD = [
     (["--epsilon", "3", "--density", "0.5"], "density and epsilon both say how many"),
     (["--activation", "gelu"], "activation is 'gelu', but must be one of relu, tanh, sigmoid, srelu"),
     (["--initial-values", "zero"], "initial_values is 'zero', but must be one of existing, full"),
+    (["--schedule", "step"], "schedule is 'step', but must be one of cosine, linear, constant"),
+    (["--moves", "often"], "moves is 'often', but must be one of shared, published"),
     (["--dropout", "1"], "dropout is 1.0, but must be in [0, 1)"),
     (["--momentum", "1"], "momentum is 1.0, but must be in [0, 1)"),
     (["--decay", "bare"], "decay is 'bare', but Adam has decoupled decay only"),

@@ -168,6 +168,15 @@ def test_moving_ends_after_three_quarters_and_keeps_the_size() -> None:
         assert max(moved) > 30
 
 
+def test_each_method_may_move_on_the_schedule_of_its_paper() -> None:
+    """SET and CHT the same share to the end, RigL as all do."""
+    for name, is_constant in (("set", True), ("cht", True), ("rigl", False)):
+        found = sizes_of(method(name, 200, share=0.3, moves="published"))
+        assert {size for size, _ in found} == {200}
+        moved = [step for step in range(1, STEPS) if found[step][1] != found[step - 1][1]]
+        assert max(moved) == 57 if is_constant else 30 < max(moved) < 45, name
+
+
 def test_pruning_starts_dense_and_ends_at_seventy_per_cent() -> None:
     sizes = [size for size, _ in sizes_of(method("pruning"))]
     assert sizes[0] == parameters_dense(SHAPE)

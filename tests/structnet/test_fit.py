@@ -167,8 +167,8 @@ def test_going_on_from_a_state_is_going_on() -> None:
 
 
 def test_an_unknown_schedule_is_refused() -> None:
-    with pytest.raises(UserError, match="schedule is 'linear', but must be one of cosine, constant"):
-        fit(StructNet([16, 3]), small_data(), schedule="linear")
+    with pytest.raises(UserError, match="schedule is 'stepped', but must be one of cosine, linear, constant"):
+        fit(StructNet([16, 3]), small_data(), schedule="stepped")
 
 
 def test_fit_takes_weight_decay() -> None:

@@ -24,7 +24,7 @@ from structnet.training.evaluation import chance_accuracy, evaluate
 from structnet.training.loop import Diverged, train_steps
 from structnet.training.rates import AgeRates
 from structnet.training.recipe import Recipe
-from structnet.training.schedules import SCHEDULES, constant, cosine
+from structnet.training.schedules import SCHEDULES, constant, cosine, linear
 from structnet.training.torch_step import loss_and_gradient
 
 # --- batches and noise
@@ -341,6 +341,8 @@ def test_schedules() -> None:
     falling = cosine(0.4, 100, 200)
     assert [falling(step) for step in (0, 100, 150, 200, 300)] == pytest.approx([0.4, 0.4, 0.2, 0.0, 0.0])
     assert falling(125) == pytest.approx(0.4 * (2 + math.sqrt(2)) / 4)
+    line = linear(0.4, 100, 200)
+    assert [line(step) for step in (0, 100, 150, 175, 200, 300)] == pytest.approx([0.4, 0.4, 0.2, 0.1, 0, 0])
     floored = cosine(0.4, 0, 10, floor=0.5)
     assert [floored(step) for step in (0, 5, 10, 11)] == pytest.approx([0.4, 0.3, 0.2, 0.2])
     assert [constant(0.3)(step) for step in (0, 10**6)] == [0.3, 0.3]

@@ -28,10 +28,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "architecture": "input-1568-1568-1568-classes",
         "allocation": "dense_output",
         "density": 0.01,
+        "moves": "published",
+        "standardise": True,
+        "l1": 0.0,
         "batch_size": 32,
         "epochs": 100,
         "rng_seeds": 3,
-        "learning_rate": 3e-3,
+        "learning_rate": 0.025,
+        "schedule": "linear",
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "decay": "coupled",
     },
     "set": {
         "methods": "set_published,static,full",
@@ -49,7 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rng_seeds": 1,
         "learning_rate": 0.01,
         "momentum": 0.9,
-        "anneal": False,
+        "schedule": "constant",
     },
 }
 
@@ -77,6 +84,9 @@ class EvolveOptions(BatchOptions):
     zeta: float | None = option(
         None, "Share of the connections moved at first.", GRID, shown="0.3; for granet 0.5"
     )
+    moves: str = option(
+        "shared", "One schedule of moves is shared by all methods, or each has its published one.", GRID
+    )
     interval: int | None = option(None, "Steps between changes.", GRID, shown="at most 100; for pruning, 50")
     allocation: str = allocation(GRID)
     activation: str = activation(GRID)
@@ -86,7 +96,7 @@ class EvolveOptions(BatchOptions):
     limit: int = option(1000, "Refuse more networks.", GRID, changes_result=False, ge=1)
     epochs: int = option(20, "Passes over the training images.", TRAINING, ge=1)
     learning_rate: float = option(4e-3, "Of the first step.", TRAINING, gt=0)
-    anneal: bool = option(True, "The learning rate falls to 0 along a cosine.", TRAINING)
+    schedule: str = option("cosine", "Of the learning rate: cosine or linear, to 0, or constant.", TRAINING)
     momentum: float | None = option(None, "Of gradient descent.", TRAINING, shown="Adam in its place")
     weight_decay: float = option(0.0, "Of connections.", TRAINING)
     decay: str = option("decoupled", "decoupled, or, with momentum, coupled or bare.", TRAINING)

@@ -33,6 +33,7 @@ from structnet.errors import UserError
 from structnet.network.activations import activation_named
 from structnet.network.topology import ALLOCATIONS, unit_parameters
 from structnet.training.batches import steps_per_epoch
+from structnet.training.schedules import SCHEDULES
 from structnet.trials.rivals import EvolveWork, Rival, method_of, recipe_of_rivals, rivals_of, trials_of
 from tournament.settings import fitted_lengths
 
@@ -76,6 +77,8 @@ def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
     check_augmentation(options.shift, options.flip, data)
     if options.allocation not in ALLOCATIONS:
         raise UserError(f"allocation is '{options.allocation}', but must be one of {', '.join(ALLOCATIONS)}")
+    if options.schedule not in SCHEDULES:
+        raise UserError(f"schedule is '{options.schedule}', but must be one of {', '.join(SCHEDULES)}")
     shape = architecture_of(options.architecture, data)
     if len(shape) < 3:
         raise UserError(f"architecture is {options.architecture}, but must have hidden units")
