@@ -8,17 +8,30 @@ asks for no kernel of torch's is computed by compiled loops.
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from structnet.compiled.plan import one_blas_thread
 from structnet.network.activations import ACTIVATIONS, activation_named, srelu_errors
+from structnet.network.link import SparseLink
+from structnet.network.topology import Topology
 
-if TYPE_CHECKING:
-    from structnet.network.network import StructNet
-    from structnet.network.topology import Topology
+
+class Computed(Protocol):
+    """What is computed: a structnet.network.network.StructNet, of which no more than this is needed here."""
+
+    activation: str
+    topology: Topology
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether compiled loops compute it."""
+
+    @property
+    def incoming(self) -> list[list[SparseLink]]:
+        """The links that end at each group."""
 
 
 class Dropout(NamedTuple):
@@ -29,7 +42,7 @@ class Dropout(NamedTuple):
 
 
 def propagate(
-    network: StructNet, values: torch.Tensor, inputs: torch.Tensor, dropout: Dropout | None = None
+    network: Computed, values: torch.Tensor, inputs: torch.Tensor, dropout: Dropout | None = None
 ) -> list[torch.Tensor]:
     """Activations of every group, each (units, batch), input first; the last are the logits.
 
@@ -53,7 +66,7 @@ def propagate(
 
 
 def _state_of(
-    network: StructNet, values: torch.Tensor, activations: list[torch.Tensor], group: int
+    network: Computed, values: torch.Tensor, activations: list[torch.Tensor], group: int
 ) -> torch.Tensor:
     """What a group is before its activation, (units, batch), by torch; activations: of the groups before it."""
     state = values[network.topology.bias_spans[group]].unsqueeze(1)
@@ -69,14 +82,14 @@ def _hidden_of(topology: Topology, group: int) -> slice:
     return slice(units.start - topology.hidden.start, units.stop - topology.hidden.start)
 
 
-def _shapes_of(network: StructNet, flat: torch.Tensor, group: int) -> torch.Tensor:
+def _shapes_of(network: Computed, flat: torch.Tensor, group: int) -> torch.Tensor:
     """What shapes the activations of a hidden group, as a view of (units, numbers)."""
     topology = network.topology
     shapes = topology.shapes(flat).view(topology.hidden.stop - topology.hidden.start, topology.shape_numbers)
     return shapes[_hidden_of(topology, group)]
 
 
-def _check_inputs(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) -> None:
+def _check_inputs(network: Computed, values: torch.Tensor, inputs: torch.Tensor) -> None:
     """Compiled loops look at no bounds, so that none but what fits may reach them."""
     units = network.topology.architecture[0]
     if inputs.dim() != 2 or len(inputs) != units:
@@ -86,12 +99,12 @@ def _check_inputs(network: StructNet, values: torch.Tensor, inputs: torch.Tensor
     if inputs.dtype != values.dtype or not inputs.is_contiguous():
         layout = "" if inputs.is_contiguous() else ", not contiguous"
         raise ValueError(f"inputs are {inputs.dtype}{layout}, but must be contiguous {values.dtype}")
-    if len(values) != network.parameter_count:
-        raise ValueError(f"{len(values)} values for {network.parameter_count} parameters")
+    if len(values) != network.topology.parameters:
+        raise ValueError(f"{len(values)} values for {network.topology.parameters} parameters")
 
 
 def backpropagate(
-    network: StructNet,
+    network: Computed,
     values: torch.Tensor,
     activations: list[torch.Tensor],
     error: torch.Tensor,
@@ -134,7 +147,7 @@ def backpropagate(
 
 
 def _before_activation(
-    network: StructNet,
+    network: Computed,
     values: torch.Tensor,
     activations: list[torch.Tensor],
     group: int,
@@ -155,13 +168,13 @@ def _before_activation(
     return error
 
 
-def _groups_of(network: StructNet, rows: torch.Tensor) -> list[torch.Tensor]:
+def _groups_of(network: Computed, rows: torch.Tensor) -> list[torch.Tensor]:
     """The rows behind the input, (units, batch), by group."""
     sizes = list(network.topology.architecture[1:])
     return list(torch.split(rows[: sum(sizes)], sizes))
 
 
-def _compiled_activations(network: StructNet, values: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+def _compiled_activations(network: Computed, values: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     from structnet.compiled.passes import activations
 
     plan, seen = network.topology.plan, inputs.detach().numpy()
@@ -174,7 +187,7 @@ def _compiled_activations(network: StructNet, values: torch.Tensor, inputs: torc
 
 
 def _compiled_gradients(
-    network: StructNet,
+    network: Computed,
     values: torch.Tensor,
     activations: list[torch.Tensor],
     error: torch.Tensor,
@@ -219,7 +232,7 @@ class Propagation(torch.autograd.Function):
     """`propagate` for autograd: differentiable by the values and by the inputs, once."""
 
     @staticmethod
-    def forward(ctx: Any, values: torch.Tensor, inputs: torch.Tensor, network: StructNet) -> torch.Tensor:
+    def forward(ctx: Any, values: torch.Tensor, inputs: torch.Tensor, network: Computed) -> torch.Tensor:
         """(classes, batch) logits."""
         activations = propagate(network, values, inputs)
         ctx.network = network
