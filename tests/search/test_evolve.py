@@ -226,14 +226,25 @@ def test_a_finished_experiment_is_not_run_again(evolved: tuple[Path, str]) -> No
     assert "first is finished already" in run(evolved[0], resume=True)
 
 
-def test_one_size_has_no_curve(tmp_path: Path, ray_session: None) -> None:
-    """And what diverges is a failed row that is left out of everything."""
+def test_networks_of_one_size_are_compared_by_accuracy(evolved: tuple[Path, str]) -> None:
+    rows = [row for row in timeless(evolved[0], "networks", "first") if row["max_parameters"] == 400]
+    found = {row["network"]: row["test_accuracy"] for row in rows}
+    leads = [100 * (found[f"static_p400_s{seed}"] - found[f"rigl_p400_s{seed}"]) for seed in (0, 1)]
+    line = results.compared(rows, "static", "rigl")
+    assert line.startswith(f"static against rigl: {np.mean(leads):+.2f} (95 % interval ")
+    assert line.endswith("points of test accuracy, 2 rng_seeds")
+    alone = results.compared([row for row in rows if row["rng_seed"] == 0], "static", "rigl")
+    assert alone == f"static against rigl: {leads[0]:+.2f} points of test accuracy, 1 rng_seeds"
+
+
+def test_what_diverges_is_left_out(tmp_path: Path, ray_session: None) -> None:
+    """A failed row that is left out of everything."""
     said = run(tmp_path, methods="static,dense", parameters="150", rng_seeds=1, learning_rate=1e38, epochs=1)
     rows = timeless(tmp_path, "networks", "first")
     assert [row["status"] for row in rows] == ["failed", "failed"]
     assert all("diverged" in row["error"] and row["test_accuracy"] is None for row in rows)
     assert "training diverged for 2 of 2 networks" in said
-    assert "no two sizes that both reach" in said
+    assert "no rng_seed of which both ended" in said
 
 
 def train(

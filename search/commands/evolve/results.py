@@ -10,7 +10,7 @@ import numpy as np
 from search.session.console import Console
 from search.session.tables import table_of
 from structnet.experiments.error_curve import Gap, Point, gap_between
-from structnet.measure.statistics import shown_with_spread
+from structnet.measure.statistics import paired_lead, shown_with_spread
 from structnet.network.topology import possible_connections
 
 Rows = Sequence[Mapping[str, Any]]
@@ -47,9 +47,13 @@ def print_results(rows: Rows, console: Console) -> None:
 
 
 def print_gaps(rows: Rows, console: Console) -> None:
-    """How far each method's curve of error against size lies above that of the first."""
+    """How far each method's curve of error against size lies above that of the first; of one size, its accuracy."""
     first, *others = methods_of(rows)
+    has_curves = len({row["max_parameters"] for row in rows}) > 1
     for method in others:
+        if not has_curves:
+            console.say(compared(rows, method, first))
+            continue
         gap = gap_between(curves_of(rows, method), curves_of(rows, first))
         if gap is None:
             console.say(
@@ -57,6 +61,19 @@ def print_gaps(rows: Rows, console: Console) -> None:
             )
             continue
         console.say(described(method, first, gap))
+
+
+def compared(rows: Rows, method: str, first: str) -> str:
+    """One line on networks of one size: accuracy on test after the last epoch, paired over rng_seeds."""
+    mine, its = (
+        {row["rng_seed"]: row["test_accuracy"] for row in finished(rows, name)} for name in (method, first)
+    )
+    lead = paired_lead(mine, its)
+    if lead is None:
+        return f"{method} against {first}: no rng_seed of which both ended, so there is nothing to compare"
+    both = len(mine.keys() & its.keys())
+    shown = lead.shown(scale=100, named=True) if both > 1 else f"{100 * lead.mean:+.2f}"
+    return f"{method} against {first}: {shown} points of test accuracy, {both} rng_seeds"
 
 
 def methods_of(rows: Rows) -> list[str]:
