@@ -41,16 +41,19 @@ def option(
     shown: str = "",
     changes_result: bool = True,
     words: tuple[str, ...] = (),
+    deniable: bool = False,
     **rules: Any,
 ) -> Any:
     """A field of a model that is an option of the command line; a field without a text is for Python only.
 
     text: what the help says, without the default, which it adds. shown: says the default where it follows from the
     data or is long. changes_result: whether a resume has to keep it. words: that may stand for a number, so that the
-    line takes any text, and the model checks it. rules: Pydantic's, such as ge=1.
+    line takes any text, and the model checks it. deniable: of yes or no, where data or a preset may say yes. rules:
+    Pydantic's, such as ge=1.
     """
     extra: dict[str, Any] = {"panel": panel, "shown": shown, "changes_result": changes_result}
     extra |= {"words": list(words)} if words else {}
+    extra |= {"deniable": True} if deniable or default is True else {}
     return Field(default, description=text, json_schema_extra=extra, **rules)
 
 
@@ -84,7 +87,7 @@ def results_folder() -> Any:
 class CommonOptions(Options):
     """The options of DESIGN's «mean the same everywhere»."""
 
-    standardise: bool = option(False, "Zero mean, unit spread.", EXPERIMENT)
+    standardise: bool = option(False, "Zero mean, unit spread.", EXPERIMENT, deniable=True)
     dataset: str = option("digits", f"{', '.join(DATASETS)}, or a path to Parquet or CSV.", EXPERIMENT)
     data_dir: str | None = data_dir()
     teacher_seed: int = option(0, "Which teacher labels the dataset teacher.", EXPERIMENT)
@@ -159,7 +162,9 @@ class BatchOptions(BatchSizeOptions):
     input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
     dropout: float = option(0.0, "Share of hidden units set to zero, anew for each image.", TRAINING)
     shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
-    flip: bool = option(False, "Augmentation: half of the images turned left to right.", TRAINING)
+    flip: bool = option(
+        False, "Augmentation: half of the images turned left to right.", TRAINING, deniable=True
+    )
 
 
 def allocation(panel: str) -> Any:
@@ -328,7 +333,7 @@ def _parameter(name: str, field: FieldInfo, text: str) -> inspect.Parameter:
     # A flag is given or not, and what holds by default can be denied. An option whose name Python has a word for, such
     # as `set`, is named as it is.
     dashed = name.replace("_", "-")
-    names = [f"--{dashed}/--no-{dashed}" if field.default is True else f"--{dashed}"]
+    names = [f"--{dashed}/--no-{dashed}" if extra.get("deniable") else f"--{dashed}"]
     told = typer.Option(*names, help=text, rich_help_panel=extra["panel"] or None, show_default=False)
     return _keyword(name, Annotated[kind | None, told], None)
 

@@ -167,6 +167,7 @@ def test_a_preset_is_what_its_paper_says() -> None:
     assert int(fitted.parameters) == sparse + 15_680 + 3 * 1568 + 10
     assert sparse + 15_680 == 77_146
     assert fitted.interval == 54_000 // 32
+    assert options.standardise and not COMMAND.parse({"preset": "chts", "standardise": False}).standardise
     given = COMMAND.parse({"preset": "chts", "parameters": "90000", "epochs": 3, "interval": 50})
     assert (given.epochs, given.density, fitted_to(given, data).interval) == (3, None, 50)
     assert fitted_to(given, data).parameters == "90000"
