@@ -72,18 +72,26 @@ def drop(rows: np.ndarray, numbers: np.ndarray, dropped: Dropped, count: int) ->
 
 
 @part
-def drop_errors(rows: np.ndarray, errors: np.ndarray, first: int, dropped: Dropped, count: int) -> None:
-    """Takes a drop back: errors become those by the values before it, and rows what they were where they count.
+def drop_units(rows: np.ndarray, first: int, last: int, dropped: Dropped, count: int) -> None:
+    """As `drop`, of the rows first … last."""
+    drop(rows, np.arange(first, last), dropped, count)
 
-    rows, errors: (units, width), of which the first is number `first`.
+
+@part
+def drop_errors(
+    rows: np.ndarray, errors: np.ndarray, first: int, last: int, dropped: Dropped, count: int
+) -> None:
+    """Takes a drop of the rows first … last back.
+
+    Errors become those by the values before it, and rows what they were where they count; (units, width) each.
     """
     kind = rows.dtype.type
     least, scale, zero = _least(dropped.share), kind(1 / (1 - dropped.share)), kind(0)
     rest = kind(1 - dropped.share)
     drawn, skipped = _room(dropped.first, count)
     decisions = drawn.view(np.uint16)[skipped:]
-    for unit in range(len(rows)):
-        _draw(dropped, first + unit, drawn)
+    for unit in range(first, last):
+        _draw(dropped, unit, drawn)
         row, error = rows[unit], errors[unit]
         for image in range(count):
             row[image] *= rest

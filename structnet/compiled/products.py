@@ -11,7 +11,7 @@ import numpy as np
 
 from structnet.compiled.compiler import inlined, part
 from structnet.compiled.functions import activate, times_slope
-from structnet.compiled.noise import Dropped, drop, drop_errors
+from structnet.compiled.noise import Dropped, drop_errors, drop_units
 from structnet.compiled.plan import (
     CONNECTIONS,
     FIRST_CONNECTION,
@@ -91,11 +91,11 @@ def forward(
             link += 1
         if group < len(plan.groups) - 2:
             if code == SRELU:
-                bend(state, first, last, units, values[connections + units :], count)
+                bend(state, first, last, units, values, connections + units, count)
             else:
                 activate(code, state[first:last], count)
             if dropped.share > 0:
-                drop(state, np.arange(first, last), dropped, count)
+                drop_units(state, first, last, dropped, count)
 
 
 @inlined
@@ -139,15 +139,14 @@ def backward(
     error: holds the derivative of the loss by the logits in the rows of the last group.
     """
     connections, units = plan.members[0, CONNECTIONS], plan.members[0, UNITS]
-    shapes = connections + units
     for group in range(len(plan.groups) - 2, -1, -1):
         first, last = plan.groups[group], plan.groups[group + 1]
         if group < len(plan.groups) - 2:
             _errors_of_group(plan, values, state, error, gradient, matrix, first, last, count)
             if dropped.share > 0:
-                drop_errors(state[first:last], error[first:last], first, dropped, count)
+                drop_errors(state, error, first, last, dropped, count)
             if code == SRELU:
-                bend_errors(state, error, first, last, units, values[shapes:], gradient[shapes:], count)
+                bend_errors(state, error, first, last, units, values, gradient, connections + units, count)
             else:
                 times_slope(code, state[first:last], error[first:last], count)
         for unit in range(first, last):

@@ -14,11 +14,14 @@ NUMBERS = 4  # of a unit: l, a, w, b
 
 
 @part
-def bend(state: np.ndarray, first: int, last: int, units: int, shapes: np.ndarray, count: int) -> None:
+def bend(
+    state: np.ndarray, first: int, last: int, units: int, values: np.ndarray, place: int, count: int
+) -> None:
     """SReLU of the units first … last, in place; what they were before is kept in the rows behind all `units`.
 
-    state: (2 · units, width). shapes: (hidden units · 4,).
+    state: (2 · units, width). place: in the (parameters,) values, of the shapes, (hidden units · 4,).
     """
+    shapes = values[place:]
     for unit in range(first, last):
         row, kept = state[unit], state[units + unit]
         at = unit * NUMBERS
@@ -39,14 +42,16 @@ def bend_errors(
     first: int,
     last: int,
     units: int,
-    shapes: np.ndarray,
-    gradient: np.ndarray,
+    values: np.ndarray,
+    gradients: np.ndarray,
+    place: int,
     count: int,
 ) -> None:
-    """Turns the errors behind the activation of these units to those before it, and adds to the gradient by shapes.
+    """Turns the errors behind the activation of these units to those before it, and adds to the gradient of shapes.
 
-    gradient: (hidden units · 4,). The rest as of `bend`.
+    gradients: (parameters,), of which those of the shapes lie where these do. The rest as of `bend`.
     """
+    shapes, gradient = values[place:], gradients[place:]
     zero, one = error.dtype.type(0), error.dtype.type(1)
     for unit in range(first, last):
         row, kept = error[unit], state[units + unit]
