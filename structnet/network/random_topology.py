@@ -70,25 +70,36 @@ def erdos_renyi(
     """Neighbouring groups joined at random, each pair by int(epsilon · (n_in + n_out)) connections.
 
     Exactly so many, all distinct, where the program of Mocanu et al. (2018) draws cells that may coincide.
-    dense_output: the last link has all its connections. Raises UserError for an epsilon by which some link has none,
-    or more than there are.
+    dense_output: the last link has all its connections. Raises UserError as `erdos_renyi_counts` does.
     """
     sizes = check_architecture(architecture)
     pairs, offsets = list(pairwise(sizes)), np.concatenate([[0], np.cumsum(sizes)])
+    counts = erdos_renyi_counts(sizes if not dense_output else sizes[:-1], epsilon)
+    counts += [sizes[-2] * sizes[-1]] * dense_output
     source, target = [], []
-    for index, (n_in, n_out) in enumerate(pairs):
-        is_dense = dense_output and index == len(pairs) - 1
-        count = n_in * n_out if is_dense else math.floor(epsilon * (n_in + n_out) + 1e-9)
+    for index, (count, (n_in, n_out)) in enumerate(zip(counts, pairs)):
+        cells = _sample_cells(n_in * n_out, count, np.empty(0, dtype=np.int64), rng)
+        source.append(offsets[index] + cells % n_in)
+        target.append(offsets[index + 1] + cells // n_in)
+    return Topology.sorted(sizes, np.concatenate(source), np.concatenate(target))[0]
+
+
+def erdos_renyi_counts(sizes: Sequence[int], epsilon: float) -> list[int]:
+    """int(epsilon · (n_in + n_out)) of each pair of neighbours.
+
+    Raises UserError for an epsilon by which some pair has no connection, or more than there are.
+    """
+    counts = []
+    for n_in, n_out in pairwise(sizes):
+        count = math.floor(epsilon * (n_in + n_out) + 1e-9)
         if not 0 < count <= n_in * n_out:
             raise UserError(
                 f"epsilon is {epsilon:g}, which asks for {count:,} connections from {n_in} to {n_out} units, but must "
                 f"be above 0 and give at most the {n_in * n_out:,} that exist: choose less than "
                 f"{n_in * n_out / (n_in + n_out):.3g}"
             )
-        cells = _sample_cells(n_in * n_out, count, np.empty(0, dtype=np.int64), rng)
-        source.append(offsets[index] + cells % n_in)
-        target.append(offsets[index + 1] + cells // n_in)
-    return Topology.sorted(sizes, np.concatenate(source), np.concatenate(target))[0]
+        counts.append(count)
+    return counts
 
 
 def least_density(architecture: Sequence[int]) -> float:

@@ -168,6 +168,8 @@ def test_a_preset_is_what_its_paper_says() -> None:
     assert sparse + 15_680 == 77_146
     assert fitted.interval == 54_000 // 32
     assert options.standardise and not COMMAND.parse({"preset": "chts", "standardise": False}).standardise
+    by_units = COMMAND.parse({"preset": "chts", "epsilon": 5})
+    assert (by_units.density, by_units.allocation) == (None, "proportional")
     given = COMMAND.parse({"preset": "chts", "parameters": "90000", "epochs": 3, "interval": 50})
     assert (given.epochs, given.density, fitted_to(given, data).interval) == (3, None, 50)
     assert fitted_to(given, data).parameters == "90000"
@@ -314,9 +316,11 @@ BAD = [
         "preset is 'chts', which is for images, but teacher has none",
     ),
     (["--preset", "set"], "preset is 'set', which is for images of colours, but digits has none"),
+    (["--epsilon", "3", "--allocation", "uniform"], "epsilon shares connections by the units of a link"),
     (["--epsilon", "99"], "epsilon is 99, which asks for 7,524 connections from 64 to 12 units"),
     (["--epsilon", "0"], "epsilon is 0.0: input should be greater than 0"),
-    (["--epsilon", "3", "--density", "0.5"], "density and epsilon both say how many"),
+    (["--density", "0.5"], "parameters and density all say how large networks are"),
+    (["--epsilon", "3", "--density", "0.5"], "density and epsilon all say how large networks are"),
     (["--activation", "gelu"], "activation is 'gelu', but must be one of relu, tanh, sigmoid, srelu"),
     (["--initial-values", "zero"], "initial_values is 'zero', but must be one of existing, full"),
     (["--schedule", "step"], "schedule is 'step', but must be one of cosine, linear, constant"),
@@ -342,7 +346,9 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     arguments: list[str],
     message: str,
 ) -> None:
-    line = ["structnet", "evolve", *LINE, "--results", str(evolved[0]), *arguments]
+    # Sizes are told in one way only.
+    told = [word for word in LINE if "--epsilon" not in arguments or not word.startswith("--parameters")]
+    line = ["structnet", "evolve", *told, "--results", str(evolved[0]), *arguments]
     monkeypatch.setattr(sys, "argv", line)
     with pytest.raises(SystemExit) as end:
         main()

@@ -103,7 +103,10 @@ class EvolveOptions(BatchOptions):
 
 
 def defaults(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the dataset, and those of the preset before them; raises UserError for an unknown one."""
+    """Those of the dataset, and those of the preset before them.
+
+    Raises UserError for an unknown preset, and for sizes that are told in more than one way.
+    """
     preset, dataset = (
         told.get("preset") or "",
         told.get("dataset", CommonOptions.model_fields["dataset"].default),
@@ -111,8 +114,12 @@ def defaults(told: Mapping[str, Any]) -> dict[str, Any]:
     if preset and preset not in PRESETS:
         raise UserError(f"preset is '{preset}', but must be one of {', '.join(PRESETS)}")
     chosen = dict(PRESETS.get(preset, {}))
-    if {"parameters", "density", "epsilon"} & set(told):
-        chosen = {name: value for name, value in chosen.items() if name not in ("density", "epsilon")}
+    sizes = [name for name in ("parameters", "density", "epsilon") if name in told]
+    if len(sizes) > 1:
+        raise UserError(f"{' and '.join(sizes)} all say how large networks are: give one of them")
+    if sizes:
+        theirs = {"density", "epsilon"} | ({"allocation"} if sizes == ["epsilon"] else set())
+        chosen = {name: value for name, value in chosen.items() if name not in theirs}
     return {**defaults_of(str(dataset), "evolve"), **chosen}
 
 

@@ -31,6 +31,7 @@ from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.activations import activation_named
+from structnet.network.random_topology import erdos_renyi_counts
 from structnet.network.topology import ALLOCATIONS, unit_parameters
 from structnet.training.batches import steps_per_epoch
 from structnet.training.schedules import SCHEDULES
@@ -87,13 +88,15 @@ def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
         _check_preset(options.preset, data)
         fitted["interval"] = options.interval or steps_per_epoch(len(data.train), batch_size)
     own = unit_parameters(shape, numbers_of_unit)
-    if options.density is not None and options.epsilon is not None:
-        raise UserError("density and epsilon both say how many connections there are: give one of them")
     if options.density is not None:
         fitted["parameters"] = str(own + _connections_at(options.density, shape, options.allocation))
     if options.epsilon is not None:
+        if options.allocation != "proportional":
+            raise UserError(
+                f"allocation is '{options.allocation}', but epsilon shares connections by the units of a link, which "
+                "is proportional: leave one of them out"
+            )
         fitted["parameters"] = str(own + _connections_by(options.epsilon, shape))
-        fitted["allocation"] = "proportional"
     return options.model_copy(update=fitted)
 
 
@@ -117,15 +120,9 @@ def _connections_by(epsilon: float, shape: Sequence[int]) -> int:
 
     Raises UserError where another link would have more than there are.
     """
-    counts = [(math.floor(epsilon * (n_in + n_out) + 1e-9), n_in, n_out) for n_in, n_out in pairwise(shape)]
-    for count, n_in, n_out in counts[:-1]:
-        if not 0 < count <= n_in * n_out:
-            raise UserError(
-                f"epsilon is {epsilon:g}, which asks for {count:,} connections from {n_in} to {n_out} units, but must "
-                f"be above 0 and give at most the {n_in * n_out:,} that exist: choose less than "
-                f"{n_in * n_out / (n_in + n_out):.3g}"
-            )
-    return sum(min(count, n_in * n_out) for count, n_in, n_out in counts)
+    n_in, n_out = shape[-2:]
+    output = min(n_in * n_out, math.floor(epsilon * (n_in + n_out) + 1e-9))
+    return sum(erdos_renyi_counts(shape[:-1], epsilon)) + output
 
 
 def planned(options: EvolveOptions, data: Dataset) -> tuple[list[Rival], int]:
