@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from structnet.data.preprocessing import fingerprint, image_preprocessing, preprocess
+from structnet.errors import UserError
 from structnet.seeds import stream
 
 SPLITS = ("train", "validation", "test")
@@ -120,6 +121,18 @@ class Dataset:
     def input_units(self) -> int:
         """Numbers per input: the size of a network's input group."""
         return prod(self.input_shape)
+
+    def reduced(self, images: int) -> Dataset:
+        """With so many training images, the first ones, and a tenth of that to validate, at least 300; test is whole.
+
+        Raises UserError for more images than there are.
+        """
+        if not 1 <= images <= len(self.train):
+            raise UserError(
+                f"images is {images:,}, but must be from 1 to {len(self.train):,}, the training images of {self.name}"
+            )
+        judged = min(len(self.validation), max(_LEAST_VALIDATION, images // 10))
+        return replace(self, train=self.train.part(0, images), validation=self.validation.part(0, judged))
 
     @property
     def fingerprint(self) -> str:

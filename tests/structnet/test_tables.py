@@ -42,19 +42,19 @@ def test_the_tables_have_their_columns_in_order() -> None:
     counts = {name: len(schema) for name, schema in SCHEMAS.items()}
     assert counts == {
         "experiments": 26,
-        "networks": 41,
-        "epochs": 18,
+        "networks": 55,
+        "epochs": 19,
         "candidates": 35,
         "rounds": 31,
         "fronts": 20,
         "connectivity": 7,
-        "decisions": 9,
+        "decisions": 13,
         "measurements": 6,
         "benchmarks": 8,
     }
     expected = (
         "trial network epoch parameters learning_rate train_loss loss accuracy seconds test_loss test_accuracy "
-        "connections moved trend centre_ratio core_centre_ratio ring_ratio core_ring_ratio"
+        "connections moved trend centre_ratio core_centre_ratio ring_ratio core_ring_ratio phase"
     )
     assert " ".join(SCHEMAS["epochs"].names) == expected
     assert SCHEMAS["rounds"].names[-4:] == [
