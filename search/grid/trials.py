@@ -29,14 +29,16 @@ def train_trials(
     on_report: Callable[[dict[str, Any]], None],
     *,
     part: str = "",
+    workers_inside: int = 0,
     also_lost: Callable[[pa.Table], set[str]] = lambda rows: set(),
 ) -> pa.Table:
     """Runs a trial for every config, on a Ray that is running, and returns the rows of all of them.
 
-    part: names this part of a command that uses Tune more than once. also_lost: tells from all rows which trials lack
-    something else that they wrote. A trial writes its rows at its end, and then is done. It may be so for Tune while
-    its rows, on a disk, are damaged: such ones run once more. Where Tune's own state is damaged or gone, those run that
-    are not done. Raises WorkFailed for a trial that failed on its retries too, or left no rows.
+    part: names this part of a command that uses Tune more than once. workers_inside: that each trial starts itself.
+    also_lost: tells from all rows which trials lack something else that they wrote. A trial writes its rows at its end,
+    and then is done. It may be so for Tune while its rows, on a disk, are damaged: such ones run once more. Where the
+    state that Tune keeps is damaged or gone, those run that are not done. Raises WorkFailed for a trial that failed on
+    its retries too, or left no rows.
     """
     names = {str(config["name"]) for config in configs}
 
@@ -48,7 +50,16 @@ def train_trials(
     def run(
         configs: Sequence[dict[str, Any]], options: CommonOptions, part: str
     ) -> tuple[pa.Table, set[str]]:
-        failed = run_trials(experiment.command, factory, configs, shared, options, on_report, part=part)
+        failed = run_trials(
+            experiment.command,
+            factory,
+            configs,
+            shared,
+            options,
+            on_report,
+            part=part,
+            workers_inside=workers_inside,
+        )
         if failed:
             lost = _listed([failure.config["name"] for failure in failed])
             raise WorkFailed(f"{len(failed)} of {len(configs)} trials failed ({lost}): {failed[0].error}")

@@ -59,7 +59,7 @@ def timeless(results: Path, table: str, experiment: str = "test") -> list[dict[s
     rows = read_table(str(results), table, experiment).to_pylist()
     for row in rows:
         for name in MEASURED_ON_THE_WAY:
-            row.pop(name)
+            row.pop(name, None)
         if row.get("snapshot"):
             row["snapshot"] = row["snapshot"].removeprefix(f"{results}/")
     return rows

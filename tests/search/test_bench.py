@@ -9,12 +9,13 @@ from time import sleep
 import pytest
 import torch
 
+from search.commands.bench import heads as bench_heads
 from search.commands.bench import kernels as bench_kernels
 from search.commands.bench import links as bench_links
 from search.commands.bench import measuring as benchmark
 from search.commands.bench import sides
 from search.commands.bench import tournament as bench_tournament
-from search.commands.bench.command import LinksOptions, TournamentOptions
+from search.commands.bench.command import HeadsOptions, LinksOptions, TournamentOptions
 from structnet import StructNet, load_dataset
 from structnet.errors import UserError
 from structnet.storage.tables import read_table
@@ -55,6 +56,15 @@ def test_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert row["ratio"] == pytest.approx(row["theirs_seconds"] / row["ours_seconds"])
             assert json.loads(row["machine"])["torch"] == torch.__version__
     assert "20-12-8-4" in printed and printed.count("2 rows in") == 2
+
+
+def test_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(bench_heads, "FORMS", {"small": bench_heads.Form((6,), 5, 2, 5, 10)})
+    monkeypatch.setattr(bench_heads, "BATCH", 2)
+    bench_heads.run(HeadsOptions(repeats=1, results=str(tmp_path)))
+    rows = rows_of(tmp_path, "bench-heads")
+    assert [row["case"] for row in rows] == ["small, 0.2", "small, 0.5"]
+    assert "20% of the heads" in capsys.readouterr().out
 
 
 def test_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

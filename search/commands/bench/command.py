@@ -41,6 +41,13 @@ class HuntOptions(Options):
     results: str | None = option(None, WRITTEN)
 
 
+class HeadsOptions(Options):
+    """The options of `bench heads`."""
+
+    repeats: int = option(7, "Timed pairs.")
+    results: str | None = option(None, WRITTEN)
+
+
 class ControlOptions(Options):
     """The options of `bench control`."""
 
@@ -75,6 +82,12 @@ COMMAND = Group(
             "beside.",
             HuntOptions,
             "search.commands.bench.hunt:run",
+        ),
+        Command(
+            "heads",
+            "Inference with attention heads removed against the same heads gated to 0.",
+            HeadsOptions,
+            "search.commands.bench.heads:run",
         ),
         Command(
             "control",

@@ -1,0 +1,180 @@
+"""`structnet heads`: rows, pages and files of a run, tournaments on workers of their own, and what is refused."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from helpers.command_cases import assert_refused, structnet
+from helpers.grid_cases import timeless
+from helpers.head_cases import stripes
+
+from search.commands.heads.command import COMMAND
+from search.commands.heads.results import cells_of, first_of, recovery_of
+from structnet.data.packing import pack
+from structnet.heads.contest import CONTROL, Fork, Heat, run_here
+from structnet.heads.training import HeadState, Tuning, train
+from structnet.heads.transformer import Form, Transformer
+from structnet.storage.tables import read_table
+from tournament import head_forks
+from tournament.head_forks import RayForks
+
+torch.set_num_threads(1)
+
+SMALL: dict[str, Any] = {
+    "strategies": "none,one_shot:entropy,tournament",
+    "levels": "0.5",
+    "rng_seeds": 2,
+    "layers": 2,
+    "token_width": 16,
+    "images": 300,
+    "warm_up_steps": 30,
+    "steps": 40,
+    "stages": 2,
+    "heat_steps": 2,
+    "evaluation_steps": 20,
+}
+LINE = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Path, str]:
+    """A finished experiment, and what it printed."""
+    folder, said = tmp_path_factory.mktemp("heads"), StringIO()
+    with redirect_stdout(said):
+        COMMAND.run({**SMALL, "results": str(folder), "name": "first"})
+    return folder, said.getvalue()
+
+
+def test_every_strategy_has_a_row_for_each_rng_seed(ran: tuple[Path, str]) -> None:
+    rows = timeless(ran[0], "networks", "first")
+    found = sorted((row["method"], row["rng_seed"]) for row in rows)
+    names = ["none", "one_shot:entropy", "tournament", "warm_up"]
+    assert found == [(name, seed) for name in names for seed in (0, 1)]
+    assert {row["steps_all"] for row in rows if row["method"] != "warm_up"} == {40}
+
+
+def test_it_prints_a_table_and_names_what_it_wrote(ran: tuple[Path, str]) -> None:
+    folder, said = ran
+    assert "2 layers of 4 heads" in said and "6 networks lose heads" in said
+    assert said.count("warmed up after 30 steps") == 2
+    assert "All spend the same steps" in said
+    report = folder / "reports" / "first"
+    page = (report / "index.html").read_text()
+    assert "Saliency of the gate" in page and "one_shot:entropy" in page and "<svg" in page
+    mine = (report / "tournament_l0.5_s1" / "html" / "index.html").read_text()
+    assert "tournament, 50% of the heads, rng_seed 1" in mine and "taken for" in mine
+
+
+def test_it_is_not_done_twice(ran: tuple[Path, str]) -> None:
+    done = structnet("heads", *LINE, "--results", str(ran[0]), "--name", "first", "--resume")
+    assert done.code == 0 and "finished already" in done.out
+
+
+def test_a_tournament_on_workers_of_its_own_is_the_same(ran: tuple[Path, str], tmp_path: Path) -> None:
+    given = {**SMALL, "strategies": "tournament", "rng_seeds": 1, "workers_each": 2, "cpus_per_worker": 0.5}
+    with redirect_stdout(StringIO()):
+        COMMAND.run({**given, "results": str(tmp_path), "name": "first"})
+    for table in ("networks", "epochs", "decisions", "candidates"):
+        here, there = (
+            [row for row in timeless(place, table, "first") if row["trial"] == "tournament_l0.5_s0"]
+            for place in (tmp_path, ran[0])
+        )
+        assert here == there and here
+
+
+def test_forks_on_ray_are_those_of_this_process(ray_session: None) -> None:
+    data = stripes()
+    state = HeadState.fresh(Transformer(Form((1, 8, 8), 3, layers=2, heads=4, width=16, patch=4)))
+    train(state, data.train, Tuning(20, 0), 5, lambda step: 1e-3)
+    heat = Heat(Tuning(20, 0), 3, 1e-3, (0, 5))
+    forks = [Fork(CONTROL), Fork("a", ((0, 1),)), Fork("b", ((1, 0), (1, 2)))]
+    there = RayForks(ray.put(pack(data)), "cpu", cpus=0.5)(state, forks, heat, data)
+    for one, other in zip(there, run_here(state, forks, heat, data)):
+        assert one.fork == other.fork and one.freed == other.freed
+        assert np.array_equal(one.log2_likelihood, other.log2_likelihood)
+        assert one.state is not None and one.state.step == 8
+
+
+def test_a_fork_whose_worker_fails_is_told(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(head_forks, "fork_task", broken)
+    data = stripes()
+    state = HeadState.fresh(Transformer(Form((1, 8, 8), 3, layers=1, heads=2, width=8, patch=4)))
+    heat = Heat(Tuning(20, 0), 3, 1e-3, (0, 0))
+    (found,) = RayForks(ray.put(pack(data)), "cpu", cpus=0.5)(state, [Fork(CONTROL)], heat, data)
+    assert found.state is None and found.error == "RuntimeError: no luck"
+
+
+def test_a_text_of_the_users(tmp_path: Path, ray_session: None) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    given = {**SMALL, "images": None, "text": str(text), "length": 16, "strategies": "one_shot:gradient"}
+    with redirect_stdout(StringIO()):
+        COMMAND.run({**given, "rng_seeds": 1, "results": str(tmp_path / "results"), "name": "first"})
+    row = next(
+        row
+        for row in read_table(str(tmp_path / "results"), "networks", "first").to_pylist()
+        if row["method"] != "warm_up"
+    )
+    assert row["test_loss"] < np.log(28) and row["information"] is None
+    folder = tmp_path / "results" / "reports" / "first" / row["network"]
+    samples = (folder / "inference" / "final_samples.txt").read_text()
+    assert len(samples.strip().split("\n\n")) == 3 and set(samples) <= set(text.read_text()) | set(
+        "…\n\ufffd"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ["--strategies", "greedy"],
+            "strategy is 'greedy', but must be none, tournament, or one_shot or gradual",
+        ),
+        (["--strategies", "none,none"], "strategies are 'none,none', but must be some, each there once"),
+        (["--levels", "1.5"], "level is 1.5, but must be in (0, 1)"),
+        (["--levels", "0.05"], "of 16 heads that is none: give at least 0.0625"),
+        (
+            ["--levels", "0.9", "--floor", "2"],
+            "14 heads are to go, but only 8 can, as each of 4 layers keeps 2",
+        ),
+        (["--token-width", "30"], "width is 30, but must be a multiple of the 4 heads"),
+        (["--patch", "3"], "images of 8×8 pixels are cut into patches of side 1, 2, 4, 8"),
+        (["--dataset", "teacher"], "teacher has plain columns, but heads look at images"),
+        (["--images", "99999"], "images is 99,999, but must be from 1 to 1,078"),
+        (["--text", "missing.txt"], "cannot be read: No such file"),
+        (["--model", "gpt2"], "which needs a text: give --text FILE"),
+        (["--limit", "3"], "networks are more than the limit of 3"),
+    ],
+)
+def test_what_cannot_be_is_one_line(given: list[str], said: str, tmp_path: Path) -> None:
+    done = structnet("heads", *given, "--results", str(tmp_path))
+    assert_refused(done, said)
+    assert said in done.err
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def row_of(method: str, level: float, seed: int, test: float, **more: Any) -> dict[str, Any]:
+    plain = {"pruned_loss": 2.0, "baseline_loss": 1.0, "loss": 1.25, "test_accuracy": 0.5, "heads": 4}
+    rest = {"parameters": 10, "steps": 5, "seconds": 1.0, "trial": f"{method}{level}{seed}"}
+    return {"method": method, "level": level, "rng_seed": seed, "test_loss": test, **plain, **rest, **more}
+
+
+def test_strategies_are_compared_by_rng_seed() -> None:
+    rows = [row_of("tournament", 0.5, seed, 1.0 + seed) for seed in (0, 1, 2)]
+    rows += [row_of("one_shot:random", 0.5, seed, 1.2 + seed) for seed in (0, 1, 2)]
+    rows += [row_of("none", 0.0, 0, 0.9, pruned_loss=None)]
+    assert first_of(rows) == "tournament" and first_of(rows[3:]) == "one_shot:random"
+    lines = {line[1]: line for line in cells_of(rows)}
+    assert lines["one_shot:random"][-1] == "+0.200 (+0.200 to +0.200)"
+    assert lines["tournament"][-1] == "" and lines["tournament"][6] == "0.75"
+    assert recovery_of(rows[-1:]) == ""
