@@ -25,13 +25,13 @@ def write_layout(
     warm: Mapping[str, Any],
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
     losses: Sequence[float],
-    samples: str,
+    samples: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> None:
     """Writes warmup/, pruning/, fine_tuning/, inference/, metrics/, model/ and parameters.json; html/ is the page's.
 
     row: of the network in `networks`. warm: what is known of the warm-up. rows: those of `epochs` and `decisions`.
-    losses: of the steps behind the warm-up, nats. Raises StoreFailed.
+    losses: of the steps behind the warm-up, nats. samples: by phase. Raises StoreFailed.
     """
     removed = [
         pick(one, "step", "layer", "index", "method", "value") for one in rows["decisions"] if one["removed"]
@@ -57,8 +57,7 @@ def write_layout(
         "pruning/pruned_heads.json": plain({"removed": removed, "regrown": regrown, "kept": left}),
         "fine_tuning/losses.txt": numbers_of(losses),
         "fine_tuning/evaluations.json": plain(curve),
-        "inference/warmup_samples.txt": warm["samples"],
-        "inference/final_samples.txt": samples,
+        **{f"inference/{phase}_samples.txt": text for phase, text in samples.items()},
         "metrics/experiment_metrics.json": plain(metrics),
     }
     fs, root = fsspec.url_to_fs(folder)

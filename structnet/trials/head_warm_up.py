@@ -71,6 +71,7 @@ class WarmUpWork:
         self.reason: str | None = None
         self.seconds = 0.0
         self.first = judge(self.state.model, self.data.validation).loss
+        self.samples = {"baseline": self._said()}
 
     def step(self) -> dict[str, Any]:
         """A stretch of training; at the end its rows and the snapshot."""
@@ -93,7 +94,7 @@ class WarmUpWork:
     def save(self, folder: Path) -> None:
         """Writes the model, its losses and rows."""
         write_state(str(folder / "state"), self.state)
-        names = ("losses", "rows", "reason", "seconds", "first")
+        names = ("losses", "rows", "reason", "seconds", "first", "samples")
         (folder / "place.json").write_text(json.dumps({name: getattr(self, name) for name in names}))
 
     def load(self, folder: Path) -> None:
@@ -102,6 +103,9 @@ class WarmUpWork:
         self.state, _ = read_state(str(folder / "state"), fresh)
         for name, value in json.loads((folder / "place.json").read_text()).items():
             setattr(self, name, value)
+
+    def _said(self) -> str:
+        return samples_of(self.state.model, self.data, self.rng_seed, decoder_of(self.options, self.data))
 
     def _train(self) -> None:
         """To the next look at the losses."""
@@ -143,7 +147,7 @@ class WarmUpWork:
             "loss": judged.loss,
             "accuracy": judged.accuracy,
             "scores": {name: by_row(getattr(measured, name)) for name in ("gradient", "entropy", "saliency")},
-            "samples": samples_of(model, data, self.rng_seed, decoder_of(self.options, data)),
+            "samples": {**self.samples, "warmup": self._said()},
         }
         write_state(warm_up_place(self.shared, self.rng_seed), self.state, about)
         writer = TableWriter(self.shared.results, self.shared.experiment)

@@ -75,6 +75,7 @@ class HeadsWork:
         self.rows: dict[str, list[dict[str, Any]]] = {"epochs": [], "decisions": [], "candidates": []}
         self.losses: list[float] = []
         self.pruned: dict[str, Any] = {}
+        self.samples: dict[str, str] = dict(self.warm["samples"])
         self.is_done = False
 
     def step(self) -> dict[str, Any]:
@@ -111,6 +112,7 @@ class HeadsWork:
         "rows",
         "losses",
         "pruned",
+        "samples",
         "is_done",
     )
 
@@ -186,9 +188,15 @@ class HeadsWork:
             self._spend(0 if self.strategy.score == "random" else SCORING_STEPS)
         after = judge(self.state.model, self.data.validation)
         self.pruned = {"loss": after.loss, "accuracy": after.accuracy}
+        self._sample("pruning")
         self.gone = [head for head in self.gone if tuple(head) not in fork.regrown]
         self.gone += [list(head) for head in fork.removed]
         self.rows["decisions"] += self._decisions(fork, scores, keys[1], before, after)
+
+    def _sample(self, phase: str) -> None:
+        """What the model says now is what it said last in this phase."""
+        decode = decoder_of(self.options, self.data)
+        self.samples[phase] = samples_of(self.state.model, self.data, self.rng_seed, decode)
 
     def _spend(self, steps: int) -> None:
         """What does not train the model is paid for as well."""
@@ -266,9 +274,9 @@ class HeadsWork:
         place = f"reports/{self.shared.experiment}/{self.name}"
         snapshot = f"{self.options['results']}/{place}/{model_place(self.options)}"
         row = self._network_row(found, test) | {"snapshot": snapshot}
-        samples = samples_of(model, self.data, self.rng_seed, decoder_of(self.options, self.data))
+        self._sample("final")
         folder = f"{self.shared.results}/{place}"
-        write_layout(folder, self.state, row, self.warm, self.rows, self.losses, samples, self.options)
+        write_layout(folder, self.state, row, self.warm, self.rows, self.losses, self.samples, self.options)
         # Last, as whoever has this row is done.
         writer.write("networks", self.name, [row])
 

@@ -16,7 +16,7 @@ from helpers.grid_cases import timeless
 from helpers.head_cases import stripes
 
 from search.commands.heads.command import COMMAND
-from search.commands.heads.results import cells_of, first_of, recovery_of
+from search.commands.heads.results import cells_of, first_of, recovery_of, sentences_of
 from structnet.data.packing import pack
 from structnet.heads.contest import CONTROL, Fork, Heat, run_here
 from structnet.heads.training import HeadState, Tuning, train
@@ -178,3 +178,14 @@ def test_strategies_are_compared_by_rng_seed() -> None:
     assert lines["one_shot:random"][-1] == "+0.200 (+0.200 to +0.200)"
     assert lines["tournament"][-1] == "" and lines["tournament"][6] == "0.75"
     assert recovery_of(rows[-1:]) == ""
+    (line,) = sentences_of(rows)
+    assert line.startswith("tournament against one_shot:random: -0.2000 (95 % interval -0.2000 to -0.2000)")
+    assert line.endswith("better")
+
+
+def test_sentences_are_of_the_mean_over_levels() -> None:
+    rows = [row_of("tournament", level, 0, 1.0 + level) for level in (0.2, 0.4)]
+    rows += [row_of("one_shot:random", level, 0, 1.0) for level in (0.2, 0.4)]
+    assert sentences_of(rows) == [
+        "tournament against one_shot:random: +0.3000 nats of test loss, of one rng_seed"
+    ]

@@ -157,13 +157,17 @@ def test_all_files_of_the_source_are_there(place: Path) -> None:
         "pruning/pruned_heads.json",
         "fine_tuning/losses.txt",
         "fine_tuning/evaluations.json",
+        "inference/baseline_samples.txt",
         "inference/warmup_samples.txt",
+        "inference/pruning_samples.txt",
         "inference/final_samples.txt",
         "metrics/experiment_metrics.json",
         "model/model.safetensors",
         "model/model.json",
     }
     assert len((folder / "warmup/warmup_loss_data.txt").read_text().split()) == 40
+    said = {path.name: path.read_text() for path in (folder / "inference").iterdir()}
+    assert all(text.count("taken for") == 20 for text in said.values()) and len(set(said.values())) > 2
     pruned = json.loads((folder / "pruning/pruned_heads.json").read_text())
     assert sum(map(len, pruned["kept"])) == 4
     assert json.loads((folder / "parameters.json").read_text())["stages"] == 2

@@ -36,6 +36,8 @@ SHORTER = {
     "bootstrap": ["--rng-seeds", "2", "--epochs", "1", "--larger-epochs", "1", "--scale-epochs", "1", *ONE],
     "evolve": BLOCK,
     "topology": ["--weight-decays", "0", *BLOCK],
+    "paths": ["--images", "300", "--width", "0.03", *BLOCK],
+    "heads": ["--rng-seeds", "1", "--levels", "0.5", "--warm-up-steps", "30", "--steps", "20", *ONE],
     "study": ["--quick", *ONE],
     "bench links": ["--repeats", "1"],
     "bench tournament": ["--case", "overhead", *ONE],
@@ -95,6 +97,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     write_cifar10(folder / "DATA" / "cifar10", images, digits.target)
     shutil.copytree(folder / "DATA" / "cifar10", folder / "images")
     pixels = ",".join(f"p{number}" for number in range(784))
+    (folder / "book.txt").write_text("It was a quiet morning, and nothing was said. " * 400)
     (folder / "new.csv").write_text(f"{pixels}\n{','.join('0' * 784)}\n")
     before = Path.cwd()
     os.chdir(folder)

@@ -25,7 +25,9 @@ class HeadsOptions(CommonOptions):
     rng_seeds: int = rng_seeds(3, ge=1)
     floor: int = option(1, "Heads that every layer keeps.", GRID, ge=1)
     stages: int = option(3, "Times at which gradual and tournament remove heads.", GRID, ge=1)
-    heat_steps: int = option(8, "Steps of a fork in a heat of the tournament.", GRID, ge=1)
+    heat_steps: int | None = option(
+        None, "Steps of a fork in a heat of the tournament.", GRID, shown="a 150th of --steps", ge=1
+    )
     workers_each: int = option(
         0, "Workers for the forks of each tournament.", GRID, shown="0: they run in its trial", ge=0
     )

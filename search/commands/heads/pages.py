@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import numpy as np
 
 from search.commands.heads.command import HeadsOptions
-from search.commands.heads.results import NUMBERS, TEXTS, Row, cells_of, settings_of
+from search.commands.heads.results import NUMBERS, TEXTS, Row, cells_of, sentences_of, settings_of
 from search.session.experiment import Experiment
 from search.session.page import HeatMap, Section, Table, write_page
 from search.session.plots import finish
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rows = Sequence[Row]
+PHASES = ("baseline", "warmup", "pruning", "final")
 SHOWN = {
     "gradient": "Gradient of the output projection",
     "entropy": "Entropy of what is looked at",
@@ -36,7 +38,9 @@ def write_pages(path: str, warm: Rows, rows: Rows, options: HeadsOptions, experi
     }
     first = min(about)
     sections = [
-        Section("What the strategies came to", tables=[Table([*TEXTS, *NUMBERS], cells_of(rows))]),
+        Section(
+            "What the strategies came to", sentences_of(rows), [Table([*TEXTS, *NUMBERS], cells_of(rows))]
+        ),
         Section(
             "Warm-up",
             texts=[
@@ -65,11 +69,15 @@ def write_pages(path: str, warm: Rows, rows: Rows, options: HeadsOptions, experi
         write_page(
             f"{folder}{row['network']}/html/index.html",
             f"{row['method']}, {row['level']:.0%} of the heads, rng_seed {row['rng_seed']}",
-            network_sections(row, about[row["rng_seed"]], mine),
+            network_sections(
+                row, about[row["rng_seed"]], mine, samples_in(f"{folder}{row['network']}/inference")
+            ),
         )
 
 
-def network_sections(row: Row, about: Mapping[str, Any], tables: Mapping[str, Rows]) -> list[Section]:
+def network_sections(
+    row: Row, about: Mapping[str, Any], tables: Mapping[str, Rows], samples: Mapping[str, str]
+) -> list[Section]:
     """What is told of one network."""
     gone = frozenset((one["layer"], one["index"]) for one in tables["decisions"] if one["removed"])
     back = frozenset((one["layer"], one["index"]) for one in tables["decisions"] if one["regrown"])
@@ -89,8 +97,15 @@ def network_sections(row: Row, about: Mapping[str, Any], tables: Mapping[str, Ro
         ),
         Section("Decisions", tables=[Table(["step", "layer", "head", "by", "value"], decided)]),
         Section("Loss", figures=[network_figure(about["losses"], tables["epochs"])]),
-        Section("Samples after the warm-up", samples={"": about["samples"]}),
+        Section("What it said", samples=samples),
     ]
+
+
+def samples_in(folder: str) -> dict[str, str]:
+    """Phase -> what the model said, in the order of the phases."""
+    files, place = fsspec.url_to_fs(folder)
+    paths = [(phase, f"{place}/{phase}_samples.txt") for phase in PHASES]
+    return {phase: files.cat_file(path).decode() for phase, path in paths if files.exists(path)}
 
 
 def _shown(value: Any) -> Any:

@@ -98,11 +98,44 @@ def cells_of(rows: Sequence[Row]) -> list[list[str]]:
     return lines
 
 
+def sentences_of(rows: Sequence[Row]) -> list[str]:
+    """How the first strategy stands against each other one, a line each: of both the mean over the levels.
+
+    Paired over rng_seeds; the intervals of all lines hold together at 95 %.
+    """
+    first = first_of(rows)
+    others = [
+        method for method in dict.fromkeys(row["method"] for row in rows) if method not in (first, NONE)
+    ]
+    its, found = by_seed(rows, first), []
+    for method in others:
+        lead = paired_lead(its, by_seed(rows, method), comparisons=len(others))
+        if lead is None:
+            continue
+        if not np.isfinite(lead.low):
+            found.append(f"{first} against {method}: {lead.mean:+.4f} nats of test loss, of one rng_seed")
+            continue
+        word = "better" if lead.is_below_zero else "worse" if lead.is_above_zero else "not shown to differ"
+        found.append(
+            f"{first} against {method}: {lead.shown(digits=4, named=True)} nats of test loss: {word}"
+        )
+    return found
+
+
+def by_seed(rows: Sequence[Row], method: str) -> dict[int, float]:
+    """rng_seed -> the mean test loss over the levels."""
+    losses: dict[int, list[float]] = {}
+    for row in rows:
+        if row["method"] == method:
+            losses.setdefault(row["rng_seed"], []).append(row["test_loss"])
+    return {seed: float(np.mean(values)) for seed, values in losses.items()}
+
+
 def print_results(warm: Sequence[Row], rows: Sequence[Row], console: Console) -> None:
     """The table, and what its columns mean."""
     table = table_of(TEXTS, NUMBERS)
-    for line in cells_of(rows):
-        table.add_row(*line)
+    for cells in cells_of(rows):
+        table.add_row(*cells)
     console.show(table)
     console.say(
         "Losses in nats. Pruned and final: on validation data, before and after training on. Recovery: of the loss "
@@ -110,3 +143,5 @@ def print_results(warm: Sequence[Row], rows: Sequence[Row], console: Console) ->
         f"{first_of(rows)}, paired over rng_seeds with a 95 % interval. All spend the same steps: what is tried out "
         "or scored trains less."
     )
+    for line in sentences_of(rows):
+        console.say(line)

@@ -30,6 +30,7 @@ from structnet.modules.files import read_module
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
 
 LINE_SECONDS = 15.0
+HEATS = 150  # heat steps in all; so three rounds of seven forks cost a seventh of a run
 
 
 def run(options: HeadsOptions) -> None:
@@ -74,7 +75,8 @@ def fitted_to(options: HeadsOptions) -> tuple[Dataset, HeadsOptions]:
         data = load_data(options)
     if options.images is not None:
         data = data.reduced(options.images)
-    return data, options
+    heat = options.heat_steps or max(1, options.steps // HEATS)
+    return data, options.model_copy(update={"heat_steps": heat})
 
 
 def described(options: HeadsOptions, data: Dataset) -> str:
