@@ -17,9 +17,8 @@ from torch.nn import functional as F
 from structnet.errors import UserError
 from structnet.heads.layers import HeadModel
 from structnet.heads.surgery import Head, all_heads
+from structnet.modules.evaluation import Batch
 
-# Inputs and labels: of images (batch,), of texts (batch, length), -100 where none is asked for.
-Batch = tuple[torch.Tensor, torch.Tensor]
 Scores = dict[Head, float]
 
 

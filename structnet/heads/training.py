@@ -5,7 +5,6 @@ AdamW, gradients clipped to norm 1, as in the source. What is random is a functi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -17,9 +16,9 @@ from torch.optim import AdamW
 from structnet.data.dataset import Split
 from structnet.errors import WorkFailed
 from structnet.heads.layers import HeadModel
-from structnet.heads.scores import Batch, loss_of
+from structnet.heads.scores import loss_of
 from structnet.heads.surgery import Head, hold_frozen, parameters_of, ramp
-from structnet.measure.information import log2_of_labels
+from structnet.modules.evaluation import Batch, evaluate_module, parameters_in, taken
 from structnet.seeds import stream, torch_seed
 from structnet.training.batches import batch_indices
 from structnet.training.evaluation import Evaluation
@@ -72,17 +71,9 @@ class Tuning:
     ramp: int = 100
 
 
-def parameters_in(module: nn.Module) -> int:
-    """Of a module, shared ones counted once."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def batch_of(split: Split, positions: np.ndarray) -> Batch:
     """The images or windows at these positions, as a model takes them."""
-    some = split.at(positions)
-    if some.labels.dim() == 2:
-        return some.stored.long(), some.labels.long()
-    return some.images, some.labels
+    return taken(split.at(positions))
 
 
 def scoring_batches(split: Split, tuning: Tuning, step: int) -> list[Batch]:
@@ -140,23 +131,9 @@ def _raise_gates(state: HeadState, length: int) -> None:
     state.begun = {head: first for head, first in state.begun.items() if state.step - first + 1 < length}
 
 
-@torch.no_grad()
 def judge(model: HeadModel, split: Split, *, block: int = BLOCK) -> Evaluation:
-    """The model on every image or window of a split. log2_likelihood: (n,), of a window the mean of its characters."""
-    was_training = model.module.training
-    model.module.eval()
-    bits: list[torch.Tensor] = []
-    right = asked = 0
-    for start in range(0, len(split), block):
-        inputs, labels = batch_of(split, np.arange(start, min(len(split), start + block)))
-        logits = model.logits(inputs)
-        flat = log2_of_labels(logits.reshape(-1, logits.shape[-1]).t(), labels.reshape(-1))
-        bits.append(flat.view(len(labels), -1).mean(dim=1).cpu())
-        right += int((logits.argmax(dim=-1) == labels).sum())
-        asked += labels.numel()
-    model.module.train(was_training)
-    found: np.ndarray = torch.cat(bits).numpy()
-    return Evaluation(float(-found.mean() * math.log(2)), right / asked, found)
+    """The model on every image or text of a split."""
+    return evaluate_module(model.module, split, block, logits=model.logits)
 
 
 def touch(state: HeadState, heads: Collection[Head] | Sequence[Head]) -> None:

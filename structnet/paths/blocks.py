@@ -134,8 +134,3 @@ class Pooled(nn.Module):
         """Logits of a batch."""
         logits: torch.Tensor = self.linear(images.mean(dim=(2, 3)))
         return logits
-
-
-def parameter_count(module: nn.Module) -> int:
-    """All numbers that are learned."""
-    return sum(parameter.numel() for parameter in module.parameters())

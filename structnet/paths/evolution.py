@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 
 from structnet.data.dataset import Split
 from structnet.errors import UserError
-from structnet.modules.evaluation import evaluate_module
+from structnet.modules.evaluation import Batch, evaluate_module
 from structnet.modules.optimizer import add, forget
-from structnet.paths.growth import GROWTHS, Batch, Growing
+from structnet.paths.growth import GROWTHS, Growing
 from structnet.paths.network import Place, PlasticNetwork
 from structnet.paths.registry import VARIANTS, fresh_path
 from structnet.paths.removal import REMOVALS, GradientRecord, Scored

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from structnet.modules.evaluation import Batch
 from structnet.paths.blocks import PlasticPath
 from structnet.paths.network import Place, PlasticNetwork
 
 CANDIDATES = 16
 BATCHES = 4
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # images, (n, channels, height, width), and labels, (n,)
 # Places with the value they were chosen by, if any, and the paths for them.
 Grown = list[tuple[Place, float | None, PlasticPath]]
 

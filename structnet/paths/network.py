@@ -11,7 +11,8 @@ from typing import cast
 import torch
 from torch import nn
 
-from structnet.paths.blocks import PlasticPath, laid_out, parameter_count
+from structnet.modules.evaluation import parameters_in
+from structnet.paths.blocks import PlasticPath, laid_out
 
 Place = tuple[int, int]  # (source, target)
 
@@ -104,12 +105,12 @@ class PlasticNetwork(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Of the backbone and of the paths that are there."""
-        return parameter_count(self)
+        return parameters_in(self)
 
     @property
     def backbone_count(self) -> int:
         """Parameters of what never changes."""
-        return parameter_count(self) - parameter_count(self.paths)
+        return parameters_in(self) - parameters_in(self.paths)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from structnet.errors import UserError
-from structnet.paths.blocks import PlasticPath, laid_out, parameter_count, seeded
+from structnet.modules.evaluation import parameters_in
+from structnet.paths.blocks import PlasticPath, laid_out, seeded
 from structnet.paths.network import Place, Plan, PlasticNetwork, Variant
 from structnet.paths.variants import path, sequential, shuffle
 from structnet.seeds import stream, torch_seed
@@ -79,7 +80,7 @@ def start_rival(plan: Plan, parameters: int, rng_seed: int) -> nn.Module:
 
     def size(factor: float) -> int:
         with torch.device("meta"):
-            return parameter_count(variant.rival(plan, factor))
+            return parameters_in(variant.rival(plan, factor))
 
     low, high = 0.0, 1.0
     if size(low) > parameters:

@@ -15,10 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
-from structnet.modules.evaluation import evaluate_module, image_batch
+from structnet.modules.evaluation import evaluate_module, image_batch, parameters_in
 from structnet.modules.files import read_module, write_module
 from structnet.modules.optimizer import load_state_tensors, state_tensors
-from structnet.paths.blocks import parameter_count
 from structnet.paths.evolution import Decision, History, Rules, change
 from structnet.paths.files import about_network, rebuilt, save_plastic
 from structnet.paths.growth import BATCHES
@@ -180,7 +179,7 @@ class PathsWork:
     def _take(self, network: nn.Module) -> None:
         """Trains this network from now on."""
         self.network = network.to(self.shared.device).train()
-        self.parameters = parameter_count(self.network)
+        self.parameters = parameters_in(self.network)
         # The fused step is a tenth faster on a CPU; on CUDA it would keep its counts where they are not restored to.
         is_fused = torch.device(self.shared.device).type == "cpu"
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.rate(0), fused=is_fused)
@@ -248,7 +247,7 @@ class PathsWork:
         decisions[step] = change(
             self._plastic, self.optimizer, self.rules, self.history, step, batches, self.data.validation
         )
-        self.parameters = parameter_count(self.network)
+        self.parameters = parameters_in(self.network)
 
     @property
     def _plastic(self) -> PlasticNetwork:

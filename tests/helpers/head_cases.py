@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 
 from structnet.data.dataset import Dataset, Split
-from structnet.heads.scores import Batch
 from structnet.heads.transformer import Form, Transformer
+from structnet.modules.evaluation import Batch
 
 IMAGES = Form((1, 8, 8), 3, layers=2, heads=4, width=16, patch=4)
 TEXT = Form((10,), 7, layers=2, heads=4, width=16)

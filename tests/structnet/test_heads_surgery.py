@@ -23,8 +23,9 @@ from structnet.heads.surgery import (
     set_gates,
     zero,
 )
-from structnet.heads.training import HeadState, parameters_in
+from structnet.heads.training import HeadState
 from structnet.heads.transformer import Form, Transformer
+from structnet.modules.evaluation import parameters_in
 from structnet.modules.optimizer import ids_of
 
 GONE: list[Head] = [(0, 1), (0, 3), (1, 0)]

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from structnet.errors import UserError
-from structnet.paths.blocks import PlasticPath, parameter_count
+from structnet.modules.evaluation import parameters_in
+from structnet.paths.blocks import PlasticPath
 from structnet.paths.files import load_plastic, save_plastic
 from structnet.paths.network import Plan, Variant
 from structnet.paths.registry import VARIANTS, bare_network, fresh_path, start_network, start_rival
@@ -75,9 +76,9 @@ class TestEveryLayout:
 
     def test_its_parameters_are_those_of_backbone_and_paths(self, variant: Variant) -> None:
         network = start_network(plan_of(variant.name), variant.budget, 0)
-        paths = sum(parameter_count(network.path(place)) for place in network.places)
+        paths = sum(parameters_in(network.path(place)) for place in network.places)
         assert network.parameter_count == network.backbone_count + paths
-        assert network.backbone_count == parameter_count(bare_network(network.plan, []))
+        assert network.backbone_count == parameters_in(bare_network(network.plan, []))
 
     def test_a_path_is_its_scalar_times_its_body(self, variant: Variant) -> None:
         """Cut, a network is what it is with a scalar of 0, where normalisation does not look at the batch."""
@@ -115,7 +116,7 @@ class TestEveryLayout:
     ) -> None:
         plan = plan_of(variant.name, shape, width)
         size = start_network(plan, variant.budget, 1).parameter_count
-        assert abs(parameter_count(start_rival(plan, size, 1)) - size) <= 0.02 * size
+        assert abs(parameters_in(start_rival(plan, size, 1)) - size) <= 0.02 * size
 
     def test_a_rival_that_cannot_be_so_small_is_refused(self, variant: Variant) -> None:
         with pytest.raises(UserError, match="has 100 parameters, but the residual network of variant"):
@@ -182,7 +183,7 @@ def test_every_pair_of_slots_that_may_be_is_a_place() -> None:
 def test_the_backbone_has_the_size_of_the_source() -> None:
     """24.96 million at the full width; the decoder and normalisation are part of it."""
     with torch.device("meta"):
-        assert round(parameter_count(path.make(Plan("path", COLOURED, 10, 1.0))) / 1e6, 2) == 24.96
+        assert round(parameters_in(path.make(Plan("path", COLOURED, 10, 1.0))) / 1e6, 2) == 24.96
 
 
 def test_a_narrow_network_keeps_four_channels() -> None:
@@ -253,7 +254,7 @@ def test_its_blocks_have_nine_channels_inside() -> None:
     assert isinstance(blocks, nn.ModuleDict)
     assert len(blocks) == 9
     expected = 9 * (3 * 9 + 9 * 9 + 9 * 3) + 2 * (9 + 9 + 3)
-    assert {parameter_count(block) for block in blocks.values()} == {expected}
+    assert {parameters_in(block) for block in blocks.values()} == {expected}
 
 
 # --- files

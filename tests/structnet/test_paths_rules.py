@@ -12,11 +12,11 @@ from torch.nn.functional import cross_entropy
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
-from structnet.modules.evaluation import evaluate_module
+from structnet.modules.evaluation import Batch, evaluate_module
 from structnet.modules.optimizer import ids_of
 from structnet.paths.blocks import PlasticPath
 from structnet.paths.evolution import Decision, History, Rules, change, judged
-from structnet.paths.growth import GROWTHS, Batch, Growing, gradients_of_scalars
+from structnet.paths.growth import GROWTHS, Growing, gradients_of_scalars
 from structnet.paths.network import Place, Plan, PlasticNetwork
 from structnet.paths.registry import VARIANTS, fresh_path, start_network
 from structnet.paths.removal import REMOVALS, GradientRecord

@@ -25,7 +25,7 @@ from structnet.heads.building import model_of, text_data
 from structnet.heads.scores import chosen, heads_to_remove
 from structnet.heads.strategies import NONE, TOURNAMENT, strategy_named
 from structnet.heads.surgery import all_heads
-from structnet.heads.training import parameters_in
+from structnet.modules.evaluation import parameters_in
 from structnet.modules.files import read_module
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
 
