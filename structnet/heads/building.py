@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,24 +34,41 @@ def model_of(options: Mapping[str, Any], data: Dataset, rng_seed: int, device: s
     """The model at its beginning; raises UserError for one that cannot be had."""
     model: HeadModel
     if options["model"]:
-        from structnet.heads.hugging_face import load_adapted, without_progress
+        from structnet.heads.hugging_face import load_adapted, quiet
 
-        without_progress()
+        quiet()
         model = load_adapted(options["model"])
+        check_fits(model.module.config, options, data)
     else:
         model = Transformer(form_of(options, data), rng_seed)
     model.module.to(device)
     return model
 
 
+def check_fits(config: Any, options: Mapping[str, Any], data: Dataset) -> None:
+    """Raises UserError for windows longer than a model of transformers has places, or tokens that it does not know."""
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest and options["length"] > longest:
+        raise UserError(
+            f"length is {options['length']}, but {options['model']} takes at most {longest} tokens: lower --length"
+        )
+    if data.classes > config.vocab_size:
+        raise UserError(
+            f"the tokenizer of {options['model']} has {data.classes:,} tokens, but its model {config.vocab_size:,}: "
+            "save those that belong together in one folder"
+        )
+
+
 def text_data(options: Mapping[str, Any]) -> Dataset:
     """The windows of a text file, of characters or of the tokens of a model."""
     if not options["model"]:
         return load_text(options["text"], options["length"])
-    from structnet.heads.hugging_face import load_tokenizer
+    from structnet.heads.hugging_face import load_tokenizer, quiet
 
+    quiet()
     tokenizer = load_tokenizer(options["model"])
-    return load_tokens(options["text"], options["length"], tokenizer.encode, len(tokenizer))
+    encode = partial(tokenizer.encode, add_special_tokens=False, verbose=False)
+    return load_tokens(options["text"], options["length"], encode, len(tokenizer))
 
 
 def write_state(path: str, state: HeadState, about: Mapping[str, Any] | None = None) -> None:

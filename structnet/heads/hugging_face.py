@@ -209,9 +209,11 @@ def load_adapted(name_or_folder: str | Path) -> HuggingFaceHeads:
     return adapt(model)
 
 
-def without_progress() -> None:
-    """From here on transformers shows no bars, for commands that have progress of their own."""
-    _transformers().utils.logging.disable_progress_bar()
+def quiet() -> None:
+    """From here on transformers shows no bars and no warnings, for commands that say themselves what matters."""
+    logging = _transformers().utils.logging
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def load_tokenizer(name_or_folder: str | Path) -> Any:
