@@ -46,19 +46,31 @@ class HeadsOptions(CommonOptions):
     patch: int | None = option(None, "Side of a patch of an image.", MODEL, shown="a quarter of the image's")
     images: int | None = option(None, "The first so many training images.", TRAINING, shown="all")
     batch_size: int = option(
-        32, "Images or windows per step.", TRAINING, ge=1, shown="32; 64 of images but digits"
+        32, "Images or windows per step.", TRAINING, ge=1, shown="32; 64 of many images, 4 with --model"
     )
     learning_rate: float = option(
         2e-3, "After the warm-up annealed to a tenth.", TRAINING, gt=0, shown="2e-3; 1.5e-4 with --model"
     )
     warm_up_steps: int = option(
-        600, "At most, until the loss has stabilised.", TRAINING, ge=30, shown="600; 2000, 300"
+        600,
+        "At most, until the loss has stabilised.",
+        TRAINING,
+        ge=30,
+        shown="600; 2000 of many images, 300 with --model",
     )
     steps: int = option(
-        300, "After the warm-up, with all that a strategy tries out.", TRAINING, ge=1, shown="300; 1500, 200"
+        300,
+        "After the warm-up, with all that a strategy tries out.",
+        TRAINING,
+        ge=1,
+        shown="300; 1500 of many images, 200 with --model",
     )
     evaluation_steps: int = option(
-        50, "Between two looks at validation data.", TRAINING, ge=10, shown="50; 250, 20"
+        50,
+        "Between two looks at validation data.",
+        TRAINING,
+        ge=10,
+        shown="50; 250 of many images, 20 with --model",
     )
     touched_rate: float = option(
         1.0,
