@@ -1,7 +1,7 @@
 """How heads come to be chosen: strategies by name, and when each of them acts within a budget of steps.
 
 `none` removes nothing: the control. `one_shot:SCORE` removes all at once, as the source does; `gradual:SCORE` a few at
-a time over the first half of the budget, scored anew each time; `tournament` at the same times lets sets of heads by
+a time over the first tenth of the budget, scored anew each time; `tournament` at the same times lets sets of heads by
 every score compete (structnet.heads.contest).
 """
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from structnet.errors import UserError
 from structnet.heads.scores import SCORES
+
+SPREAD = 0.1  # of the budget; over the first half of it gradual removal ends behind one-shot
 
 NONE, ONE_SHOT, GRADUAL, TOURNAMENT = "none", "one_shot", "gradual", "tournament"
 SCORED = (ONE_SHOT, GRADUAL)
@@ -60,4 +62,4 @@ def events_of(strategy: Strategy, heads: int, stages: int) -> tuple[Event, ...]:
     if strategy.kind == ONE_SHOT:
         return (Event(0.0, heads),)
     parts = max(1, min(stages, heads))
-    return tuple(Event(0.5 * part / parts, round(heads * (part + 1) / parts)) for part in range(parts))
+    return tuple(Event(SPREAD * part / parts, round(heads * (part + 1) / parts)) for part in range(parts))

@@ -132,7 +132,7 @@ def test_decisions_say_what_went_and_what_it_cost(place: Path) -> None:
         row["step"]: sum(one["removed"] for one in gradual if one["step"] == row["step"]) for row in gradual
     } == {
         0: 2,
-        15: 2,
+        3: 2,
     }
     assert len(gradual) == 8 + 6
     names = {row["method"] for row in decisions if row["network"].startswith("tournament")}

@@ -24,7 +24,7 @@ class HeadsOptions(CommonOptions):
     levels: str = option("0.25,0.5", "Shares of the heads to remove.", GRID)
     rng_seeds: int = rng_seeds(3, ge=1)
     floor: int = option(1, "Heads that every layer keeps.", GRID, ge=1)
-    stages: int = option(3, "Times at which gradual and tournament remove heads.", GRID, ge=1)
+    stages: int = option(2, "Times at which gradual and tournament remove heads.", GRID, ge=1)
     heat_steps: int | None = option(
         None, "Steps of a fork in a heat of the tournament.", GRID, shown="a 150th of --steps", ge=1
     )

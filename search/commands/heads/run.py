@@ -30,7 +30,7 @@ from structnet.modules.files import read_module
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
 
 LINE_SECONDS = 15.0
-HEATS = 150  # heat steps in all; so three rounds of seven forks cost a seventh of a run
+HEATS = 150  # heat steps in all; so two rounds of seven forks cost a tenth of a run
 
 
 def run(options: HeadsOptions) -> None:
