@@ -55,7 +55,7 @@ class HeadsWork:
     """Removes heads of a warmed-up model by a strategy and trains on, until the steps are spent.
 
     config: name, strategy, level, rng_seed. run_forks: where the heats of a tournament are run. Test data is read once,
-    at the end.
+    at the end. A network that diverges is a failed row.
     """
 
     def __init__(self, config: dict[str, Any], shared: Shared, run_forks: RunForks = run_here) -> None:
@@ -81,19 +81,18 @@ class HeadsWork:
     def step(self) -> dict[str, Any]:
         """A stretch; at the end all rows and the files."""
         started = time.perf_counter()
-        while not self.is_done:
-            event = self._event_due()
-            if event is not None:
-                self._remove(event)
-                self.done_events += 1
-            elif self.spent < self.options["steps"]:
-                self._train()
-            else:
-                self.is_done = True
-            if time.perf_counter() - started >= STRETCH_SECONDS:
-                break
+        error = ""
+        try:
+            while not self.is_done:
+                self._go_on()
+                if time.perf_counter() - started >= STRETCH_SECONDS:
+                    break
+        except WorkFailed as failure:
+            self.is_done, error = True, str(failure)
         self.seconds += time.perf_counter() - started
-        if self.is_done:
+        if error:
+            self._fail(error)
+        elif self.is_done:
             self._end()
         return {
             "done": self.is_done,
@@ -102,6 +101,17 @@ class HeadsWork:
             "steps": self.spent,
             "loss": self.losses[-1] if self.losses else self.warm["loss"],
         }
+
+    def _go_on(self) -> None:
+        """What comes next: a removal that is due, training, or the end."""
+        event = self._event_due()
+        if event is not None:
+            self._remove(event)
+            self.done_events += 1
+        elif self.spent < self.options["steps"]:
+            self._train()
+        else:
+            self.is_done = True
 
     NAMES = (
         "spent",
@@ -220,10 +230,8 @@ class HeadsWork:
             apply(self.state, fork, keys)
             self._spend(SCORING_STEPS)
             return fork, SCORES["saliency"](measured, rng)
-        before, results = (
-            self.state.parameters,
-            results_of(self.run_forks(self.state, forks, heat, self.data)),
-        )
+        before = self.state.parameters
+        results = results_of(self.run_forks(self.state, forks, heat, self.data))
         won = winner_of(results)
         if won is None or won.trained.state is None:
             raise WorkFailed(f"all {len(forks) - 1} forks of {self.name} failed: {results[1].trained.error}")
@@ -279,6 +287,23 @@ class HeadsWork:
         write_layout(folder, self.state, row, self.warm, self.rows, self.losses, self.samples, self.options)
         # Last, as whoever has this row is done.
         writer.write("networks", self.name, [row])
+
+    def _fail(self, error: str) -> None:
+        """To diverge is what comes of a setting: a row, and the other networks go on."""
+        row = {
+            "trial": self.name,
+            "network": self.name,
+            "rng_seed": self.rng_seed,
+            "method": self.strategy.name,
+            "level": self.level,
+            "parameters": self.state.parameters,
+            "steps_all": self.spent,
+            "parameter_steps": self.parameter_steps,
+            "seconds": self.seconds,
+            "status": "failed",
+            "error": error,
+        }
+        TableWriter(self.shared.results, self.shared.experiment).write("networks", self.name, [row])
 
     def _network_row(self, found: Evaluation, test: Evaluation) -> dict[str, Any]:
         model, baseline = self.state.model, self.warm["loss"]

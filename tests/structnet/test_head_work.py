@@ -14,6 +14,7 @@ from helpers.head_cases import stripes
 
 from structnet.data.dataset import Dataset
 from structnet.data.packing import description, pack
+from structnet.errors import WorkFailed
 from structnet.heads.building import model_of, read_state, write_state
 from structnet.heads.training import HeadState, judge, train
 from structnet.storage.tables import read_table
@@ -223,6 +224,22 @@ def test_who_is_stopped_comes_to_the_same_rows(
             [timeless(results, table) for table in ("networks", "epochs", "decisions", "candidates")]
         )
     assert found[0] == found[1]
+
+
+def test_a_network_that_diverges_is_a_failed_row(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = shared_for(data, tmp_path)
+    run(WarmUpWork({"name": warm_up_name(0), "rng_seed": 0}, shared))
+
+    def fails(*_: Any) -> None:
+        raise WorkFailed("Diverged: a loss is not finite in steps 40 to 41")
+
+    monkeypatch.setattr(heads, "train", fails)
+    run(HeadsWork(config_of("one_shot:gradient"), shared))
+    row = next(row for row in read_table(str(tmp_path), "networks", "test").to_pylist() if row["level"])
+    assert (row["status"], row["error"]) == ("failed", "Diverged: a loss is not finite in steps 40 to 41")
+    assert row["test_loss"] is None and not (tmp_path / "reports").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial(data: Dataset) -> None:

@@ -13,6 +13,7 @@ from structnet.heads.strategies import NONE, TOURNAMENT
 from structnet.measure.statistics import paired_lead, shown_with_spread
 
 Row = Mapping[str, Any]
+WIDTH = 170  # of the table, where there is no terminal
 
 TEXTS = ("removed", "strategy")
 NUMBERS = (
@@ -23,7 +24,7 @@ NUMBERS = (
     "recovery",
     "heads",
     "parameters",
-    "steps that train",
+    "steps",
     "seconds",
     "loss against",
 )
@@ -131,15 +132,15 @@ def by_seed(rows: Sequence[Row], method: str) -> dict[int, float]:
     return {seed: float(np.mean(values)) for seed, values in losses.items()}
 
 
-def print_results(warm: Sequence[Row], rows: Sequence[Row], console: Console) -> None:
+def print_results(rows: Sequence[Row], console: Console) -> None:
     """The table, and what its columns mean."""
     table = table_of(TEXTS, NUMBERS)
     for cells in cells_of(rows):
         table.add_row(*cells)
-    console.show(table)
+    console.show(table, WIDTH)
     console.say(
         "Losses in nats. Pruned and final: on validation data, before and after training on. Recovery: of the loss "
-        "that pruning added, the share that is gone again. Last column: test loss above that of "
+        "that pruning added, the share that is gone again. Steps: that train. Last column: test loss above that of "
         f"{first_of(rows)}, paired over rng_seeds with a 95 % interval. All spend the same steps: what is tried out "
         "or scored trains less."
     )

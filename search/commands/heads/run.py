@@ -20,7 +20,7 @@ from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded, unfinished
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
-from structnet.errors import UserError
+from structnet.errors import UserError, WorkFailed
 from structnet.heads.building import model_of, text_data
 from structnet.heads.scores import chosen, heads_to_remove
 from structnet.heads.strategies import NONE, TOURNAMENT, strategy_named
@@ -49,12 +49,20 @@ def run(options: HeadsOptions) -> None:
     page = f"{options.results}/reports/{experiment.name}/index.html"
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         warm, rows = train(configs, data, options, experiment, console)
-        write_pages(page, warm, rows, options, experiment)
+        whole = [row for row in rows if row["status"] == "finished"]
+        if not whole:
+            raise WorkFailed(f"Diverged: all {len(rows)} networks, the first with: {rows[0]['error']}")
+        write_pages(page, warm, whole, options, experiment)
         spent = sum(row["parameter_steps"] or 0 for row in rows)
         experiment.end(
             "", "finished", parameter_steps_all=spent, steps_all=sum(row["steps_all"] for row in rows)
         )
-    print_results(warm, rows, console)
+    print_results(whole, console)
+    if len(whole) < len(rows):
+        console.say(
+            f"training diverged for {len(rows) - len(whole)} of {len(rows)} networks, which are left out: lower "
+            "--learning-rate"
+        )
     console.say(f"Page: {page}; files of each network beside it")
     columns = "method, level, avg(test_loss) loss, stddev(test_loss) spread, avg(test_accuracy) test, avg(heads) heads"
     sql = f"select {columns} from networks where experiment = '{experiment.name}' and level is not null group by all"
