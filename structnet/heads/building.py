@@ -26,8 +26,8 @@ def form_of(options: Mapping[str, Any], data: Dataset) -> Form:
         raise UserError(
             f"{data.name} has plain columns, but heads look at images or, with --text, at characters: give either"
         )
-    patch = options["patch"] or max(1, shape[-1] // 4)
-    return Form(shape, data.classes, options["layers"], options["heads"], options["token_width"], patch)
+    side = options["patch_size"] or max(1, shape[-1] // 4)
+    return Form(shape, data.classes, options["layers"], options["heads"], options["token_width"], side)
 
 
 def model_of(options: Mapping[str, Any], data: Dataset, rng_seed: int, device: str = "cpu") -> HeadModel:

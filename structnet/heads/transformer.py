@@ -53,7 +53,7 @@ class Form:
                 side for side in range(1, min(height, width) + 1) if height % side == width % side == 0
             ]
             raise UserError(
-                f"patch is {self.patch}, but images of {height}×{width} pixels are cut into patches of side "
+                f"patch_size is {self.patch}, but images of {height}×{width} pixels are cut into patches of side "
                 f"{', '.join(map(str, fitting))}: choose one"
             )
 

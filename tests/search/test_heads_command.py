@@ -12,16 +12,19 @@ import pytest
 import ray
 import torch
 from helpers.command_cases import assert_refused, structnet
-from helpers.grid_cases import timeless
+from helpers.grid_cases import shared_for, timeless
 from helpers.head_cases import stripes
 
 from search.commands.heads.command import COMMAND
 from search.commands.heads.results import cells_of, first_of, recovery_of, sentences_of
+from search.commands.heads.run import fitted_to, networks_of
 from structnet.data.packing import pack
 from structnet.heads.contest import CONTROL, Fork, Heat, run_here
 from structnet.heads.training import HeadState, Tuning, train
 from structnet.heads.transformer import Form, Transformer
 from structnet.storage.tables import read_table
+from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
+from structnet.trials.heads import HeadsWork
 from tournament import head_forks
 from tournament.head_forks import RayForks
 
@@ -114,17 +117,21 @@ def test_a_fork_whose_worker_fails_is_told(ray_session: None, monkeypatch: pytes
     assert found.state is None and found.error == "RuntimeError: no luck"
 
 
-def test_a_text_of_the_users(tmp_path: Path, ray_session: None) -> None:
+def test_a_text_of_the_users(tmp_path: Path) -> None:
     text = tmp_path / "words.txt"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 200)
-    given = {**SMALL, "images": None, "text": str(text), "length": 16, "strategies": "one_shot:gradient"}
-    with redirect_stdout(StringIO()):
-        COMMAND.run({**given, "rng_seeds": 1, "results": str(tmp_path / "results"), "name": "first"})
-    row = next(
-        row
-        for row in read_table(str(tmp_path / "results"), "networks", "first").to_pylist()
-        if row["method"] != "warm_up"
-    )
+    given = {**SMALL, "images": None, "text": str(text), "length": 16, "results": str(tmp_path / "results")}
+    data, options = fitted_to(COMMAND.parse({**given, "strategies": "one_shot:gradient", "rng_seeds": 1}))
+    assert options.dataset == str(text)
+    shared = shared_for(data, tmp_path / "results", "first", **options.model_dump())
+    (config,) = networks_of(options)
+    for work in (
+        lambda: WarmUpWork({"name": warm_up_name(0), "rng_seed": 0}, shared),
+        lambda: HeadsWork(config, shared),
+    ):
+        assert work().step()["done"]
+    rows = read_table(str(tmp_path / "results"), "networks", "first").to_pylist()
+    row = next(row for row in rows if row["method"] != "warm_up")
     assert row["test_loss"] < np.log(28) and row["information"] is None
     folder = tmp_path / "results" / "reports" / "first" / row["network"]
     samples = (folder / "inference" / "final_samples.txt").read_text()
@@ -148,7 +155,7 @@ def test_a_text_of_the_users(tmp_path: Path, ray_session: None) -> None:
             "14 heads are to go, but only 8 can, as each of 4 layers keeps 2",
         ),
         (["--token-width", "30"], "width is 30, but must be a multiple of the 4 heads"),
-        (["--patch", "3"], "images of 8×8 pixels are cut into patches of side 1, 2, 4, 8"),
+        (["--patch-size", "3"], "images of 8×8 pixels are cut into patches of side 1, 2, 4, 8"),
         (["--dataset", "teacher"], "teacher has plain columns, but heads look at images"),
         (["--images", "99999"], "images is 99,999, but must be from 1 to 1,078"),
         (["--text", "missing.txt"], "cannot be read: No such file"),

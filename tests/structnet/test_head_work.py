@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
     "layers": 2,
     "heads": 4,
     "token_width": 16,
-    "patch": 4,
+    "patch_size": 4,
     "batch_size": 20,
     "learning_rate": 3e-3,
     "touched_rate": 1.0,

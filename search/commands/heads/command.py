@@ -43,7 +43,9 @@ class HeadsOptions(CommonOptions):
     layers: int = option(4, "Of the model of our own.", MODEL)
     heads: int = option(4, "Of each layer.", MODEL)
     token_width: int = option(32, "Of a token; heads share it.", MODEL)
-    patch: int | None = option(None, "Side of a patch of an image.", MODEL, shown="a quarter of the image's")
+    patch_size: int | None = option(
+        None, "Side of a patch of an image.", MODEL, shown="a quarter of the image's"
+    )
     images: int | None = option(None, "The first so many training images.", TRAINING, shown="all")
     batch_size: int = option(
         32, "Images or windows per step.", TRAINING, ge=1, shown="32; 64 of many images, 4 with --model"
