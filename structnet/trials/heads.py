@@ -220,9 +220,10 @@ class HeadsWork:
         forks = forks_of(measured, count, model, self.options["floor"], gone, keys)
         heat = Heat(self.tuning, steps, self._rate(self.spent), keys)
         cost = steps * len(forks)
+        to_score = SCORING_STEPS * (len(self.events) - self.done_events)
         rng = stream(keys[0], "random heads", *keys[1:])
-        if len(forks) == 2 or self.spent + SCORING_STEPS + cost > self.options["steps"]:
-            # One set is no contest, and one that cannot be paid for is not held.
+        if len(forks) == 2 or self.spent + to_score + cost >= self.options["steps"]:
+            # One set is no contest, and one that cannot be paid for, with a step to train in the end, is not held.
             fork = Fork(
                 "saliency",
                 tuple(chosen(SCORES["saliency"](measured, rng), count, model, self.options["floor"])),

@@ -12,19 +12,20 @@ import pytest
 import ray
 import torch
 from helpers.command_cases import assert_refused, structnet
-from helpers.grid_cases import shared_for, timeless
+from helpers.grid_cases import timeless
 from helpers.head_cases import stripes
 
 from search.commands.heads.command import COMMAND
 from search.commands.heads.results import cells_of, first_of, recovery_of, sentences_of
 from search.commands.heads.run import fitted_to, networks_of
-from structnet.data.packing import pack
+from structnet.data.packing import description, pack
 from structnet.heads.contest import CONTROL, Fork, Heat, run_here
 from structnet.heads.training import HeadState, Tuning, train
 from structnet.heads.transformer import Form, Transformer
 from structnet.storage.tables import read_table
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
 from structnet.trials.heads import HeadsWork
+from structnet.trials.work import Shared
 from tournament import head_forks
 from tournament.head_forks import RayForks
 
@@ -123,7 +124,7 @@ def test_a_text_of_the_users(tmp_path: Path) -> None:
     given = {**SMALL, "images": None, "text": str(text), "length": 16, "results": str(tmp_path / "results")}
     data, options = fitted_to(COMMAND.parse({**given, "strategies": "one_shot:gradient", "rng_seeds": 1}))
     assert options.dataset == str(text)
-    shared = shared_for(data, tmp_path / "results", "first", **options.model_dump())
+    shared = Shared(pack(data), description(data), options.results, "first", options.model_dump())
     (config,) = networks_of(options)
     for work in (
         lambda: WarmUpWork({"name": warm_up_name(0), "rng_seed": 0}, shared),
@@ -160,6 +161,7 @@ def test_a_text_of_the_users(tmp_path: Path) -> None:
         (["--images", "99999"], "images is 99,999, but must be from 1 to 1,078"),
         (["--text", "missing.txt"], "cannot be read: No such file"),
         (["--model", "gpt2"], "which needs a text: give --text FILE"),
+        (["--steps", "8"], "steps is 8, but must be at least 9: scoring heads 2 times costs 8 of them"),
         (["--limit", "3"], "networks are more than the limit of 3"),
     ],
 )

@@ -114,6 +114,18 @@ def test_what_a_tournament_tries_out_trains_less(place: Path) -> None:
         assert best["gain"] == pytest.approx(best["score"] * -best["parameters_added"] / 1000)
 
 
+@pytest.mark.parametrize("strategy", ["tournament", "gradual:saliency"])
+def test_a_budget_that_pays_for_no_contest_still_trains(strategy: str, data: Dataset, tmp_path: Path) -> None:
+    """Scored twice, for 8 steps: one is left."""
+    shared = shared_for(data, tmp_path)
+    run(WarmUpWork({"name": warm_up_name(0), "rng_seed": 0}, shared))
+    shared.options["steps"] = 2 * SCORING_STEPS + 1
+    run(HeadsWork(config_of(strategy), shared))
+    row = next(row for row in rows_of(tmp_path, "networks") if row["level"])
+    assert (row["steps"], row["steps_all"], row["heads"]) == (1, 9, 4)
+    assert not rows_of(tmp_path, "candidates")
+
+
 def test_decisions_say_what_went_and_what_it_cost(place: Path) -> None:
     decisions = rows_of(place, "decisions")
     one_shot = [row for row in decisions if row["network"].startswith("one_shot")]

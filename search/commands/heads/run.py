@@ -28,6 +28,7 @@ from structnet.heads.surgery import all_heads
 from structnet.modules.evaluation import parameters_in
 from structnet.modules.files import read_module
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
+from structnet.trials.heads import SCORING_STEPS
 
 LINE_SECONDS = 15.0
 HEATS = 150  # heat steps in all; so two rounds of seven forks cost a tenth of a run
@@ -83,6 +84,12 @@ def fitted_to(options: HeadsOptions) -> tuple[Dataset, HeadsOptions]:
         data = load_data(options)
     if options.images is not None:
         data = data.reduced(options.images)
+    least = SCORING_STEPS * options.stages + 1
+    if options.steps < least:
+        raise UserError(
+            f"steps is {options.steps}, but must be at least {least}: scoring heads {options.stages} times costs "
+            f"{least - 1} of them; raise --steps or lower --stages"
+        )
     heat = options.heat_steps or max(1, options.steps // HEATS)
     return data, options.model_copy(update={"heat_steps": heat})
 
