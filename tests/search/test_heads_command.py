@@ -9,25 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 from helpers.command_cases import assert_refused, structnet
 from helpers.grid_cases import timeless
-from helpers.head_cases import stripes
 
 from search.commands.heads.command import COMMAND
 from search.commands.heads.results import cells_of, first_of, recovery_of, sentences_of
 from search.commands.heads.run import fitted_to, networks_of
 from structnet.data.packing import description, pack
-from structnet.heads.contest import CONTROL, Fork, Heat, run_here
-from structnet.heads.training import HeadState, Tuning, train
-from structnet.heads.transformer import Form, Transformer
 from structnet.storage.tables import read_table
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
 from structnet.trials.heads import HeadsWork
 from structnet.trials.work import Shared
-from tournament import head_forks
-from tournament.head_forks import RayForks
 
 torch.set_num_threads(1)
 
@@ -91,31 +84,6 @@ def test_a_tournament_on_workers_of_its_own_is_the_same(ran: tuple[Path, str], t
             for place in (tmp_path, ran[0])
         )
         assert here == there and here
-
-
-def test_forks_on_ray_are_those_of_this_process(ray_session: None) -> None:
-    data = stripes()
-    state = HeadState.fresh(Transformer(Form((1, 8, 8), 3, layers=2, heads=4, width=16, patch=4)))
-    train(state, data.train, Tuning(20, 0), 5, lambda step: 1e-3)
-    heat = Heat(Tuning(20, 0), 3, 1e-3, (0, 5))
-    forks = [Fork(CONTROL), Fork("a", ((0, 1),)), Fork("b", ((1, 0), (1, 2)))]
-    there = RayForks(ray.put(pack(data)), "cpu", cpus=0.5)(state, forks, heat, data)
-    for one, other in zip(there, run_here(state, forks, heat, data)):
-        assert one.fork == other.fork and one.freed == other.freed
-        assert np.array_equal(one.log2_likelihood, other.log2_likelihood)
-        assert one.state is not None and one.state.step == 8
-
-
-def test_a_fork_whose_worker_fails_is_told(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
-        raise RuntimeError("no luck")
-
-    monkeypatch.setattr(head_forks, "fork_task", broken)
-    data = stripes()
-    state = HeadState.fresh(Transformer(Form((1, 8, 8), 3, layers=1, heads=2, width=8, patch=4)))
-    heat = Heat(Tuning(20, 0), 3, 1e-3, (0, 0))
-    (found,) = RayForks(ray.put(pack(data)), "cpu", cpus=0.5)(state, [Fork(CONTROL)], heat, data)
-    assert found.state is None and found.error == "RuntimeError: no luck"
 
 
 def test_a_text_of_the_users(tmp_path: Path) -> None:
