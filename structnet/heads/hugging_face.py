@@ -123,7 +123,7 @@ class HuggingFaceHeads:
         if len(given) != len(self.layers):
             raise UserError(
                 f"{type(self.module).__name__} gives the attentions of {len(given)} of its {len(self.layers)} layers: "
-                "use a score that needs none, such as gradient"
+                "heads are scored by them too, so take a model that gives them"
             )
         return given
 

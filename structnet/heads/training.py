@@ -5,7 +5,7 @@ AdamW, gradients clipped to norm 1, as in the source. What is random is a functi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -136,6 +136,6 @@ def judge(model: HeadModel, split: Split, *, block: int = BLOCK) -> Evaluation:
     return evaluate_module(model.module, split, block, logits=model.logits)
 
 
-def touch(state: HeadState, heads: Collection[Head] | Sequence[Head]) -> None:
+def touch(state: HeadState, heads: Iterable[Head]) -> None:
     """Notes the layers of heads that were changed."""
     state.touched |= {layer for layer, _ in heads}

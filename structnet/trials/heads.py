@@ -28,6 +28,7 @@ from structnet.heads.contest import (
     run_here,
     winner_of,
 )
+from structnet.heads.layers import HeadModel
 from structnet.heads.layout import model_place, write_layout
 from structnet.heads.sampling import samples_of
 from structnet.heads.scores import SCORES, Measured, Scores, chosen, heads_to_remove, measure
@@ -50,6 +51,20 @@ FINE_TUNING = "fine_tuning"
 SCORING_STEPS = 2 * SCORED_BATCHES  # what it costs to score all heads: the backward passes of so many steps
 FLOOR = 0.1  # of the learning rate at the end
 
+# What a resume needs beside the model.
+SAVED = (
+    "spent",
+    "done_events",
+    "parameter_steps",
+    "seconds",
+    "gone",
+    "rows",
+    "losses",
+    "pruned",
+    "samples",
+    "is_done",
+)
+
 
 class HeadsWork:
     """Removes heads of a warmed-up model by a strategy and trains on, until the steps are spent.
@@ -69,7 +84,6 @@ class HeadsWork:
         self.warm_steps = self.state.step
         count = heads_to_remove(self.state.model, self.level) if self.level else 0
         self.events = events_of(self.strategy, count, self.options["stages"])
-        # What a resume needs beside the model.
         self.spent, self.done_events, self.parameter_steps, self.seconds = 0, 0, 0, 0.0
         self.gone: list[list[int]] = []
         self.rows: dict[str, list[dict[str, Any]]] = {"epochs": [], "decisions": [], "candidates": []}
@@ -113,23 +127,10 @@ class HeadsWork:
         else:
             self.is_done = True
 
-    NAMES = (
-        "spent",
-        "done_events",
-        "parameter_steps",
-        "seconds",
-        "gone",
-        "rows",
-        "losses",
-        "pruned",
-        "samples",
-        "is_done",
-    )
-
     def save(self, folder: Path) -> None:
         """Writes the model, and where it is."""
         write_state(str(folder / "state"), self.state)
-        (folder / "place.json").write_text(json.dumps({name: getattr(self, name) for name in self.NAMES}))
+        (folder / "place.json").write_text(json.dumps({name: getattr(self, name) for name in SAVED}))
 
     def load(self, folder: Path) -> None:
         """Goes on exactly where `save` was."""
@@ -137,7 +138,7 @@ class HeadsWork:
         for name, value in json.loads((folder / "place.json").read_text()).items():
             setattr(self, name, value)
 
-    def _fresh(self) -> Any:
+    def _fresh(self) -> HeadModel:
         return model_of(self.options, self.data, self.rng_seed, self.shared.device)
 
     # What is trained

@@ -17,6 +17,8 @@ from search.commands.heads.command import COMMAND
 from search.commands.heads.results import cells_of, first_of, recovery_of, sentences_of
 from search.commands.heads.run import fitted_to, networks_of
 from structnet.data.packing import description, pack
+from structnet.errors import UserError
+from structnet.heads.transformer import Transformer
 from structnet.storage.tables import read_table
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
 from structnet.trials.heads import HeadsWork
@@ -137,6 +139,18 @@ def test_what_cannot_be_is_one_line(given: list[str], said: str, tmp_path: Path)
     done = structnet("heads", *given, "--results", str(tmp_path))
     assert_refused(done, said)
     assert said in done.err
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_model_that_gives_no_attentions_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(self: Transformer, inputs: torch.Tensor) -> list[torch.Tensor]:
+        raise UserError("Silent gives the attentions of 0 of its 4 layers: take a model that gives them")
+
+    monkeypatch.setattr(Transformer, "attentions", none)
+    done = structnet("heads", "--results", str(tmp_path))
+    assert_refused(done, "gives the attentions of 0 of its 4 layers")
     assert not list(tmp_path.rglob("*.parquet"))
 
 

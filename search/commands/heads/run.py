@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from search.commands.heads.command import HeadsOptions
@@ -25,6 +26,7 @@ from structnet.heads.building import model_of, text_data
 from structnet.heads.scores import chosen, heads_to_remove
 from structnet.heads.strategies import NONE, TOURNAMENT, strategy_named
 from structnet.heads.surgery import all_heads
+from structnet.heads.training import batch_of
 from structnet.modules.evaluation import parameters_in
 from structnet.modules.files import read_module
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
@@ -97,6 +99,8 @@ def fitted_to(options: HeadsOptions) -> tuple[Dataset, HeadsOptions]:
 def described(options: HeadsOptions, data: Dataset) -> str:
     """The model in a few words; raises UserError for one that cannot be had, or that has too few heads for a level."""
     model = model_of(options.model_dump(), data, options.rng_seed)
+    # A model that does not tell what its heads look at is refused here, not by its trials.
+    model.attentions(batch_of(data.train, np.arange(1))[0])
     for level in numbers("levels", options.levels):
         count = heads_to_remove(model, level)
         chosen(dict.fromkeys(all_heads(model), 0.0), count, model, options.floor)
