@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from structnet.data.dataset import Dataset, RawSplits, images_dataset, validation_size
-from structnet.data.files import first_line
+from structnet.data.rows import first_line
 from structnet.errors import UserError
 
 _IDX = "the four uncompressed files (train-images-idx3-ubyte, ...)"

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import torch
 
 from structnet.data.dataset import Dataset, Split
-from structnet.data.preprocessing import read_inputs
+from structnet.data.new_inputs import read_inputs
 from structnet.measure.diagnosis import Diagnosis
 from structnet.network.network import StructNet
 from structnet.network.remap import from_sequential, to_sequential

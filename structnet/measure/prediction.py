@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from structnet.data.preprocessing import read_inputs
+from structnet.data.new_inputs import read_inputs
 from structnet.errors import UserError
 from structnet.network.network import StructNet
 from structnet.storage.snapshot import load_snapshot

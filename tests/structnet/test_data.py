@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torchvision import datasets
 
 from structnet.data.datasets import DATASETS, load_dataset
-from structnet.data.files import decode_images, images_of_rows
+from structnet.data.pictures import decode_images, images_of_rows
 from structnet.data.preprocessing import fingerprint
 from structnet.errors import UserError
 

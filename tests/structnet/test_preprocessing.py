@@ -16,8 +16,8 @@ from helpers.data_files import grey_images, image_rows, number_table, write_all_
 from PIL import Image
 
 from structnet.data.datasets import load_dataset
-from structnet.data.files import class_numbers
-from structnet.data.preprocessing import read_inputs
+from structnet.data.labels import class_numbers
+from structnet.data.new_inputs import read_inputs
 from structnet.errors import UserError
 
 
