@@ -267,14 +267,12 @@ def judge(
 ) -> None:
     """Every member on every image, in their order.
 
-    log2_likelihood: (members, images) float64 of the true labels, right: (members,) answers, and logits: (members,
-    classes, images), if it has any, are filled.
+    log2_likelihood: (members, images) float64 of the true labels, right: (members, images) booleans, and logits:
+    (members, classes, images), if it has any, are filled.
     """
     width, total = work.inputs.shape[1], len(images.labels)
     order = np.arange(total)
     silence = Noise(np.zeros(1, dtype=np.uint64), 0.0, 0.0, 0, False)
-    for member in range(len(right)):
-        right[member] = 0
     for begin in range(0, total, width):
         count = min(width, total - begin)
         labels = fill_block(images, silence, order, begin, count, 0, work.inputs)
@@ -283,7 +281,7 @@ def judge(
             mine = values[plan.members[member, FIRST_PARAMETER] : plan.members[member + 1, FIRST_PARAMETER]]
             run_forward(here, mine, work.inputs, work.state, work.matrix, code, nothing_dropped(), count)
             output = work.state[here.groups[-2] : here.groups[-1]]
-            right[member] += likelihoods(output, labels, count, log2_likelihood[member, begin:])
+            likelihoods(output, labels, count, log2_likelihood[member, begin:], right[member, begin:])
             if logits.shape[2]:
                 for label in range(len(output)):
                     for image in range(count):
@@ -291,8 +289,12 @@ def judge(
 
 
 @part
-def likelihoods(logits: np.ndarray, labels: np.ndarray, count: int, log2_likelihood: np.ndarray) -> int:
-    """Fills log2 p(label | image), (count,), for logits (classes, width), in 64 bits; returns how many are right.
+def likelihoods(
+    logits: np.ndarray, labels: np.ndarray, count: int, log2_likelihood: np.ndarray, right: np.ndarray
+) -> None:
+    """Fills log2 p(label | image), in 64 bits, and whether the answer is right, (count,) each.
+
+    logits: (classes, width).
 
     The largest logit is the answer, of several the first, and NaN is larger than any number.
     """
@@ -307,9 +309,7 @@ def likelihoods(logits: np.ndarray, labels: np.ndarray, count: int, log2_likelih
     for label in range(len(logits)):
         for image in range(count):
             total[image] += exponential(np.float64(logits[label, image]) - largest[image])
-    right = 0
     for image in range(count):
         of_label = np.float64(logits[labels[image], image]) - largest[image]
         log2_likelihood[image] = (of_label - math.log(total[image])) / math.log(2.0)
-        right += answer[image] == labels[image]
-    return right
+        right[image] = answer[image] == labels[image]

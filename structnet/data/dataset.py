@@ -20,6 +20,7 @@ SPLITS = ("train", "validation", "test")
 RawSplits = dict[str, tuple[np.ndarray, np.ndarray]]
 
 _LEAST_VALIDATION = 300
+_MOST_REPEATS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three splits as a network takes them, and how they were made from the raw data."""
+    """Three splits as a network takes them, and how they were made from the raw data.
+
+    notes: what was left out or decided on the way, a sentence each.
+    """
 
     name: str
     train: Split
@@ -111,6 +115,7 @@ class Dataset:
     classes: int
     class_names: tuple[str, ...]
     preprocessing: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -134,6 +139,16 @@ class Dataset:
         judged = min(len(self.validation), max(_LEAST_VALIDATION, images // 10))
         return replace(self, train=self.train.part(0, images), validation=self.validation.part(0, judged))
 
+    def balanced(self) -> Dataset:
+        """With the training rows of rare classes repeated, so that each class has about as many as the commonest.
+
+        A row comes at most a hundred times. That is what weights of the classes come to, in whole numbers.
+        """
+        counts = np.bincount(self.train.labels.numpy(), minlength=self.classes)
+        times = np.clip(np.rint(counts.max() / np.maximum(counts, 1)), 1, _MOST_REPEATS).astype(np.int64)
+        rows = np.repeat(np.arange(len(self.train)), times[self.train.labels.numpy()])
+        return replace(self, train=self.train.at(rows))
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the preprocessing as JSON with sorted keys, 64 hexadecimal digits."""
@@ -145,17 +160,21 @@ def images_dataset(
     raw: RawSplits,
     names: tuple[str, ...],
     full_scale: float,
-    standardise: bool,
+    standardise: bool | None,
 ) -> Dataset:
     """A dataset of raw images: pixels in [0, 1] by their full scale, or standardised per channel."""
     return dataset_of(name, raw, image_preprocessing(raw["train"][0], names, full_scale, standardise))
 
 
-def dataset_of(name: str, raw: RawSplits, preprocessing: dict[str, Any]) -> Dataset:
+def dataset_of(
+    name: str, raw: RawSplits, preprocessing: dict[str, Any], notes: tuple[str, ...] = ()
+) -> Dataset:
     """A dataset of raw values, preprocessed; its classes are those that the preprocessing names."""
     splits = {split: _split_of(*raw[split], preprocessing) for split in SPLITS}
     names = tuple(preprocessing["class_names"])
-    return Dataset(name, **splits, classes=len(names), class_names=names, preprocessing=preprocessing)
+    return Dataset(
+        name, **splits, classes=len(names), class_names=names, preprocessing=preprocessing, notes=notes
+    )
 
 
 def _split_of(values: np.ndarray, labels: np.ndarray, preprocessing: dict[str, Any]) -> Split:
@@ -163,6 +182,19 @@ def _split_of(values: np.ndarray, labels: np.ndarray, preprocessing: dict[str, A
     if values.dtype != np.uint8 or preprocessing["kind"] != "image":
         return Split(preprocess(values, preprocessing), numbers)
     return Split(torch.from_numpy(np.ascontiguousarray(values)), numbers, scaling_of(preprocessing))
+
+
+def raw_splits(data: Dataset) -> RawSplits:
+    """The raw values of a dataset of pictures, or of columns that are only shifted and scaled, to float32."""
+    raw: RawSplits = {}
+    for name in SPLITS:
+        split: Split = getattr(data, name)
+        values = split.stored.cpu().numpy()
+        if split.scaling is None:
+            scale, offset = (np.array(data.preprocessing[part]) for part in ("scale", "offset"))
+            values = values.astype(np.float64) * scale + offset
+        raw[name] = (values, split.labels.cpu().numpy())
+    return raw
 
 
 def scaling_of(preprocessing: dict[str, Any]) -> Scaling:

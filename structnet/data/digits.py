@@ -48,7 +48,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def load(name: str, *, data_dir: str | None, standardise: bool, teacher_seed: int) -> Dataset:
+def load(name: str, *, data_dir: str | None, standardise: bool | None, teacher_seed: int) -> Dataset:
     """Split 60/20/20 by position after one fixed shuffle; data_dir and teacher_seed do not matter."""
     import numpy as np
 

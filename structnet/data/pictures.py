@@ -1,12 +1,13 @@
-"""Pictures, encoded one by one, as arrays of pixels.
+"""Pictures, in files or in rows of a table, as one array of pixels. Nothing is scaled here.
 
-Nothing is scaled here. Every problem of a picture is a UserError that names it.
+Every problem of a picture is a UserError that names it.
 """
 
 from __future__ import annotations
 
-import io
 import os
+import stat
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,17 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from structnet.data.rows import first_line
+from structnet.data.decoding import decode_picture, picture_suffixes
 from structnet.errors import UserError
 
 IMAGE_COLUMNS = ("image", "img")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
-# Formats that are decoded inside the process; others may call a program (EPS) or hold many images (TIFF).
-_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-_PIXELS_WORTH_THREADS = 128 * 128
-_GREY_MODES = {"1", "L", "LA", "La"}
-_COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+_MOST_BYTES = 2**27  # of a file
+_IN_A_JOB = 16
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 
 
 def image_column(rows: pa.Table) -> str | None:
@@ -38,6 +36,11 @@ def image_column(rows: pa.Table) -> str | None:
             if at >= 0 and (pa.types.is_binary(kind[at].type) or pa.types.is_large_binary(kind[at].type)):
                 return name
     return None
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file has the name of a picture that can be read."""
+    return file.suffix.lower() in picture_suffixes()
 
 
 class ImageSource(NamedTuple):
@@ -56,46 +59,95 @@ def images_of_rows(rows: pa.Table, column: str, path: Path) -> ImageSource:
 
 def images_of_files(files: Sequence[Path]) -> ImageSource:
     """The images in these files, in their order."""
-    return ImageSource(len(files), lambda i: files[i].read_bytes(), lambda i: str(files[i]))
+    return ImageSource(len(files), lambda i: _bytes_of(files[i]), lambda i: shown_path(files[i]))
 
 
-def decode_images(source: ImageSource, channels: int | None = None) -> np.ndarray:
-    """Decodes all images to uint8 (n, channels, height, width).
+def shown_path(path: Path) -> str:
+    """A path on one line, also where its name has control characters or bytes that are no text."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)[1:-1]
 
-    `channels` 1 is greyscale, 3 is RGB, and every image is converted to that; None takes 1 if all images are
-    grey and 3 otherwise. Raises UserError when an image is missing, damaged, has more than 8 bits, or has
-    another size than the first.
+
+def _bytes_of(file: Path) -> bytes:
+    """Raises UserError for what is no regular file, is too large, or cannot be read."""
+    try:
+        kind = stat.S_IFMT(file.stat().st_mode)
+        if kind != stat.S_IFREG:
+            raise UserError(
+                f"{shown_path(file)} is no image but a {_KINDS.get(kind, 'device')}: remove it, or name another file"
+            )
+        # Not to wait for a writer where the file has become a pipe meanwhile.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"{shown_path(file)} cannot be read ({error.strerror}): make it readable, or remove it"
+        ) from error
+    if len(data) > _MOST_BYTES:
+        raise UserError(
+            f"{shown_path(file)} has more than {_MOST_BYTES:,} bytes, but may have no more: shrink or remove it"
+        )
+    return data
+
+
+def decode_images(
+    source: ImageSource, channels: int | None = None, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """All images as uint8 (n, channels, height, width), as an image viewer shows them (structnet.data.decoding).
+
+    channels: 1 is greyscale, 3 is RGB, and every image is converted to that; None takes 1 if all images are grey,
+    and 3 otherwise. size: (height, width) that every image is resampled to, stretched where its aspect differs; None
+    takes images of one size only.
+    Raises UserError when an image is missing, damaged, or has another size than the first.
     """
-    first = _decode_one(source, 0, 3, None)
-    assert first is not None
-    size = first.shape[:2]
-    if channels is None:
-        pixels = _decode(source, 1, size, grey_only=True)
-        if pixels is not None:
-            return pixels
-    pixels = _decode(source, channels or 3, size, grey_only=False)
+    if size is not None and min(size) < 1:
+        raise UserError(
+            f"size is {size[0]}×{size[1]}, but must be at least 1×1: it is the height and width of images"
+        )
+    from PIL import Image
+
+    with warnings.catch_warnings():  # Pillow remarks on files that it reads all the same
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        first = _decode_one(source, 0, channels, size)
+        if channels is None and first.ndim == 2:
+            pixels = _decode(source, None, size, first.shape)
+            if pixels is not None:
+                return pixels
+        pixels = _decode(source, channels or 3, size, first.shape)
     assert pixels is not None
     return pixels
 
 
-def _decode(source: ImageSource, channels: int, size: tuple[int, ...], grey_only: bool) -> np.ndarray | None:
-    """None when an image is in colour and `grey_only`."""
-    pixels = np.empty((source.size, channels, *size), np.uint8)
+def _decode(
+    source: ImageSource, channels: int | None, size: tuple[int, int] | None, shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """With channels None all images in grey, or None if one has colours. shape: of the first image."""
+    height, width = shape[:2]
+    try:
+        pixels = np.empty((source.size, channels or 1, height, width), np.uint8)
+    except MemoryError as error:
+        raise UserError(
+            f"{source.size:,} images of {height}×{width} pixels do not fit into the memory: "
+            "give --size to make them smaller"
+        ) from error
 
     def decode_range(start: int, stop: int) -> bool:
         for i in range(start, stop):
-            image = _decode_one(source, i, channels, size, grey_only)
-            if image is None:
+            image = _decode_one(source, i, channels, size)
+            if channels is None and image.ndim == 3:
                 return False
-            pixels[i] = image if channels == 1 else image.transpose(2, 0, 1)
+            if image.shape[:2] != (height, width):
+                raise UserError(
+                    f"{source.name(i)} is an image of {image.shape[0]}×{image.shape[1]} pixels, but the first is "
+                    f"{height}×{width} ({source.name(0)}): give --size to bring all images to one size"
+                )
+            pixels[i] = image if image.ndim == 2 else image.transpose(2, 0, 1)
         return True
 
-    # Only the decoding of large images is worth threads: on small ones they wait for each other's Python.
-    if size[0] * size[1] < _PIXELS_WORTH_THREADS:
-        return pixels if decode_range(0, source.size) else None
-    starts = range(0, source.size, 64)
+    starts = range(0, source.size, _IN_A_JOB)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(decode_range, at, min(at + 64, source.size)) for at in starts]
+        jobs = [pool.submit(decode_range, at, min(at + _IN_A_JOB, source.size)) for at in starts]
         try:
             return pixels if all(job.result() for job in jobs) else None
         finally:
@@ -104,35 +156,9 @@ def _decode(source: ImageSource, channels: int, size: tuple[int, ...], grey_only
 
 
 def _decode_one(
-    source: ImageSource, i: int, channels: int, size: tuple[int, ...] | None, grey_only: bool = False
-) -> np.ndarray | None:
-    """One image as uint8 (height, width) or (height, width, 3); None when it is in colour and `grey_only`."""
-    from PIL import Image
-
+    source: ImageSource, i: int, channels: int | None, size: tuple[int, int] | None
+) -> np.ndarray:
     data = source.read(i)
     if data is None:
         raise UserError(f"{source.name(i)} has no image bytes: store the image itself, not only its path")
-    try:
-        with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
-            if grey_only and image.mode not in _GREY_MODES:
-                return None
-            _check_image(image.mode, (image.height, image.width), size, source.name(i))
-            return np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except UserError:
-        raise
-    except Exception as error:  # damaged data makes decoders raise nearly anything
-        unknown = type(error).__name__ == "UnidentifiedImageError"
-        reason = f"it is none of {', '.join(_IMAGE_FORMATS)}" if unknown else first_line(error)
-        raise UserError(
-            f"{source.name(i)} is not a readable image ({reason}): replace or remove it"
-        ) from error
-
-
-def _check_image(mode: str, size: tuple[int, int], expected: tuple[int, ...] | None, name: str) -> None:
-    if mode not in _GREY_MODES | _COLOUR_MODES:
-        raise UserError(f"{name} is an image of mode {mode}, but must have 8 bits per channel: convert it")
-    if expected is not None and size != expected:
-        raise UserError(
-            f"{name} is an image of {size[0]}×{size[1]} pixels, but the first is "
-            f"{expected[0]}×{expected[1]}: bring all images to one size"
-        )
+    return decode_picture(data, source.name(i), channels, size)

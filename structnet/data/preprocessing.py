@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from structnet.data.tables import table_inputs
+from structnet.data.tables import Column, input_count, table_inputs
 
 
 def fingerprint(preprocessing: dict[str, Any]) -> str:
@@ -40,7 +40,7 @@ def preprocess(values: np.ndarray, preprocessing: dict[str, Any]) -> torch.Tenso
 
 
 def image_preprocessing(
-    pixels: np.ndarray, names: tuple[str, ...], full_scale: float, standardise: bool
+    pixels: np.ndarray, names: tuple[str, ...], full_scale: float, standardise: bool | None
 ) -> dict[str, Any]:
     """Of images, uint8 (n, channels, height, width): by their full scale, or per channel to mean 0 and deviation 1."""
     channels = pixels.shape[1]
@@ -74,6 +74,21 @@ def column_preprocessing(
         "columns": columns,
         "offset": offset.tolist(),
         "scale": _no_zeros(scale),
+        "class_names": list(names),
+    }
+
+
+def table_preprocessing(
+    columns: list[Column], names: tuple[str, ...], standardise: bool, label: str, keys: list[str]
+) -> dict[str, Any]:
+    """Of a table: its columns (structnet.data.tables), the column of its labels, and columns that name its rows."""
+    return {
+        "kind": "table",
+        "shape": [input_count(columns)],
+        "scaling": "standardised" if standardise else "unit",
+        "columns": columns,
+        "label": label,
+        "keys": keys,
         "class_names": list(names),
     }
 

@@ -143,7 +143,7 @@ def _is_sound(teacher: Teacher, probe: np.ndarray) -> bool:
     return True
 
 
-def load(name: str, *, data_dir: str | None, standardise: bool, teacher_seed: int) -> Dataset:
+def load(name: str, *, data_dir: str | None, standardise: bool | None, teacher_seed: int) -> Dataset:
     """The task of this teacher: standard normal inputs, left as they are unless standardised; data_dir is ignored."""
     raw = teacher_splits(teacher_seed)
     inputs = raw["train"][0]

@@ -31,7 +31,7 @@ FASHION = (
 )
 
 
-def load(name: str, *, data_dir: str | None, standardise: bool, teacher_seed: int) -> Dataset:
+def load(name: str, *, data_dir: str | None, standardise: bool | None, teacher_seed: int) -> Dataset:
     """data_dir: the folder above that of the dataset, "data" when None; teacher_seed does not matter."""
     splits, names = _read(name, Path(data_dir or "data"))
     return images_dataset(name, splits, names, 255.0, standardise)

@@ -20,8 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from structnet.data.columns import raw_values as columns_as_stored
 from structnet.data.dataset import Dataset, Split
 from structnet.data.new_inputs import read_inputs
+from structnet.data.preprocessing import preprocess
+from structnet.data.tables import input_count
 from structnet.measure.diagnosis import Diagnosis
 from structnet.network.network import StructNet
 from structnet.network.remap import from_sequential, to_sequential
@@ -31,6 +34,8 @@ from structnet.storage.snapshot import load_snapshot
 MOST_DUPLICATES = 0.01  # share of a split that may also be in the training split
 LEAST_SPREAD, LARGEST_SPREAD = 0.01, 10.0
 LARGEST_SHIFT = 0.25  # of the mean of a split, in training spreads
+TELLS = 0.99  # share of validation labels that a single column says
+COLUMN_PARTS = 32
 SPREAD_FACTOR = 2.0  # between the spreads of two splits
 MOST_CONSTANT = 0.5  # share of the inputs
 # Share of a hidden group. A unit with a single negative weight on inputs that are never negative is dead, so in a
@@ -72,9 +77,9 @@ def classes_present(data: Dataset) -> Check:
 
 def no_duplicates(data: Dataset) -> Check:
     """Whether validation and test images are new: how many are in the training split, number for number."""
-    known = set(_hashes(data.train.images))
+    known = set(_hashes(data.train.stored))
     shown, shares = [], []
-    for name, images in (("validation", data.validation.images), ("test", data.test.images)):
+    for name, images in (("validation", data.validation.stored), ("test", data.test.stored)):
         doubled = sum(image in known for image in _hashes(images))
         shown.append(f"{doubled:,} of {len(images):,} {name} images")
         shares.append(doubled / max(1, len(images)))
@@ -90,7 +95,8 @@ def no_duplicates(data: Dataset) -> Check:
 def _hashes(images: torch.Tensor) -> list[bytes]:
     """One for each image, equal where all numbers are (Blake2b, 128 bits)."""
     # Adding 0 turns -0.0 into 0.0, which is the same number in other bytes.
-    rows = np.ascontiguousarray((images.reshape(len(images), -1) + 0.0).cpu().numpy())
+    flat = images.reshape(len(images), -1).cpu()
+    rows = np.ascontiguousarray((flat + 0.0 if flat.is_floating_point() else flat).numpy())
     return [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
 
 
@@ -146,7 +152,7 @@ def splits_alike(data: Dataset) -> Check:
 
 def inputs_vary(data: Dataset) -> Check:
     """Whether enough inputs say anything: a constant one cannot be learnt from."""
-    flat = data.train.images.flatten(1)
+    flat = data.train.stored.flatten(1)
     constant = int((flat == flat[0]).all(dim=0).sum())
     return Check(
         "inputs vary",
@@ -161,18 +167,23 @@ def preprocessing_replicates(network: StructNet, data: Dataset) -> Check:
     """Whether what a snapshot stores turns raw values into the same inputs, and those into the same logits.
 
     The inputs are turned back into raw values, written to a file and read as `predict` would read it. Pixels
-    are whole numbers, so they come back to the bit; columns to the rounding of a 32-bit number.
+    are whole numbers, so they come back to the bit; columns to the rounding of a 32-bit number. Of a table, whose
+    inputs do not say what they were made of, rows are made up.
     """
-    images = data.validation.images[:COMPARED_IMAGES].cpu()
     network = network.fork().cpu()
-    raw = raw_values(images, data.preprocessing).reshape(len(images), -1)
-    names = data.preprocessing.get("columns") or [f"value_{index}" for index in range(raw.shape[1])]
+    if data.preprocessing["kind"] == "table":
+        columns, images = made_up_rows(data.preprocessing)
+    else:
+        images = data.validation.images[:COMPARED_IMAGES].cpu()
+        raw = raw_values(images, data.preprocessing).reshape(len(images), -1)
+        names = data.preprocessing.get("columns") or [f"value_{index}" for index in range(raw.shape[1])]
+        columns = dict(zip(names, raw.T))
     with tempfile.TemporaryDirectory() as folder:
         rows, snapshot = str(Path(folder) / "rows.parquet"), str(Path(folder) / "network")
-        pq.write_table(pa.table(dict(zip(names, raw.T))), rows)
+        pq.write_table(pa.table(columns), rows)
         network.save(snapshot, preprocessing=data.preprocessing, class_names=data.class_names)
         loaded = load_snapshot(snapshot)
-        again, _ = read_inputs(rows, loaded.preprocessing)
+        again = read_inputs(rows, loaded.preprocessing).inputs
     apart = float(((again - images).abs() / images.abs().clamp_min(1)).max())
     allowed = 0.0 if data.preprocessing["kind"] == "image" else 1e-6
     with torch.no_grad():
@@ -184,6 +195,69 @@ def preprocessing_replicates(network: StructNet, data: Dataset) -> Check:
         f"same fingerprint and logits, inputs apart by at most {allowed:g}",
         "the preprocessing is no longer that of the data: load the dataset again, and save with its preprocessing",
     )
+
+
+def made_up_rows(preprocessing: dict[str, Any]) -> tuple[dict[str, list[Any]], torch.Tensor]:
+    """Rows of a table, column after column, with every category and missing value, and the inputs they make."""
+    columns = preprocessing["columns"]
+    rows = 1 + max(
+        [3, *(len(column["categories"]) + 1 for column in columns if column["kind"] == "category")]
+    )
+    values: dict[str, list[Any]] = {}
+    for column in columns:
+        if column["kind"] == "number":
+            steps = column["fill"] + np.linspace(-1, 1, rows) * (
+                column["scale"] if column["power"] is None else 1
+            )
+            known = [float(value) for value in steps]
+        else:
+            known = [column["categories"][row % len(column["categories"])] for row in range(rows)]
+        values[column["name"]] = [*known[:-1], None] if column["missing"] else known
+    table = pa.table({name: pa.array(cells) for name, cells in values.items()})
+    return values, preprocess(columns_as_stored(table, columns, Path("rows")), preprocessing)
+
+
+def no_column_tells(data: Dataset) -> Check:
+    """Whether no column of a table says the label by itself, as one does that was made from it.
+
+    Each is cut into 32 parts with as many training rows; what it says on validation is the commonest label of a part.
+    """
+    names, told = told_by_columns(data)
+    best = int(told.argmax())
+    tells = [repr(name) for name, share in zip(names, told) if share >= TELLS]
+    return Check(
+        "no column tells the label",
+        not tells,
+        f"{names[best]!r} alone is right on {told[best]:.1%}",
+        f"below {TELLS:.0%} on validation",
+        f"remove what is known only with the label ({', '.join(tells)}), unless it is known when the network is used",
+    )
+
+
+def told_by_columns(data: Dataset) -> tuple[list[str], np.ndarray]:
+    """The columns of a table, and the share of validation labels that each says alone."""
+    columns = data.preprocessing["columns"]
+    train, judged = (split.images.flatten(1).cpu().numpy() for split in (data.train, data.validation))
+    known, expected = data.train.labels.cpu().numpy(), data.validation.labels.cpu().numpy()
+    found, at = [], 0
+    for column in columns:
+        inputs = 1 if isinstance(column, str) else input_count([column])
+        here = slice(at, at + inputs)
+        at += inputs
+        parts = _parts(train[:, here], judged[:, here])
+        votes = np.zeros((int(max(part.max() for part in parts)) + 1, data.classes))
+        np.add.at(votes, (parts[0], known), 1)
+        found.append(float((votes.argmax(axis=1)[parts[1]] == expected).mean()))
+    names = [column if isinstance(column, str) else str(column["name"]) for column in columns]
+    return names, np.array(found)
+
+
+def _parts(train: np.ndarray, judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which part of a column each row is in: by its value, or by which of several inputs is largest."""
+    if train.shape[1] > 2:
+        return train.argmax(axis=1), judged.argmax(axis=1)
+    edges = np.unique(np.quantile(train[:, 0], np.linspace(0, 1, COLUMN_PARTS + 1)[1:-1]))
+    return np.searchsorted(edges, train[:, 0]), np.searchsorted(edges, judged[:, 0])
 
 
 def raw_values(images: torch.Tensor, preprocessing: dict[str, Any]) -> np.ndarray:

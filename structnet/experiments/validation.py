@@ -170,14 +170,14 @@ def checks_of_diagnosis(diagnosis: Diagnosis, moment: str) -> list[Check]:
 
 def checks_of_data(network: StructNet, data: Dataset) -> list[Check]:
     """The checks of the data; the network is only saved with them."""
-    rules = (
-        checks.classes_present,
-        checks.no_duplicates,
-        checks.inputs_in_range,
-        checks.splits_alike,
-        checks.inputs_vary,
-    )
-    return [rule(data) for rule in rules] + [checks.preprocessing_replicates(network, data)]
+    of_numbers = checks.inputs_in_range(data), checks.splits_alike(data)
+    return [*quick_checks(data), *of_numbers, checks.preprocessing_replicates(network, data)]
+
+
+def quick_checks(data: Dataset) -> list[Check]:
+    """The checks of data that take no time to speak of, nor memory: what is to be known before any training."""
+    found = [checks.classes_present(data), checks.no_duplicates(data), checks.inputs_vary(data)]
+    return found if data.preprocessing["kind"] == "image" else [*found, checks.no_column_tells(data)]
 
 
 class _ShortTraining:

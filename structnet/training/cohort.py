@@ -18,6 +18,8 @@ import torch
 
 from structnet.data.dataset import Split
 from structnet.measure.diagnosis import unhealthy_units
+from structnet.measure.imbalance import balanced_accuracy
+from structnet.measure.size import stored_bytes
 from structnet.network.activations import activation_named
 from structnet.network.propagation import flatten
 from structnet.network.state import TrainState
@@ -33,10 +35,11 @@ Part = Lockstep | Tile
 
 @dataclass(frozen=True)
 class CohortEvaluation:
-    """Every member on one split: loss in nats and accuracy, (members,), log2_likelihood, (members, images)."""
+    """Every member on one split: loss in nats and accuracies, (members,), log2_likelihood, (members, images)."""
 
     loss: np.ndarray
     accuracy: np.ndarray
+    balanced_accuracy: np.ndarray
     log2_likelihood: np.ndarray
 
 
@@ -67,6 +70,11 @@ class Cohort:
     def parameters(self) -> np.ndarray:
         """(members,) connections that exist + biases."""
         return np.array([topology.parameters for topology in self.topologies])
+
+    @property
+    def bytes(self) -> list[int]:
+        """What each member takes in its smallest form."""
+        return [stored_bytes(topology) for topology in self.topologies]
 
     @property
     def topologies(self) -> list[Topology]:
@@ -112,8 +120,12 @@ class Cohort:
             judged = retry_smaller(lambda: [part.judge(split) for part in self.parts], self._halve)
             joined = np.concatenate([part.log2_likelihood for part in judged])
             loss = -joined.mean(axis=1) * np.log(2)
-        accuracy = np.concatenate([part.right for part in judged]) / len(split)
-        return CohortEvaluation(loss, np.where(np.isfinite(loss), accuracy, np.nan), joined)
+        right = np.concatenate([part.right for part in judged])
+        every, balanced = right.sum(axis=1) / len(split), balanced_accuracy(right, split.labels.cpu().numpy())
+        known = np.isfinite(loss)
+        return CohortEvaluation(
+            loss, np.where(known, every, np.nan), np.where(known, balanced, np.nan), joined
+        )
 
     def unhealthy_units(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Saturated and dead hidden units, each (members,), as `diagnose` finds them on these training images."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from structnet.data.dataset import Split
+from structnet.measure.imbalance import balanced_accuracy
 from structnet.measure.information import log2_of_labels
 from structnet.network.network import StructNet
 from structnet.network.propagation import flatten, propagate
@@ -24,12 +25,14 @@ from structnet.training.memory import halved_on_lack, images_at_once
 class Evaluation:
     """loss: mean cross-entropy in nats. accuracy: share in [0, 1]. log2_likelihood: (images,) float64.
 
-    features: (images, units) of the groups that feed the output, and logits: (classes, images), if asked for.
+    balanced_accuracy: the mean over classes of the share that is right. features: (images, units) of the groups that
+    feed the output, and logits: (classes, images), if asked for.
     """
 
     loss: float
     accuracy: float
     log2_likelihood: np.ndarray
+    balanced_accuracy: float = math.nan
     features: np.ndarray | None = None
     logits: torch.Tensor | None = None
 
@@ -68,34 +71,39 @@ def evaluate_all(
             judged = steps.judge(split, with_logits=with_logits)
             for place, index in enumerate(members):
                 logits = None if judged.logits is None else torch.from_numpy(judged.logits[place])
-                likelihood, right = judged.log2_likelihood[place], int(judged.right[place])
-                found[index] = _evaluation(likelihood, right, logits)
+                likelihood, right = judged.log2_likelihood[place], judged.right[place]
+                found[index] = _evaluation(likelihood, right, split.labels, logits)
         else:
             likelihood, right, logits = _by_torch(first, split, block)
-            found[members[0]] = _evaluation(likelihood, right, logits if with_logits else None)
+            found[members[0]] = _evaluation(likelihood, right, split.labels, logits if with_logits else None)
     return [found[index] for index in range(len(networks))]
 
 
-def _evaluation(log2_likelihood: np.ndarray, right: int, logits: torch.Tensor | None) -> Evaluation:
+def _evaluation(
+    log2_likelihood: np.ndarray, right: np.ndarray, labels: torch.Tensor, logits: torch.Tensor | None
+) -> Evaluation:
     with np.errstate(over="ignore", invalid="ignore"):
         loss = float(-log2_likelihood.mean() * math.log(2))
-    return Evaluation(loss, right / len(log2_likelihood), log2_likelihood, logits=logits)
+    accuracy, balanced = int(right.sum()) / len(right), float(balanced_accuracy(right, labels.cpu().numpy()))
+    return Evaluation(loss, accuracy, log2_likelihood, balanced, logits=logits)
 
 
-def _by_torch(network: StructNet, split: Split, block: int | None) -> tuple[np.ndarray, int, torch.Tensor]:
+def _by_torch(
+    network: StructNet, split: Split, block: int | None
+) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
     at_once = images_at_once(network, len(split)) if block is None else block
     return halved_on_lack(at_once, partial(_in_blocks, network, split))
 
 
-def _in_blocks(network: StructNet, split: Split, block: int) -> tuple[np.ndarray, int, torch.Tensor]:
-    values, bits, right, kept = network.values.detach(), [], 0, []
+def _in_blocks(network: StructNet, split: Split, block: int) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
+    values, bits, right, kept = network.values.detach(), [], [], []
     for start in range(0, len(split), block):
         labels = split.labels[start : start + block]
         logits = propagate(network, values, columns(split, start, start + block))[-1]
         bits.append(log2_of_labels(logits, labels))
-        right += int((logits.argmax(dim=0) == labels).sum())
+        right.append(logits.argmax(dim=0) == labels)
         kept.append(logits)
-    return torch.cat(bits).cpu().numpy(), right, torch.cat(kept, dim=1)
+    return torch.cat(bits).cpu().numpy(), torch.cat(right).cpu().numpy(), torch.cat(kept, dim=1)
 
 
 def features_of(network: StructNet, split: Split, block: int | None = None) -> np.ndarray | None:

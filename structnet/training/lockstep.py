@@ -33,7 +33,7 @@ STEPS = 256  # of one compiled call
 
 @dataclass(frozen=True)
 class Judged:
-    """Members on a split: log2 p(label | image), (members, images), and right answers, (members,).
+    """Members on a split: log2 p(label | image), (members, images), and whether answers are right, of the same shape.
 
     logits: (members, classes, images), if asked for.
     """
@@ -178,7 +178,7 @@ class Lockstep:
         images, kind = len(split), self.values.dtype
         classes = self.topologies[0].architecture[-1]
         log2_likelihood = np.empty((len(self), images))
-        right = np.empty(len(self), dtype=np.int64)
+        right = np.empty((len(self), images), dtype=bool)
         logits = np.empty((len(self), classes, images if with_logits else 0), dtype=kind)
         with one_blas_thread(self.plan):
             judge(

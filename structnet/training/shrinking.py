@@ -28,6 +28,7 @@ import torch
 from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.measure.diagnosis import diagnose_inputs
+from structnet.measure.size import stored_bytes
 from structnet.network.edit import connect, disconnect, fold, unchanged
 from structnet.network.network import StructNet
 from structnet.network.random_topology import random_absent_everywhere
@@ -49,7 +50,8 @@ class Shrinking:
     shrunk to by `pruned_until`; a limit above size and peak changes nothing. move_share: share of connections
     moved in `interval` steps at the beginning, falling along a cosine to 0 at pruned_until. interval: most steps
     between two changes. images: training images that the gradient of absent connections is taken from. placed:
-    where connections grow on the way to the peak, at `random` places or by `gradient`.
+    where connections grow on the way to the peak, at `random` places or by `gradient`. limit_bytes: what the network
+    may take in its smallest form once all is pruned, if that is less.
     """
 
     start: int
@@ -63,6 +65,7 @@ class Shrinking:
     interval: int = 50
     images: int = 1024
     placed: str = "random"
+    limit_bytes: int | None = None
 
     @property
     def every(self) -> int:
@@ -175,6 +178,9 @@ def _change(
     ranked: Callable[[TrainState], np.ndarray],
 ) -> TrainState:
     network, target = state.network, shrinking.target(state.step)
+    limit_bytes = shrinking.limit_bytes if shrinking.folds(state.step) else None
+    if limit_bytes is not None:
+        target = min(target, _fitting(network, limit_bytes))
     # Before the first step it is too early to say what is worth least, unless it has to go.
     moved = round(shrinking.moves(state.step) * network.connection_count) if state.optimizer.step else 0
     wanted = moved + max(0, target - network.parameter_count)
@@ -196,7 +202,18 @@ def _change(
     # that idle units would crowd out the last connections of the others.
     if shrinking.folds(state.step) or state.network.topology.bias_count > CROWDED * target:
         state = state.edited(fold(state.network))
+    while limit_bytes is not None and stored_bytes(state.network.topology) > limit_bytes:
+        fitting = _fitting(state.network, limit_bytes)
+        state = _within(state, min(fitting, state.network.parameter_count - 1), ranked)
     return state
+
+
+def _fitting(network: StructNet, limit_bytes: int) -> int:
+    """Parameters of which about so many bytes are taken, if each takes what it does now."""
+    return max(
+        network.architecture[-1] + 1,
+        network.parameter_count * limit_bytes // stored_bytes(network.topology),
+    )
 
 
 def _wanted(

@@ -109,12 +109,12 @@ class Tile:
             for start in range(0, len(split), JUDGED_AT_ONCE)
         ]
         likelihoods = np.concatenate([found for found, _ in blocks], axis=1)
-        return Judged(likelihoods, np.sum([right for _, right in blocks], axis=0))
+        return Judged(likelihoods, np.concatenate([right for _, right in blocks], axis=1))
 
     def _judge(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         logits = propagate(self.network, self.network.values.detach(), inputs)[-1]
         of_member = logits.view(len(self.places), -1, len(labels))
-        right = (of_member.argmax(dim=1) == labels).sum(dim=1)
+        right = of_member.argmax(dim=1) == labels
         return log2_of_labels(of_member, labels).cpu().numpy(), right.cpu().numpy()
 
     def take(self, member: int, step: int) -> TrainState:

@@ -163,6 +163,7 @@ class CohortWork:
         """
         found = cohort.evaluate(self.data.validation)
         units = self._unhealthy_units(cohort) if with_units else None
+        bytes_of = cohort.bytes if with_units else []
         bad = cohort.diverged() | ~np.isfinite(found.loss) | ~torch.isfinite(losses).all(dim=1).cpu().numpy()
         means = losses.double().mean(dim=1).tolist()
         # Once for all: the cohort gathers both from its tiles every time it is asked.
@@ -177,13 +178,15 @@ class CohortWork:
                 row["train_loss"] = means[index]
                 if units:
                     row |= {"saturated": int(units[0][index]), "dead": int(units[1][index])}
-                row |= self._quality(row, float(found.accuracy[index]), float(found.loss[index]))
+                    row["bytes"] = bytes_of[index]
+                judged = (found.accuracy, found.loss, found.balanced_accuracy)
+                row |= self._quality(row, *(float(each[index]) for each in judged))
             rows.append(row)
         return rows
 
-    def _quality(self, row: dict[str, Any], accuracy: float, loss: float) -> dict[str, Any]:
+    def _quality(self, row: dict[str, Any], accuracy: float, loss: float, balanced: float) -> dict[str, Any]:
         """What a network is judged by: with patchability where its unhealthy units are known."""
-        found = self.reference.columns(accuracy, loss, row["parameters"])
+        found = self.reference.columns(accuracy, loss, row["parameters"], balanced)
         if "dead" in row:
             health = row["saturated"], row["dead"], row["hidden_units"], accuracy
             found["patchability"] = patchability(*health, self.reference.chance)
@@ -233,7 +236,7 @@ class CohortWork:
         """Saves a trained network, and measures it as whoever loads it will: its row must be reproduced exactly."""
         row["snapshot"] = self.shared.save(row["network"], state, self.data)
         alone = evaluate(state.network, self.data.validation)
-        row |= self._quality(row, alone.accuracy, alone.loss)
+        row |= self._quality(row, alone.accuracy, alone.loss, alone.balanced_accuracy)
 
     def _write_off(self, position: int, status: str, error: str) -> None:
         self.rows.append({**self._described(position, None), "status": status, "error": error, "epochs": 0})

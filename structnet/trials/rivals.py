@@ -123,6 +123,7 @@ class EvolveWork:
         # Of the network in training: its state, None before it begins, the rows of its epochs, what it has cost.
         self.state: TrainState | None = None
         self.epochs: list[dict[str, Any]] = []
+        self.balanced_accuracy: float | None = None
         self.parameter_steps, self.multiply_adds, self.seconds = 0, 0, 0.0
 
     def step(self) -> dict[str, Any]:
@@ -191,6 +192,7 @@ class EvolveWork:
         found, test = (evaluate(state.network, split) for split in (self.data.validation, self.data.test))
         seconds = time.perf_counter() - started
         self.seconds += seconds
+        self.balanced_accuracy = found.balanced_accuracy
         self.epochs.append(
             {
                 "trial": self.name,
@@ -236,7 +238,9 @@ class EvolveWork:
         return {
             **structure_columns(network),
             "train_loss": last["train_loss"],
-            **reference.columns(last["accuracy"], last["loss"], network.parameter_count),
+            **reference.columns(
+                last["accuracy"], last["loss"], network.parameter_count, self.balanced_accuracy
+            ),
             "test_accuracy": last["test_accuracy"],
             "test_loss": last["test_loss"],
             "chosen_epoch": chosen["epoch"],

@@ -7,6 +7,7 @@ from typing import Any
 
 from structnet.data.dataset import Split
 from structnet.measure.information import label_entropy
+from structnet.measure.size import stored_bytes
 from structnet.network.network import StructNet
 from structnet.network.topology import hidden_units
 from structnet.training.evaluation import chance_accuracy
@@ -21,6 +22,7 @@ def structure_columns(network: StructNet) -> dict[str, Any]:
         "parameters": network.parameter_count,
         "parameters_dense": network.parameters_dense,
         "hidden_units": hidden_units(network.architecture),
+        "bytes": stored_bytes(network.topology),
     }
 
 
@@ -31,10 +33,14 @@ class Reference:
         self.chance = chance_accuracy(validation.labels, classes)
         self.entropy = label_entropy(validation.labels)
 
-    def columns(self, accuracy: float, loss: float, parameters: int) -> dict[str, Any]:
-        """How good a network of so many parameters is; loss in nats."""
+    def columns(
+        self, accuracy: float, loss: float, parameters: int, balanced: float | None = None
+    ) -> dict[str, Any]:
+        """How good a network of so many parameters is; loss in nats, balanced: accuracy averaged over the classes."""
         return {
             "accuracy": accuracy,
+            "balanced_accuracy": balanced,
+            "majority": self.chance,
             "loss": loss,
             "information": self.entropy - loss / math.log(2),
             "efficiency": efficiency(accuracy, self.chance, parameters),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from search.commands.predict import print_predictions, write_predictions
+from search.commands.predict import check_output, print_predictions, write_predictions
 from structnet.errors import UserError
 
 PLAIN = pa.table(
@@ -38,5 +39,10 @@ def test_writing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_predictions(PLAIN, output)
     assert pyarrow.parquet.read_table(output).equals(PLAIN)
     assert f"wrote 3 predictions to {output}" in capsys.readouterr().out
+    table = str(tmp_path / "out.csv")
+    write_predictions(PLAIN, table)
+    assert pyarrow.csv.read_csv(table).equals(PLAIN)
+    with pytest.raises(UserError, match=r"must end in \.csv or \.parquet"):
+        check_output(str(tmp_path / "out.txt"))
     with pytest.raises(UserError, match="cannot be written"):
         write_predictions(PLAIN, str(tmp_path / "missing" / "out.parquet"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
+from PIL import Image
 
 from structnet import StructNet
 from structnet.errors import UserError
@@ -52,7 +54,7 @@ def test_with_labels(saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """In blocks of two rows. Logits of the first row: 1 and 0, so its probability is 1 ÷ (1 + e⁻¹)."""
     monkeypatch.setattr(prediction, "BLOCK", 2)
     file = rows_file(tmp_path, a=[2, 0, 5], b=[0, 4, 1], label=["cat", "cat", "cat"])
-    table = predict(saved, file)
+    table = predict(saved, file).table
     assert table.column_names == ["row", "prediction", "probability", "label", "correct"]
     assert table.column("row").to_pylist() == [0, 1, 2]
     assert table.column("prediction").to_pylist() == ["cat", "dog", "cat"]
@@ -61,15 +63,52 @@ def test_with_labels(saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert table.column("correct").to_pylist() == [True, False, True]
 
 
+def test_rows_keep_their_names_and_may_lack_labels(saved: str, tmp_path: Path) -> None:
+    file = rows_file(tmp_path, a=[2, 0], b=[0, 4], label=["cat", None], who=["x", "y"])
+    table = predict(saved, file, key="who").table
+    assert table.column_names == ["row", "who", "prediction", "probability", "label", "correct"]
+    assert table.column("who").to_pylist() == ["x", "y"]
+    assert table.column("label").to_pylist() == ["cat", None]
+    assert table.column("correct").to_pylist() == [True, None]
+
+
+def test_the_probability_of_every_class_on_request(saved: str, tmp_path: Path) -> None:
+    table = predict(saved, rows_file(tmp_path, a=[2], b=[0]), probabilities=True).table
+    assert table.column_names == ["row", "prediction", "probability", "p:cat", "p:dog"]
+    assert table.column("p:dog").to_pylist() == pytest.approx([1 - 0.7310586])
+
+
+def test_a_name_of_the_users_that_is_one_of_ours_is_kept_apart(saved: str, tmp_path: Path) -> None:
+    file = rows_file(tmp_path, a=[2], b=[0], prediction=["theirs"])
+    table = predict(saved, file, key="prediction").table
+    assert table.to_pylist()[0]["prediction (given)"] == "theirs"
+    assert table.to_pylist()[0]["prediction"] == "cat"
+
+
+def test_pictures_are_named_by_their_files(tmp_path: Path) -> None:
+    pixels = {"kind": "image", "shape": [1, 1, 2], "full_scale": 255.0, "offset": [0.0], "scale": [255.0]}
+    saved = save_network(tmp_path / "net", {**pixels, "class_names": ["cat", "dog"]}, ["cat", "dog"])
+    (tmp_path / "photos").mkdir()
+    for name, row in (("b.webp", [255, 0]), ("a.png", [0, 255])):
+        Image.fromarray(np.array([row], np.uint8)).save(tmp_path / "photos" / name, lossless=True)
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    found = predict(saved, str(tmp_path / "photos"))
+    assert found.table.select(["file", "prediction"]).to_pylist() == [
+        {"file": "a.png", "prediction": "dog"},
+        {"file": "b.webp", "prediction": "cat"},
+    ]
+    assert len(found.notes) == 1 and "notes.txt" in found.notes[0]
+
+
 def test_without_labels(saved: str, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("b,a\n1,0\n")
-    table = predict(saved + ".json", str(tmp_path / "rows.csv"))
+    table = predict(saved + ".json", str(tmp_path / "rows.csv")).table
     assert table.to_pylist() == [{"row": 0, "prediction": "dog", "probability": pytest.approx(0.6224593)}]
 
 
 def test_names_of_the_preprocessing_will_do(tmp_path: Path) -> None:
     saved = save_network(tmp_path / "net", PREPROCESSING, [])
-    assert predict(saved, rows_file(tmp_path, a=[1], b=[0])).column("prediction").to_pylist() == ["cat"]
+    assert predict(saved, rows_file(tmp_path, a=[1], b=[0])).table.column("prediction").to_pylist() == ["cat"]
 
 
 def test_refusals(saved: str, tmp_path: Path) -> None:

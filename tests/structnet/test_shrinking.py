@@ -14,6 +14,7 @@ from structnet import StructNet
 from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.measure.diagnosis import diagnose
+from structnet.measure.size import stored_bytes
 from structnet.network.edit import disconnect
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
@@ -347,3 +348,14 @@ def test_any_phase_ends_within_its_limit(
         assert state.network.parameter_count <= top
     assert state.network.parameter_count <= min(limit, top)
     assert fed_and_feeding(state.network)
+
+
+@pytest.mark.parametrize("limit_bytes", [150, 300, 560])
+def test_a_limit_in_bytes_holds_from_the_end_of_pruning_on_and_is_made_use_of(limit_bytes: int) -> None:
+    network = StructNet([8, 40, 3], 0.5)
+    shrinking = phase(network, 400, limit_bytes // 4, peak=300, limit_bytes=limit_bytes)
+    sizes = {state.step: stored_bytes(state.network.topology) for state in walk(network, shrinking)}
+    assert max(sizes.values()) > 560
+    settled = [size for step, size in sizes.items() if step > 0.7 * 400 + shrinking.every]
+    assert max(settled) <= limit_bytes
+    assert settled[-1] > 0.9 * limit_bytes

@@ -63,7 +63,7 @@ def table(
         Split(column(values), torch.tensor(mine[: len(values)]))
         for values, mine in zip((train, validation), given)
     ]
-    unlabelled: Any = SimpleNamespace(images=column(test))
+    unlabelled: Any = SimpleNamespace(images=column(test), stored=column(test))
     return Dataset("table", *splits, unlabelled, 2, ("x", "y"), COLUMNS)
 
 
@@ -71,7 +71,7 @@ def table(
 def digits() -> Dataset:
     """Without the labels of the test images: reading them raises."""
     data = load_dataset("digits")
-    unlabelled: Any = SimpleNamespace(images=data.test.images)
+    unlabelled: Any = SimpleNamespace(images=data.test.images, stored=data.test.stored)
     return replace(data, test=unlabelled)
 
 
