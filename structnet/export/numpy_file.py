@@ -1,0 +1,151 @@
+"""A network as one Python file that needs numpy only: its arrays as text, and the functions that compute it.
+
+The functions are those of `structnet.export.numpy_network` and, for a table, of `structnet.data.tables`.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import runpy
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from structnet.data import tables
+from structnet.export import numpy_network
+from structnet.export.arrays import arrays_of, described, groups_of, raw_described, raw_type, shown
+from structnet.export.model import Model, Written
+from structnet.export.rows import smallest
+
+_INPUTS: dict[str, list[Callable[..., Any]]] = {
+    "image": [numpy_network.image_inputs],
+    "columns": [numpy_network.number_inputs],
+    "table": [tables.yeo_johnson, tables._powered, tables.column_inputs, tables.table_inputs],
+}
+_HEAD = '''\
+"""{about}
+
+Needs numpy only. Takes {raw}.
+
+    from {module} import logits, predict
+    logits(raw)     # (batch, {classes})
+    predict(raw)    # names of classes{rows}
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+CLASS_NAMES = {names}
+PREPROCESSING: dict[str, Any] = {preprocessing}
+SHAPE = {shape}
+# Of each group behind the input: the first unit that it looks at, its units from and to, its connections from and to.
+GROUPS: list[tuple[int, ...]] = {groups}
+
+
+def array(kind: str, text: str) -> np.ndarray:
+    """Numbers of this type from base64."""
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+'''
+_ARRAYS = """\
+BIASES = array({biases})
+SHAPES = array({shapes}).reshape({hidden})
+WEIGHTS = matrices(
+    GROUPS,
+    array({values}),  # of the connections
+    array({source}),  # the units that they come from
+    array({target}),  # and lead to
+)
+"""
+_TAIL = '''\
+def logits(raw: Any) -> np.ndarray:
+    """float32 (batch, classes) of raw values, of one input or of a batch."""
+    values = np.asarray(raw, np.{kind}).reshape(-1, *SHAPE)
+    return propagate({inputs}, GROUPS, WEIGHTS, BIASES, SHAPES, {activation})
+
+
+def predict(raw: Any) -> list[str]:
+    """The name of the class of each input."""
+    return [CLASS_NAMES[number] for number in logits(raw).argmax(axis=1)]
+'''
+_ROWS = '''\
+Column = dict[str, Any]
+COLUMNS: list[Column] = PREPROCESSING["columns"]
+
+
+def raw_of(rows: list[dict[str, Any]]) -> np.ndarray:
+    """Raw values of rows with a number, a text or None for the name of each column."""
+
+    def value(cell: Any, column: Column) -> float:
+        if cell is None or cell == "":
+            return float("nan")
+        if column["kind"] == "number":
+            return float(cell)
+        known = column["categories"]
+        text = str(cell).lower() if isinstance(cell, bool) else str(cell)
+        return float(known.index(text) if text in known else len(known))
+
+    return np.array([[value(row.get(column["name"]), column) for column in COLUMNS] for row in rows])
+'''
+
+
+def write(model: Model, folder: Path) -> Written:
+    """Writes NAME_numpy.py."""
+    file = folder / f"{model.name}_numpy.py"
+    file.write_text(source_of(model), encoding="utf-8")
+    call = f"from {file.stem} import logits, predict"
+    return Written(
+        [file], [f"`{call}`, with {raw_described(model)}."], run=runpy.run_path(str(file))["logits"]
+    )
+
+
+def source_of(model: Model) -> str:
+    """The text of the file."""
+    network, kind = model.network, model.preprocessing["kind"]
+    is_table = kind == "table"
+    preprocessing = {key: value for key, value in model.preprocessing.items() if key != "class_names"}
+    hidden = network.topology.hidden
+    arrays = {"shapes": np.empty((hidden.stop - hidden.start, 0), np.float32)} | arrays_of(network)
+    head = _HEAD.format(
+        about=described(model),
+        raw=raw_described(model),
+        module=f"{model.name}_numpy",
+        classes=len(model.class_names),
+        rows="; raw = raw_of(rows) of rows with texts" if is_table else "",
+        names=shown(list(model.class_names)),
+        preprocessing=shown(preprocessing),
+        shape=model.raw_shape,
+        groups=shown([tuple(group) for group in groups_of(network.topology)]),
+    )
+    activation = getattr(numpy_network, network.activation)
+    parts = [*_INPUTS[kind], numpy_network.matrices, numpy_network.propagate, activation]
+    inputs = "table_inputs(values, COLUMNS)" if is_table else f"{parts[0].__name__}(values, PREPROCESSING)"
+    tail = _TAIL.format(inputs=inputs, activation=activation.__name__, kind=raw_type(model))
+    return head + "\n\n".join(
+        [
+            *(inspect.getsource(part) for part in parts),
+            _ARRAYS.format(
+                hidden=arrays["shapes"].shape, **{name: _text(array) for name, array in arrays.items()}
+            ),
+            *([_ROWS] if is_table else []),
+            tail,
+        ]
+    )
+
+
+def _text(array: np.ndarray) -> str:
+    """The two arguments that give this array, flattened."""
+    small = array if array.dtype.kind == "f" else smallest(array)
+    little = np.ascontiguousarray(small).astype(small.dtype.newbyteorder("<"))
+    lines = textwrap.wrap(base64.b64encode(little.tobytes()).decode(), 100)
+    return f'"{little.dtype.str}", """' + "\n".join(lines) + '"""'
