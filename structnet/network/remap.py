@@ -1,7 +1,8 @@
 """To and from plain PyTorch: an `nn.Sequential` of Linear layers that computes the same.
 
 Only a network without skip links has such a form. It is dense, and anything that knows PyTorch can load it;
-on the way back the weights that are not zero become the connections.
+on the way back the weights that are not zero become the connections. A module whose layers do not just follow each
+other comes back by structnet.network.from_module.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def to_sequential(network: StructNet) -> nn.Sequential:
         shown = ", ".join(f"{source}→{target}" for source, target in skips)
         raise UserError(
             f"the network has skip links ({shown}), but an nn.Sequential joins neighbouring groups only: "
-            "export the network as it is instead"
+            "`structnet export --to torch` writes a module that has them"
         )
     values = network.values.detach()
     sizes = network.architecture
