@@ -10,14 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tournament.classifier import GrownClassifier
     from tournament.coordinator import Result, Tournament
     from tournament.rules.ledger import Economy
     from tournament.settings import Settings
 
-__all__ = ["Economy", "Result", "Settings", "Tournament"]
+__all__ = ["Economy", "GrownClassifier", "Result", "Settings", "Tournament"]
 
 _HOMES = {
     "Economy": "tournament.rules.ledger",
+    "GrownClassifier": "tournament.classifier",
     "Result": "tournament.coordinator",
     "Settings": "tournament.settings",
     "Tournament": "tournament.coordinator",

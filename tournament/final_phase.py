@@ -168,6 +168,7 @@ def _shrinking(line: WinningLine) -> Shrinking:
         size=progress.final_size,
         peak=progress.final_largest,
         limit=progress.final_limit or progress.final_size,
+        limit_bytes=settings.max_bytes,
     )
     if not line.policy.grows or not shrinking.may_grow(progress.step):
         return shrinking

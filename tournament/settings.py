@@ -42,8 +42,9 @@ class Settings:
     in pixels, rising to that of the data: the seed sees pooled images, and its input is refined to the next scale at
     equal shares of growth. indefinite: growth ends neither with `rounds` nor with growth_share, but when the target
     accuracy or the limit is reached or nothing more comes of it; then the final phase has all the epochs.
-    smaller_batches: where a worker runs out of memory on the line, batches are halved from there on; the line has as
-    many steps as before.
+    max_bytes: of the network in its smallest form; max_parameters then has to be about what fits. smaller_batches:
+    where a worker runs out of memory on the line, batches are halved from there on; the line has as many steps as
+    before.
 
     A job makes growth end with a path of sizes (tournament.descent) instead of one, each trained for a share of the
     epochs: to the smallest that holds a target on validation, with confident by its 95 % bound; to those that front
@@ -64,6 +65,7 @@ class Settings:
     front: tuple[int, ...] = ()
     knee: float | None = None
     max_parameters: int | None = None
+    max_bytes: int | None = None
     overshoot: int | None = None
     price: float = 0.005
     score_floor: int = 32

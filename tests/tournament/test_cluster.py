@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from tournament.workers.cluster import (
     check_room,
     probe,
     start_ray,
+    stop_ray,
     workers_that_fit,
 )
 
@@ -133,3 +137,162 @@ def test_in_a_job_the_address_is_not_doubted(monkeypatch: pytest.MonkeyPatch) ->
     assert joined == ["of-the-job"]
     with pytest.raises(UserError, match="address is 'given'"):
         start_ray(1, 1, "given")
+
+
+# A Ray of one's own
+
+
+class Started:
+    """Stands for Ray's start: how it was called, with which token, and what its folder was then."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: Exception | None = None) -> None:
+        self.fails, self.options, self.token, self.folder = fails, {}, None, None
+        monkeypatch.setattr("ray.is_initialized", lambda: False)
+        monkeypatch.setattr("ray.init", self._init)
+        monkeypatch.setattr("ray.shutdown", lambda: None)
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR"):
+            monkeypatch.delenv(name, raising=False)
+
+    def _init(self, **options: Any) -> None:
+        self.options, self.token = options, os.environ.get("RAY_AUTH_TOKEN")
+        self.folder = options["_temp_dir"] and Path(options["_temp_dir"]).resolve()
+        os.environ["RAY_AUTH_MODE"] = "token"  # as Ray does
+        if self.fails:
+            raise self.fails
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder without anything."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_local_ray_has_a_token_that_goes_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = Started(monkeypatch)
+    assert start_ray(1, 1, None) is True
+    first = started.token
+    assert first and len(first) == 64
+    stop_ray()
+    assert not {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"} & set(os.environ)
+    start_ray(1, 1, None)
+    assert started.token == first, "Ray reads a token once in a process"
+    stop_ray()
+    started.fails = OSError("no")
+    with pytest.raises(UserError):
+        start_ray(1, 1, None)
+    assert not {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"} & set(os.environ)
+    assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize("given", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "file"])
+def test_a_token_that_is_there_is_used_as_it_is(
+    given: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Started(monkeypatch)
+    if given == "file":
+        (home / ".ray").mkdir()
+        (home / ".ray" / "auth_token").write_text("mine")
+    else:
+        monkeypatch.setenv(given, "disabled")
+    start_ray(1, 1, None)
+    assert started.token == ("disabled" if given == "RAY_AUTH_TOKEN" else None)
+    stop_ray()
+    assert os.environ.get("RAY_AUTH_MODE") == ("disabled" if given == "RAY_AUTH_MODE" else None)
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_folder_with_too_long_a_name_is_reached_by_a_short_way(
+    variable: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Started(monkeypatch)
+    place = home / ("x" * 120)
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    monkeypatch.setenv(variable, str(place))
+    start_ray(1, 1, None)
+    short = Path(started.options["_temp_dir"])
+    assert started.folder == place / "ray" == short.resolve()
+    assert len(f"{short}/session_2026-11-29_23-59-54_131794_4194304/sockets/plasma_store") <= 107
+    stop_ray()
+    assert not short.parent.exists() and (place / "ray").is_dir()
+
+
+@pytest.mark.parametrize(("length", "is_long"), [(39, False), (40, True)])
+def test_how_long_the_name_of_a_folder_may_be(
+    length: int, is_long: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a socket may have 107 bytes, of which Ray takes 67 at most."""
+    started = Started(monkeypatch)
+    place = Path("/tmp") / ("é" * 17 + "x" * (length - len("/tmp/") - 2 * 17))
+    assert len(os.fsencode(place)) == length
+    monkeypatch.setenv("RAY_TMPDIR", str(place))
+    start_ray(1, 1, None)
+    assert bool(started.folder) == is_long
+    stop_ray()
+    if is_long:
+        (place / "ray").rmdir()
+        place.rmdir()
+
+
+def test_where_there_is_no_short_way_a_shorter_folder_is_asked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Started(monkeypatch)
+    (home / "file").write_text("")
+    monkeypatch.setenv("RAY_TMPDIR", str(home / "file" / ("x" * 120)))
+    with pytest.raises(
+        UserError,
+        match=r"x+/ray', whose name has \d+ bytes where 43.*set RAY_TMPDIR to a folder of at most 39",
+    ):
+        start_ray(1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory"),
+            "set RAY_TMPDIR to a folder that can be written to",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            "set RAY_TMPDIR to a folder that can be written to",
+        ),
+        (OSError(errno.EROFS, "Read-only file system"), "set RAY_TMPDIR to a folder that can be written to"),
+        (Exception("The current node timed out during startup."), "try again when it is less busy"),
+    ],
+)
+def test_what_keeps_ray_from_starting_has_its_own_way_out(
+    error: Exception, advice: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Started(monkeypatch, error)
+    with pytest.raises(UserError, match=rf"^Ray did not start on this machine \(.*\): .*{advice}$"):
+        start_ray(1, 1, None)
+
+
+def test_a_full_disk_and_too_few_files_are_told_by_what_is_left(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself only says that it was not up in time."""
+    Started(monkeypatch, Exception("The current node timed out during startup."))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/x")
+    monkeypatch.setattr("resource.getrlimit", lambda which: (30, 30))
+    with pytest.raises(UserError, match=r"a process may open 30 files only; raise that by `ulimit -n 1024`$"):
+        start_ray(1, 1, None)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
+    with pytest.raises(
+        UserError, match=r"no space left for its files in '/tmp/x/ray'; free some, or set RAY_TMPDIR"
+    ):
+        start_ray(1, 1, None)
+
+
+def test_a_token_at_home_is_named_where_a_cluster_lets_nobody_in(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    assert "RAY_AUTH_MODE and RAY_AUTH_TOKEN if the cluster uses tokens" in cluster._check_token()
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text("mine")
+    assert "set RAY_AUTH_MODE=token, as there is a token in ~/.ray/auth_token" in cluster._check_token()
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert "RAY_AUTH_MODE and RAY_AUTH_TOKEN if the cluster uses tokens" in cluster._check_token()

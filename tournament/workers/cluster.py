@@ -6,13 +6,21 @@ are looked at here, before anything starts.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import resource
+import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,13 +33,30 @@ HEALTH_TIMEOUT_SECONDS = 20.0
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # Ray counts in ten-thousandths: a third of a GPU is 0.3333, and three of them fit.
 GRAINS = 10_000
+# The longest name of a socket, and what Ray puts behind the folder of its files for the longest of its own.
+SOCKET_BYTES = 107
+_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+# With less than that Ray does not come up, and says nothing of it.
+_LEAST_FREE_BYTES, _LEAST_OPEN_FILES = 2**20, 64
+_WRONG_FOLDER = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+# What is undone when the Ray of this process stops.
+_BORROWED = ExitStack()
 
 
 def start_ray(workers: int, cpus_per_worker: float, address: str | None) -> bool:
     """Connects to a cluster, or starts a local Ray with as many CPUs as the workers ask for, and the machine's GPUs.
 
     Without an address the environment's RAY_ADDRESS counts; Ray sets it in a job that was submitted. Returns whether
-    this process started or joined it, and so has to call ray.shutdown(). Raises UserError when nothing answers at
+    this process started or joined it, and so has to call `stop_ray`. Raises UserError when nothing answers at
     the address: ray.init itself would wait for minutes.
     """
     import ray
@@ -49,25 +74,126 @@ def start_ray(workers: int, cpus_per_worker: float, address: str | None) -> bool
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(
-                f"Ray at '{address}' did not let us in ({reason}): check the address, and RAY_AUTH_MODE and "
-                "RAY_AUTH_TOKEN if the cluster uses tokens"
-            ) from error
+            raise UserError(f"Ray at '{address}' did not let us in ({reason}): {_check_token()}") from error
         return True
+    try:
+        _start_local(max(1, -(-int(workers * cpus_per_worker * 100) // 100)))
+    except BaseException:
+        _BORROWED.close()
+        raise
+    return True
+
+
+def stop_ray() -> None:
+    """Ends the local Ray of this process, or leaves the cluster; nothing is left that another Ray would find."""
+    import ray
+
+    try:
+        ray.shutdown()
+    finally:
+        _BORROWED.close()
+
+
+def _start_local(cpus: int) -> None:
+    import ray
+
+    _borrow_token()
+    folder = _ray_folder()
+    short = _short_way(folder)
     try:
         # Without "local" it would join, and refuse, a Ray that somebody else started on this machine.
         ray.init(
             address="local",
-            num_cpus=max(1, -(-int(workers * cpus_per_worker * 100) // 100)),
+            num_cpus=cpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            _temp_dir=short and str(short),
         )
     except Exception as error:  # Ray has no type of its own for not being up in time
         raise UserError(
-            f"Ray did not start on this machine ({one_line(error)}): try again when it is less busy"
+            f"Ray did not start on this machine ({one_line(error)}): {_way_out(error, folder)}"
         ) from error
-    return True
+
+
+def _borrow_token() -> None:
+    """Gives the local Ray a token of its own, unless there is one that it would take.
+
+    Else it would write one into the home folder, where every Ray that is started later finds it and asks for it.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE")
+    _BORROWED.callback(_set_again, "RAY_AUTH_MODE", mode)  # which Ray sets
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if (mode or "").lower() == "disabled" or given or _has_token_at_home():
+        return
+    _BORROWED.callback(_set_again, "RAY_AUTH_TOKEN", os.environ.get("RAY_AUTH_TOKEN"))
+    os.environ["RAY_AUTH_TOKEN"] = _token()
+
+
+def _has_token_at_home() -> bool:
+    return (Path.home() / ".ray" / "auth_token").exists()
+
+
+def _check_token() -> str:
+    """What to do where a cluster does not let us in."""
+    if "RAY_AUTH_MODE" not in os.environ and _has_token_at_home():
+        # With which `ray start` asks for it, while Ray's clients send it only if they are told.
+        return "check the address, and set RAY_AUTH_MODE=token, as there is a token in ~/.ray/auth_token"
+    return "check the address, and RAY_AUTH_MODE and RAY_AUTH_TOKEN if the cluster uses tokens"
+
+
+@cache
+def _token() -> str:
+    """Of this process: Ray reads a token once."""
+    return secrets.token_hex(32)
+
+
+def _set_again(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _ray_folder() -> Path:
+    """Where Ray would put its files, sockets among them."""
+    given = [os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ]
+    return Path(*given[:1] or ["/tmp"], "ray").absolute()
+
+
+def _short_way(folder: Path) -> Path | None:
+    """A link to the folder where its own name is too long for sockets below it, else None. Raises UserError."""
+    most = SOCKET_BYTES - len(_SOCKET) - 1
+    length = len(os.fsencode(folder))
+    if length <= most:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        _BORROWED.callback(shutil.rmtree, place, ignore_errors=True)
+        (place / "ray").symlink_to(folder)
+    except OSError as error:
+        raise UserError(
+            f"Ray would put its sockets into '{folder}', whose name has {length} bytes where {most} are possible, and "
+            f"there can be no shorter way to it ({one_line(error)}): set RAY_TMPDIR to a folder of at most "
+            f"{most - len('/ray')} bytes that can be written to"
+        ) from error
+    return place / "ray"
+
+
+def _way_out(error: Exception, folder: Path) -> str:
+    """What to do about a Ray that did not start with its files in a folder."""
+    if isinstance(error, OSError) and error.errno in _WRONG_FOLDER:
+        return f"it puts its files into '{folder}'; set RAY_TMPDIR to a folder that can be written to"
+    with suppress(OSError):
+        if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
+            return (
+                f"there is no space left for its files in '{folder}'; free some, or set RAY_TMPDIR to another"
+            )
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= files < _LEAST_OPEN_FILES:
+        return f"a process may open {files} files only; raise that by `ulimit -n 1024`"
+    return "try again when it is less busy"
 
 
 def probe(address: str) -> None:
@@ -107,10 +233,7 @@ def _check_health(address: str) -> None:
     except subprocess.TimeoutExpired:
         answered = False
     if not answered:
-        raise UserError(
-            f"what listens at '{address}' does not answer as a Ray cluster: check the address, and RAY_AUTH_MODE "
-            "and RAY_AUTH_TOKEN if the cluster uses tokens"
-        )
+        raise UserError(f"what listens at '{address}' does not answer as a Ray cluster: {_check_token()}")
 
 
 def check_device(device: str, gpus_per_worker: float) -> None:

@@ -39,6 +39,9 @@ class GrowOptions(BatchOptions):
     )
     confident: bool = option(False, "It holds where its one-sided 95 % bound does.", JOB)
     max_parameters: int | None = option(None, "Bound on the network, not on the path.", JOB)
+    max_bytes: int | None = option(
+        None, "Bound on the bytes of the network, in float32 with its indices.", JOB, ge=1
+    )
     front: str | None = option(None, "Sizes to pass on the way, such as 500,1000,2000.", JOB)
     knee: float | None = option(
         None,

@@ -15,7 +15,7 @@ TARGETS = ("accuracy", "loss", "balanced_accuracy")
 
 def with_knee(options: GrowOptions) -> GrowOptions:
     """The options as `grow` by itself takes them: where nothing is asked for, the knee is."""
-    asked = _has_job(options) or options.max_parameters is not None
+    asked = _has_job(options) or options.max_parameters is not None or options.max_bytes is not None
     return options if asked else options.model_copy(update={"knee": KNEE})
 
 
@@ -73,6 +73,8 @@ def job_of(options: GrowOptions) -> str:
         for name in TARGETS
         if (value := getattr(options, f"target_{name}")) is not None
     ]
+    if options.max_bytes is not None:
+        asked.append(f"at most {options.max_bytes:,} bytes")
     if options.max_parameters is not None:
         asked.append(f"at most {options.max_parameters:,} parameters")
     if sizes := front_of(options):

@@ -9,22 +9,42 @@ from search.session.console import Console
 from search.session.front import print_front
 
 if TYPE_CHECKING:
+    from structnet.data.dataset import Dataset
     from tournament.coordinator import Result
     from tournament.opponents import Rival
     from tournament.settings import Settings
 
 
 def print_result(
-    result: Result, rival: Rival, options: GrowOptions, settings: Settings, console: Console
+    result: Result,
+    rival: Rival,
+    options: GrowOptions,
+    settings: Settings,
+    data: Dataset,
+    console: Console,
 ) -> None:
     """Says what came of the job first, then what was grown, what it is compared with, and its front."""
     for line in _answer(result, settings):
         console.say(line)
     console.say(f"Growth ended because {result.progress.reason}.")
+    from structnet.measure.imbalance import balance_of
+    from structnet.measure.size import stored_bytes
+
+    shown = [
+        f"{name} {found.accuracy:.2%}{balance_of(found.right, split.labels.numpy(), data.classes).shown}"
+        for name, found, split in (
+            ("validation", result.measured, data.validation),
+            ("test", result.test, data.test),
+        )
+    ]
     console.say(
-        f"Grown: {result.network.describe()}; validation {result.measured.accuracy:.2%}, "
-        f"test {result.test.accuracy:.2%}"
+        f"Grown: {result.network.describe()}, {stored_bytes(result.network.topology):,} bytes; {', '.join(shown)}"
     )
+    if balance_of(result.measured.right, data.validation.labels.numpy(), data.classes).says_one_class:
+        console.say(
+            "It only ever says the commonest class: give rare classes more weight with --balance, or ask for "
+            "--target-balanced-accuracy."
+        )
     if result.utilisation:
         console.say(_utilised(result.utilisation, options.price))
     console.say(_opponent(rival, result.progress.parameter_steps_all), markup=False)

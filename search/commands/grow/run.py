@@ -42,10 +42,11 @@ def run(options: GrowOptions) -> None:
     console = Console()
     data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
     check_augmentation(options.shift, options.flip, data)
+    warn_of(data, console)
     options = fitted_to(with_knee(options), data)
     check_job(settings_for(options, options.rng_seed), data)
     seed = seed_network(options, data, options.rng_seed)
-    experiment = Experiment("grow", options)
+    experiment = Experiment("grow", options, data=data)
     console.say(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}")
     console.say(f"The job: {job_of(options)}.")
     rounds = "a round" if options.rounds == 1 else f"up to {options.rounds} rounds"
@@ -55,6 +56,17 @@ def run(options: GrowOptions) -> None:
     console.say(f"{length}, {options.workers} workers; experiment {experiment.name}")
     results = _grow_all(options, data, experiment, list(seeds), console)
     _summarise(results, options, experiment, console)
+
+
+def warn_of(data: Dataset, console: Console) -> None:
+    """Says what is wrong with the data before any time is spent on them; the other checks are those of `validate`."""
+    from structnet.experiments.validation import quick_checks
+
+    for check in quick_checks(data):
+        if not check.passed:
+            console.say(
+                f"Warning, {check.name}: {check.value}; must be: {check.rule}. {check.advice}.", markup=False
+            )
 
 
 def fitted_to(options: GrowOptions, data: Dataset) -> GrowOptions:
@@ -91,6 +103,7 @@ def _within_budget(options: GrowOptions, data: Dataset) -> GrowOptions:
 
 
 def _fitted(options: GrowOptions, data: Dataset) -> GrowOptions:
+    from structnet.measure.fitting_size import parameters_within
     from structnet.network.random_topology import least_density
     from structnet.training.batches import steps_per_epoch
     from structnet.training.fitted_rate import fitted_rate
@@ -112,7 +125,12 @@ def _fitted(options: GrowOptions, data: Dataset) -> GrowOptions:
         matures_after=options.matures_after,
         freezes_after=options.freezes_after,
     )
+    limit = options.max_parameters
+    if options.max_bytes is not None:
+        fitting = parameters_within(options.max_bytes, shape)
+        limit = fitting if limit is None else min(limit, fitting)
     found = {
+        "max_parameters": limit,
         "batch_size": batch_size,
         "round_steps": round_steps,
         "heat_steps": heat_steps,
@@ -155,6 +173,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         front=front_of(options),
         knee=options.knee,
         max_parameters=options.max_parameters,
+        max_bytes=options.max_bytes,
         overshoot=options.overshoot,
         price=options.price,
         score_floor=options.score_floor,
@@ -278,8 +297,8 @@ def grow_one(
     if rival.found:
         opponents["rival_accuracy"] = rival.found.measured.accuracy
         opponents["rival_test_accuracy"] = rival.found.test.accuracy
-    experiment.end(trial, "finished", **final_columns(result), **opponents)
-    print_result(result, rival, options, settings_for(options, seed), console)
+    experiment.end(trial, "finished", **final_columns(result, data), **opponents)
+    print_result(result, rival, options, settings_for(options, seed), data, console)
     return result
 
 
@@ -333,8 +352,13 @@ def _progress_columns(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in names}
 
 
-def final_columns(result: Result) -> dict[str, Any]:
-    """The columns of the experiments table for a tournament that has ended."""
+def final_columns(result: Result, data: Dataset) -> dict[str, Any]:
+    """The columns of the experiments table for a tournament that has ended on a dataset."""
+    from structnet.measure.imbalance import balance_of
+    from structnet.measure.size import stored_bytes
+
+    validation = balance_of(result.measured.right, data.validation.labels.numpy(), data.classes)
+    test = balance_of(result.test.right, data.test.labels.numpy(), data.classes)
     progress, network = result.progress, result.network
     return {
         "seconds": progress.seconds,
@@ -347,6 +371,10 @@ def final_columns(result: Result) -> dict[str, Any]:
         "accuracy": result.measured.accuracy,
         "test_accuracy": result.test.accuracy,
         "test_loss": result.test.loss,
+        "balanced_accuracy": validation.balanced_accuracy,
+        "test_balanced_accuracy": test.balanced_accuracy,
+        "majority": validation.majority,
+        "bytes": stored_bytes(network.topology),
         "snapshot": result.snapshot or None,
     }
 

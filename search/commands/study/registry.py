@@ -18,6 +18,7 @@ from search.commands.study.studies import (
     policies,
     prunes,
     rivals,
+    tables,
     targets,
     tournament,
 )
@@ -44,6 +45,7 @@ STUDIES: dict[str, Study] = {
         patchability.STUDY,
         initialisation.STUDY,
         overconfidence.STUDY,
+        tables.STUDY,
         estimators.STUDY,
     )
 }

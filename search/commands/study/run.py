@@ -32,7 +32,7 @@ def run(options: StudyOptions) -> None:
     count = options.rng_seeds or (QUICK_SEEDS if options.quick else 5)
     seeds = tuple(range(options.rng_seed, options.rng_seed + count))
     tasks = study.tasks(data, Scale(seeds, options.quick))
-    experiment = unfinished("study", options, console)
+    experiment = unfinished("study", options, console, data)
     if experiment is None:
         return
     console.say(f"{study.question}\nThe claim: {study.claim}")
