@@ -1,20 +1,28 @@
-"""The command `structnet`: whatever search.commands has."""
+"""The command `structnet`: whatever search.commands has.
+
+Nothing but Ctrl-C is looked after before the commands are imported, which takes half a second.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-import typer
+from search.session.interrupts import CODE, answer_ctrl_c, say_line
 
-from search.commands.queue import COMMAND as QUEUE
-from search.commands.registry import COMMANDS
-from structnet.errors import UserError, WorkFailed
+if TYPE_CHECKING:
+    import typer
 
 
 def command_line() -> typer.Typer:
     """All commands. The queue is about the others, so it is not among those it may have."""
+    import typer
+
+    from search.commands.queue import COMMAND as QUEUE
+    from search.commands.registry import COMMANDS
+
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -27,27 +35,40 @@ def command_line() -> typer.Typer:
     return app
 
 
-app = command_line()
+def __getattr__(name: str) -> Any:
+    """`app`, the command line, made when it is asked for."""
+    if name == "app":
+        return command_line()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main() -> None:
     """Runs a command; a mistake of the user is one line on stderr and exit code 2, work that failed code 1."""
+    from structnet.errors import UserError, WorkFailed
+    from structnet.storage.claims import release_all
+
     try:
-        app()
+        command_line()()
     except (UserError, WorkFailed) as error:
-        typer.echo(f"structnet: {error}", err=True)
+        sys.stderr.write(f"structnet: {error}\n")
         sys.exit(2 if isinstance(error, UserError) else 1)
+    finally:
+        release_all()
 
 
 def script() -> None:
     """As `main`, and ends the process at once: taking torch apart takes most of a second, when all is written."""
+    answer_ctrl_c()
     try:
         main()
         code = 0
+    except KeyboardInterrupt:
+        code = CODE
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         if isinstance(ended.code, str):
-            typer.echo(ended.code, err=True)
+            sys.stderr.write(f"{ended.code}\n")
+    say_line(code)
     for stream in (sys.stdout, sys.stderr):
         # Whoever read it may have gone, as `head` does.
         with suppress(OSError):

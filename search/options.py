@@ -87,8 +87,20 @@ def results_folder() -> Any:
 class CommonOptions(Options):
     """The options of DESIGN's «mean the same everywhere»."""
 
-    standardise: bool = option(False, "Zero mean, unit spread.", EXPERIMENT, deniable=True)
-    dataset: str = option("digits", f"{', '.join(DATASETS)}, or a path to Parquet or CSV.", EXPERIMENT)
+    standardise: bool | None = option(
+        None, "Zero mean, unit spread.", EXPERIMENT, shown="for tables", deniable=True
+    )
+    dataset: str = option(
+        "digits", f"{', '.join(DATASETS)}, or a path to Parquet, CSV or folders of pictures.", EXPERIMENT
+    )
+    label: str | None = option(None, "Column of a table's labels.", EXPERIMENT, shown="label")
+    size: str | None = option(
+        None,
+        "Pixels that pictures are resampled to, such as 28 or 32x48 (height x width).",
+        EXPERIMENT,
+        shown="as they are",
+    )
+    balance: bool = option(False, "Rows of rare classes come as often as those of the commonest.", EXPERIMENT)
     data_dir: str | None = data_dir()
     teacher_seed: int = option(0, "Which teacher labels the dataset teacher.", EXPERIMENT)
     results: str = results_folder()

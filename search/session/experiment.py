@@ -10,11 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from search.options import CommonOptions, changeable
+from structnet.data.fingerprints import changes, data_fingerprint
 from structnet.errors import UserError
+from structnet.storage.claims import Claim, NameTaken, claim_name
 from structnet.storage.tables import TableWriter, check_name, list_parts, read_table
+
+if TYPE_CHECKING:
+    from structnet.data.dataset import Dataset
 
 LIBRARIES = ("structnet", "torch", "numpy", "ray", "pyarrow")
 HEARTBEAT_SECONDS = 30.0
@@ -35,14 +41,28 @@ def default_name(command: str, about: str) -> str:
 class Experiment:
     """Writes the rows of one experiment: one per trial, the empty trial for a plain run.
 
-    `seconds` of a trial counts from its start, on over resumes, unless whoever ends it knows better.
+    `seconds` of a trial counts from its start, on over resumes, unless whoever ends it knows better. No other process
+    can have the name as long as this is there (structnet.storage.claims).
+
+    data: what it learns from, whose fingerprint is written, and must be the same when it is resumed. joins: whether
+    this writes to what another process has begun, and has the name of.
     """
 
-    def __init__(self, command: str, options: CommonOptions, config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        command: str,
+        options: CommonOptions,
+        config: dict[str, Any] | None = None,
+        *,
+        data: Dataset | None = None,
+        joins: bool = False,
+    ) -> None:
         self.name = check_name(options.name or default_name(command, options.dataset))
         self.command, self.options = command, options
         self.config = options.model_dump(mode="json") if config is None else config
         self.writer = TableWriter(options.results, self.name)
+        self._claim = None if joins else self._claimed()
+        self.data_fingerprint = None if data is None else data_fingerprint(data)
         self.rows: dict[str, dict[str, Any]] = {}
         self._started: dict[str, float] = {}
         # Heartbeats come from a thread of their own: an older row must not replace a newer one.
@@ -72,6 +92,7 @@ class Experiment:
             "started_at": before.get("started_at") or datetime.now(UTC),
             "config": json.dumps(self.config, sort_keys=True),
             "versions": json.dumps(versions(), sort_keys=True),
+            "data_fingerprint": self.data_fingerprint and json.dumps(self.data_fingerprint, sort_keys=True),
         }
         self.update(trial)
 
@@ -113,6 +134,22 @@ class Experiment:
             ended.set()
             heart.join()
 
+    def _claimed(self) -> Claim:
+        """The claim of its name; a name that was not given gets a number where another has it already."""
+        results = self.options.results
+        if self.options.name:
+            return claim_name(results, self.name, take_over=self.options.resume)
+        stem = self.name
+        for number in count(2):
+            with suppress(NameTaken):
+                claim = claim_name(results, self.name, again=False)
+                if not self.is_there:
+                    break
+                claim.release()
+            self.name = f"{stem}-{number}"
+        self.writer = TableWriter(results, self.name)
+        return claim
+
     def _check_against_what_is_there(self) -> None:
         if not self.is_there:
             return
@@ -125,7 +162,13 @@ class Experiment:
         for row in rows:
             row.pop("experiment")
             self.rows[row["trial"]] = row
-        before = json.loads(rows[0]["config"])
+        self._check_options(json.loads(rows[0]["config"]))
+        # Those of before there was one have none.
+        stored = next((row["data_fingerprint"] for row in rows if row["data_fingerprint"]), None)
+        if stored:
+            self._check_data(json.loads(stored))
+
+    def _check_options(self, before: dict[str, Any]) -> None:
         mine = json.loads(json.dumps(self.config))
         changed = sorted(
             key
@@ -136,4 +179,13 @@ class Experiment:
             shown = ", ".join(f"{key} was {before.get(key)!r}, is {mine.get(key)!r}" for key in changed)
             raise UserError(
                 f"experiment '{self.name}' was started with other options ({shown}): choose another --name"
+            )
+
+    def _check_data(self, before: dict[str, str]) -> None:
+        if self.data_fingerprint is None:
+            self.data_fingerprint = before
+        elif found := changes(before, self.data_fingerprint):
+            raise UserError(
+                f"experiment '{self.name}' was started with other data ({found}): bring that data back, or choose "
+                "another --name"
             )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.options import CommonOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
+from search.session.interrupts import CODE, ending_in_order, line_is_said
 from structnet.errors import LACK_OF_MEMORY, UserError, WorkFailed, one_line
 from structnet.storage.atomic import StoreFailed, remove_unfinished
 from structnet.storage.tables import SCHEMAS, open_results
@@ -21,15 +23,33 @@ if TYPE_CHECKING:
 
 
 def load_data(options: CommonOptions) -> Dataset:
-    """The dataset of the options; raises UserError."""
+    """The dataset of the options; says what was left out or decided. Raises UserError."""
     from structnet.data.datasets import load_dataset
 
-    return load_dataset(
-        options.dataset,
-        data_dir=options.data_dir,
-        standardise=options.standardise,
-        teacher_seed=options.teacher_seed,
-    )
+    data = load_dataset(options.dataset, **data_options(options))
+    for note in data.notes:
+        Console().say(note, markup=False)
+    return data.balanced() if options.balance else data
+
+
+def data_options(options: CommonOptions) -> dict[str, Any]:
+    """What `load_dataset` and `load_raw` are told beside the name."""
+    return {
+        "data_dir": options.data_dir,
+        "standardise": options.standardise,
+        "teacher_seed": options.teacher_seed,
+        "label": options.label,
+        "size": None if options.size is None else size_of(options.size),
+    }
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """`28` or `32x48` as (height, width); raises UserError for anything else."""
+    found = re.fullmatch(r"(\d{1,4})(?:[x×](\d{1,4}))?", text.strip())
+    sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if min(sides) < 1:
+        raise UserError(f"size is '{text}', but must be pixels such as 28, or height x width such as 32x48")
+    return sides
 
 
 def check_augmentation(shift: int, flip: bool, data: Dataset) -> None:
@@ -63,9 +83,7 @@ def shape_of(data: Dataset) -> str:
 @contextmanager
 def on_ray(options: CommonOptions) -> Iterator[None]:
     """With a Ray that is running and has room: the one at the address, or one of this process; raises UserError."""
-    import ray
-
-    from tournament.workers.cluster import check_device, check_room, start_ray
+    from tournament.workers.cluster import check_device, check_room, start_ray, stop_ray
 
     check_device(options.device, options.gpus_per_worker)
     started = start_ray(options.workers, options.cpus_per_worker, options.address)
@@ -75,15 +93,15 @@ def on_ray(options: CommonOptions) -> Iterator[None]:
         yield
     finally:
         if started:
-            ray.shutdown()
+            stop_ray()
 
 
-def unfinished(command: str, options: CommonOptions, console: Console) -> Experiment | None:
-    """The experiment of a command; None, which is said, if it is finished already.
+def unfinished(command: str, options: CommonOptions, console: Console, data: Dataset) -> Experiment | None:
+    """The experiment of a command on this data; None, which is said, if it is finished already.
 
     Exits with 1 if it ended in an error.
     """
-    experiment = Experiment(command, options)
+    experiment = Experiment(command, options, data=data)
     row = experiment.finished("")
     if row is None:
         return experiment
@@ -103,13 +121,15 @@ def recorded(
     """
     experiment.start(trial, rng_seed)
     try:
-        with experiment.beating(trial):
+        with ending_in_order(), experiment.beating(trial):
             yield
     except KeyboardInterrupt:
-        experiment.end(trial, "interrupted")
+        with suppress(StoreFailed):
+            experiment.end(trial, "interrupted")
         again = f"{program()} {experiment.command} … --name {experiment.name} --resume"
         console.say(f"\ninterrupted; everything so far is written. Go on with: {again}")
-        sys.exit(130)
+        line_is_said()
+        sys.exit(CODE)
     except WorkFailed as error:
         # Where nothing can be written, neither can this; a later run tells the silent experiment by its heartbeat.
         with suppress(StoreFailed):

@@ -16,7 +16,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=kind != BOOL) for name, kind in columns.items()])
 
 
-# JSON columns (config, versions, machine) hold text. Seconds, bits and credits are real numbers.
+# JSON columns (config, versions, data_fingerprint, machine) hold text. Seconds, bits and credits are real numbers.
 SCHEMAS: dict[str, pa.Schema] = {
     "experiments": _schema(
         trial=TEXT,
@@ -45,6 +45,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         rival_accuracy=REAL,
         rival_test_accuracy=REAL,
         snapshot=TEXT,
+        balanced_accuracy=REAL,
+        test_balanced_accuracy=REAL,
+        majority=REAL,
+        bytes=INT,
+        data_fingerprint=TEXT,
     ),
     "networks": _schema(
         trial=TEXT,
@@ -102,6 +107,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         stabilised_at=INT,
         stabilised_by=TEXT,
         steps_all=INT,
+        balanced_accuracy=REAL,
+        majority=REAL,
+        bytes=INT,
     ),
     "epochs": _schema(
         trial=TEXT,
@@ -193,6 +201,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         share_deciding=REAL,
         credits_deciding=REAL,
         forks_afforded=INT,
+        bytes=INT,
     ),
     "fronts": _schema(
         trial=TEXT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from contextlib import nullcontext
@@ -13,6 +14,8 @@ from helpers.process_cases import PATIENCE_SECONDS, process
 from typer.testing import CliRunner
 
 from search.cli import app
+from structnet.data.datasets import load_dataset
+from structnet.data.fingerprints import data_fingerprint
 from structnet.errors import WorkFailed
 from structnet.storage.tables import read_table
 
@@ -27,6 +30,11 @@ def test_grow_says_what_it_did_and_what_it_wrote(grown: tuple[Path, str]) -> Non
     assert rows[0]["status"] == "finished"
     assert 0 < rows[0]["test_accuracy"] <= 1
     assert (folder / f"{rows[0]['snapshot']}.safetensors").exists()
+
+
+def test_the_row_of_an_experiment_tells_its_data(grown: tuple[Path, str]) -> None:
+    (row,) = read_table(str(grown[0] / "results"), "experiments", "first").to_pylist()
+    assert json.loads(row["data_fingerprint"]) == data_fingerprint(load_dataset("digits"))
 
 
 def test_test_columns_are_filled_only_at_the_end(grown: tuple[Path, str]) -> None:

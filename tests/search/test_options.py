@@ -11,10 +11,21 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from search.cli import QUEUE, command_line
+from search.cli import command_line
 from search.commands import registry
 from search.commands.grow.command import GrowOptions
-from search.options import Command, CommonOptions, Group, Options, changeable, fields_on_line, help_of, option
+from search.commands.queue import COMMAND as QUEUE
+from search.options import (
+    Command,
+    CommonOptions,
+    Group,
+    Options,
+    changeable,
+    fields_on_line,
+    help_of,
+    option,
+    type_on_line,
+)
 from structnet.data import datasets
 from structnet.data.datasets import DatasetEntry
 from structnet.errors import UserError
@@ -46,7 +57,7 @@ def test_the_line_has_the_options_of_the_model(group: str, command: Command[Any]
         assert parameter.default is None  # what is not given is known as such
         if parameter.param_type_name == "option":
             assert parameter.opts == [f"--{name.replace('_', '-')}"]
-            assert parameter.is_flag == (field.annotation is bool)
+            assert parameter.is_flag == (type_on_line(field.annotation) is bool)
 
 
 @every_command

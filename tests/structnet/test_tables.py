@@ -41,11 +41,11 @@ def example_row(table: str) -> dict[str, Any]:
 def test_the_tables_have_their_columns_in_order() -> None:
     counts = {name: len(schema) for name, schema in SCHEMAS.items()}
     assert counts == {
-        "experiments": 26,
-        "networks": 55,
+        "experiments": 31,
+        "networks": 58,
         "epochs": 19,
         "candidates": 35,
-        "rounds": 31,
+        "rounds": 32,
         "fronts": 20,
         "connectivity": 7,
         "decisions": 13,
@@ -57,11 +57,12 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "connections moved trend centre_ratio core_centre_ratio ring_ratio core_ring_ratio phase"
     )
     assert " ".join(SCHEMAS["epochs"].names) == expected
-    assert SCHEMAS["rounds"].names[-4:] == [
+    assert SCHEMAS["rounds"].names[-5:] == [
         "triggered_by",
         "share_deciding",
         "credits_deciding",
         "forks_afforded",
+        "bytes",
     ]
     for table, key in KEYS.items():
         assert set(key) <= set(SCHEMAS[table].names)

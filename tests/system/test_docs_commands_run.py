@@ -7,6 +7,7 @@ shorter is put behind its own options, which stay as the page has them.
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 from helpers.data_files import image_rows, write_all_splits
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from test_docs_commands import COMMANDS
 from typer.testing import CliRunner
@@ -47,6 +49,13 @@ SHORTER = {
 # Texts that stand for something, or tell where commands are found; `query` and `evolve` alone name the command.
 NO_COMMANDS = [["query"], ["evolve"], ["study", "NAME"]]
 NEEDS_A_CLUSTER = {"--address"}  # tests/test_cluster_head.py
+# A network that the pages import.
+NETS = """
+from torch import nn
+
+def small():
+    return nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+"""
 
 
 def commands() -> Iterator[list[str]]:
@@ -98,6 +107,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     shutil.copytree(folder / "DATA" / "cifar10", folder / "images")
     pixels = ",".join(f"p{number}" for number in range(784))
     (folder / "book.txt").write_text("It was a quiet morning, and nothing was said. " * 400)
+    (folder / "nets.py").write_text(NETS)
+    nets = runpy.run_path(str(folder / "nets.py"))
+    save_file(nets["small"]().state_dict(), folder / "small.safetensors")
     (folder / "new.csv").write_text(f"{pixels}\n{','.join('0' * 784)}\n")
     before = Path.cwd()
     os.chdir(folder)
@@ -134,6 +146,7 @@ def test_the_pages_name_what_is_run() -> None:
     assert {words[0] for words in ALL} >= {
         *(name.split()[0] for name in SHORTER),
         "predict",
+        "export",
         "queue",
         "status",
     }

@@ -151,7 +151,7 @@ def test_structnet_works_without_ray() -> None:
 
 @pytest.mark.skipif(not (ROOT / "search" / "cli.py").exists(), reason="there is no command line yet")
 def test_the_command_line_starts_without_torch_and_ray() -> None:
-    run("import sys, search.cli; assert not {'torch', 'ray'} & set(sys.modules)")
+    run("import sys; from search.cli import app; assert not {'torch', 'ray'} & set(sys.modules)")
 
 
 def test_the_help_of_every_command_needs_neither_torch_nor_ray() -> None:

@@ -43,6 +43,7 @@ def test_times_workers_and_places_are_no_difference(
         ({"accuracy": 0.6}, "experiments of first: row 0: accuracy was 0.5, is 0.6"),
         ({"accuracy": None}, "accuracy was 0.5, is None"),
         ({"config": '{"epochs": 4}'}, "config was {'epochs': 3}, is {'epochs': 4}"),
+        ({"data_fingerprint": "{}"}, "data_fingerprint was None, is '{}'"),
         ({"rounds": 2}, "rounds of first: 3 rows were there, 2 are"),
     ],
 )

@@ -85,16 +85,14 @@ def _wait_for(device: torch.device) -> None:
 @contextmanager
 def ray_with(workers: int) -> Iterator[None]:
     """A Ray with so many workers of one CPU inside, unless one is running already."""
-    import ray
-
-    from tournament.workers.cluster import start_ray
+    from tournament.workers.cluster import start_ray, stop_ray
 
     is_ours = start_ray(workers, 1, None)
     try:
         yield
     finally:
         if is_ours:
-            ray.shutdown()
+            stop_ray()
 
 
 def fastest(steps: Mapping[str, Callable[[], object]], device: torch.device = CPU) -> str:

@@ -55,6 +55,11 @@ class SimulatedCohort:
         self.parameters = np.array([round(one.density * one.possible) + one.units for one in members])
 
     @property
+    def bytes(self) -> list[int]:
+        """About what networks of these sizes take."""
+        return [5 * count for count in self.parameters.tolist()]
+
+    @property
     def topologies(self) -> list[Member]:
         """Of a topology only its density is asked for, and a member has that."""
         return self.members
@@ -70,9 +75,8 @@ class SimulatedCohort:
     def evaluate(self, split: Split) -> CohortEvaluation:
         """Makes up losses and accuracies."""
         count = len(self.members)
-        return CohortEvaluation(
-            self.rng.uniform(0.1, 2.3, count), self.rng.uniform(0.1, 0.98, count), np.empty((count, 0))
-        )
+        accuracy = self.rng.uniform(0.1, 0.98, count)
+        return CohortEvaluation(self.rng.uniform(0.1, 2.3, count), accuracy, accuracy, np.empty((count, 0)))
 
     def unhealthy_units(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Makes up how many hidden units are saturated, and how many dead."""

@@ -40,7 +40,7 @@ def run(options: BootstrapOptions) -> None:
     options = fitted_to(options, data)
     members = members_of(options, data)
     check_start(members, options)
-    experiment = unfinished("bootstrap", options, console)
+    experiment = unfinished("bootstrap", options, console, data)
     if experiment is None:
         return
     console.say(announcement(members, data, options, experiment))

@@ -45,7 +45,7 @@ def run(options: EvolveOptions) -> None:
     data = load_data(options)
     options = fitted_to(options, data)
     rivals, steps = planned(options, data)
-    experiment = unfinished("evolve", options, console)
+    experiment = unfinished("evolve", options, console, data)
     if experiment is None:
         return
     console.say(

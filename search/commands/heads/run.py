@@ -42,7 +42,7 @@ def run(options: HeadsOptions) -> None:
     data, options = fitted_to(options)
     configs = networks_of(options)
     about = described(options, data)
-    experiment = unfinished("heads", options, console)
+    experiment = unfinished("heads", options, console, data)
     if experiment is None:
         return
     console.say(

@@ -65,7 +65,7 @@ def hunt(
 
     factory and progress: what trains a block, and what is told of it; a benchmark has its own.
     """
-    experiment = unfinished("hunt", options, console)
+    experiment = unfinished("hunt", options, console, data)
     if experiment is None:
         return
     console.say(

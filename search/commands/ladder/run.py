@@ -30,7 +30,7 @@ def run(options: LadderOptions) -> None:
     shares = list(ALLOCATIONS[:2]) if options.allocation == "both" else [options.allocation]
     options = fitted(options, data, allocations=shares)
     members = members_of(options, data, shares)
-    experiment = unfinished("ladder", options, console)
+    experiment = unfinished("ladder", options, console, data)
     if experiment is None:
         return
     console.say(

@@ -44,7 +44,7 @@ def run(options: PathsOptions) -> None:
         data = data.reduced(options.images)
     options = fitted_to(options, data)
     members = members_of(options, data)
-    experiment = unfinished("paths", options, console)
+    experiment = unfinished("paths", options, console, data)
     if experiment is None:
         return
     console.say(

@@ -47,7 +47,7 @@ def run(options: RescueOptions) -> None:
     console = Console()
     data = load_data(options)
     options = fitted_to(options, data)
-    experiment = unfinished("rescue", options, console)
+    experiment = unfinished("rescue", options, console, data)
     if experiment is None:
         return
     chance = chance_accuracy(data.validation.labels, data.classes)

@@ -45,7 +45,7 @@ def run(options: SweepOptions) -> None:
         raise UserError(
             f"workers_each is {options.workers_each}, but there are {options.workers} workers: raise --workers"
         )
-    experiment = unfinished("sweep", options, console)
+    experiment = unfinished("sweep", options, console, data)
     if experiment is None:
         return
     _check_no_snapshots(options, experiment)

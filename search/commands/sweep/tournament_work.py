@@ -72,14 +72,14 @@ class TournamentWork:
             if not (isinstance(error, WorkFailed) and "Diverged" in str(error)):
                 raise
         else:
-            experiment.end(name, "finished", **final_columns(result))
+            experiment.end(name, "finished", **final_columns(result, data))
         return experiment.rows[name]
 
 
 def _experiment_of(options: GrowOptions, shared: Shared) -> Experiment:
     """The sweep as its driver wrote it, with these options as the config of the rows to come."""
     here = options.model_copy(update={"name": shared.experiment, "results": shared.results, "resume": True})
-    experiment = Experiment("sweep", here, shared.options)
+    experiment = Experiment("sweep", here, shared.options, joins=True)
     experiment.config = options.model_dump(mode="json")
     return experiment
 

@@ -41,7 +41,7 @@ def run(options: TopologyOptions) -> None:
     data = load_data(options)
     options = fitted_to(options, data)
     networks = networks_of(options, data)
-    experiment = unfinished("topology", options, console)
+    experiment = unfinished("topology", options, console, data)
     if experiment is None:
         return
     console.say(

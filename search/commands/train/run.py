@@ -52,7 +52,7 @@ def run(options: TrainOptions) -> None:
         batch_size += -batch_size % options.workers
     options = options.model_copy(update={"batch_size": batch_size})
     check_share(batch_size_now(options), options.workers)
-    experiment = unfinished("train", options, console)
+    experiment = unfinished("train", options, console, data)
     if experiment is None:
         return
     console.say(f"Training {network.describe()} on {data.name}: {shape_of(data)}")

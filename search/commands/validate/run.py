@@ -20,6 +20,7 @@ from search.commands.grow.run import fitted_to, seed_network
 from search.commands.validate.command import ValidateOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
+from search.session.interrupts import CODE, ending_in_order, line_is_said
 from search.session.run import load_data
 from structnet.errors import UserError, one_line
 
@@ -39,7 +40,7 @@ def run(options: ValidateOptions) -> None:
     data = load_data(options)
     options, network = base_network(options, data)
     data, network = on_device(data, options.device), network.to(options.device)
-    experiment = Experiment("validate", options)
+    experiment = Experiment("validate", options, data=data)
     console = Console()
     if row := experiment.finished(""):
         console.print(
@@ -50,7 +51,7 @@ def run(options: ValidateOptions) -> None:
     experiment.start("", options.rng_seed)
     began = time.perf_counter()
     try:
-        with experiment.beating(""), stages(console) as on_stage:
+        with ending_in_order(), experiment.beating(""), stages(console) as on_stage:
             found = validate(
                 network,
                 data,
@@ -64,7 +65,8 @@ def run(options: ValidateOptions) -> None:
     except KeyboardInterrupt:
         experiment.end("", "interrupted")
         console.say("\ninterrupted: the same command with --resume begins again")
-        sys.exit(130)
+        line_is_said()
+        sys.exit(CODE)
     except Exception as error:
         experiment.end("", "failed", error=one_line(error))
         raise
