@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from search.session.interrupts import CODE, answer_ctrl_c, say_line
+from search.session.interrupts import CODE, answering_ctrl_c, say_line, told_to_end
 
 if TYPE_CHECKING:
     import typer
@@ -58,17 +58,19 @@ def main() -> None:
 
 def script() -> None:
     """As `main`, and ends the process at once: taking torch apart takes most of a second, when all is written."""
-    answer_ctrl_c()
     try:
-        main()
+        with answering_ctrl_c():
+            main()
         code = 0
     except KeyboardInterrupt:
+        say_line()
         code = CODE
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         if isinstance(ended.code, str):
             sys.stderr.write(f"{ended.code}\n")
-    say_line(code)
+    if code == CODE and told_to_end():
+        say_line()
     for stream in (sys.stdout, sys.stderr):
         # Whoever read it may have gone, as `head` does.
         with suppress(OSError):

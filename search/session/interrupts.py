@@ -29,21 +29,33 @@ _AGAIN_SECONDS = 0.05
 
 
 class _State:
-    """Of this process. works: `ending_in_order` that are open. ends_since: when it was told to end.
+    """Of this process. runs: whether it is inside `answering_ctrl_c`. works: `ending_in_order` that are open.
 
-    said: whether the user was told that it has been interrupted.
+    ends_since: when it was told to end. said: whether the user was told that it has been interrupted. ends: whether
+    `_end` is at work.
     """
 
+    runs = False
     works = 0
     ends_since: float | None = None
     said = False
+    ends = False
 
 
-def answer_ctrl_c() -> None:
-    """Answers Ctrl-C from now on, unless it is to be ignored, as in a shell's background."""
+@contextmanager
+def answering_ctrl_c() -> Iterator[None]:
+    """Answers Ctrl-C from now on, unless it is to be ignored, as in a shell's background.
+
+    Whoever opens it takes the KeyboardInterrupt; as soon as it is closed Ctrl-C ends the process at once.
+    """
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, _answer)
         sys.unraisablehook = _not_lost
+    _State.runs = True
+    try:
+        yield
+    finally:
+        _State.runs = False
 
 
 @contextmanager
@@ -64,9 +76,14 @@ def line_is_said() -> None:
     _State.said = True
 
 
-def say_line(code: int) -> None:
-    """Tells the user, if the process was interrupted and nobody has done so. code: with which it is to end."""
-    if code == CODE and _State.ends_since is not None and not _State.said:
+def told_to_end() -> bool:
+    """Whether Ctrl-C has been pressed."""
+    return _State.ends_since is not None
+
+
+def say_line() -> None:
+    """Tells the user that the process has been interrupted, unless somebody has done so."""
+    if not _State.said:
         _State.said = True
         with suppress(OSError):
             # Not by sys.stderr, which may be in use at this moment.
@@ -78,7 +95,7 @@ def _answer(number: int, frame: FrameType | None) -> None:
     if before is not None and now - before < _SAME_KEY_SECONDS:
         return
     _State.ends_since = now
-    if before is not None or (not _State.works and _imports(frame)):
+    if before is not None or not _State.runs or (not _State.works and _imports(frame)):
         _end()
     raise KeyboardInterrupt
 
@@ -91,10 +108,12 @@ def _imports(frame: FrameType | None) -> bool:
 
 def _end() -> NoReturn:
     """Ends the process, whatever it is at. What it has claimed is given up."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(CODE))
+    if _State.ends:
+        os._exit(CODE)
+    _State.ends = True
+    say_line()
     with suppress(Exception):
         sys.stdout.flush()
-    say_line(CODE)
     with suppress(Exception):
         claims = sys.modules.get("structnet.storage.claims")
         if claims is not None:

@@ -92,6 +92,7 @@ def test_tune(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: N
     assert "networks on both sides are 0.0000 apart" in printed
 
 
+@pytest.mark.slow
 def test_overhead(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

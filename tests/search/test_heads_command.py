@@ -76,6 +76,7 @@ def test_it_is_not_done_twice(ran: tuple[Path, str]) -> None:
     assert done.code == 0 and "finished already" in done.out
 
 
+@pytest.mark.slow
 def test_a_tournament_on_workers_of_its_own_is_the_same(ran: tuple[Path, str], tmp_path: Path) -> None:
     given = {**SMALL, "strategies": "tournament", "rng_seeds": 1, "workers_each": 2, "cpus_per_worker": 0.5}
     with redirect_stdout(StringIO()):

@@ -347,6 +347,7 @@ def unfinished(results: Path) -> None:
     TableWriter(str(results), "first").write("experiments", "run", [row])
 
 
+@pytest.mark.slow
 def test_blocks_whose_rows_are_damaged_are_trained_again(
     hunted: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,12 @@ from helpers.process_cases import PATIENCE_SECONDS
 from structnet.storage.tables import read_table
 
 ROOT = str(Path(__file__).parents[2])
-COMMAND = "import search.cli; print('ready', flush=True); search.cli.script()"
+COMMAND = """
+import search.cli
+main = search.cli.main
+search.cli.main = lambda: (print("ready", flush=True), main())
+search.cli.script()
+"""
 VALIDATE = ("validate", "--epochs=100000", "--name=run")
 HUNT = ("hunt", "--rng-seeds=4", "--epochs=400", "--name=run")
 GROW = ("grow", "--epochs=400", "--name=run")
@@ -97,9 +102,33 @@ def test_ctrl_c_is_answered_before_anything_heavy_is_imported() -> None:
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+@pytest.mark.parametrize("takes_it", ["pass", "sys.exit(130)"])
+def test_a_command_that_has_nothing_to_say_is_given_a_line(takes_it: str, tmp_path: Path) -> None:
+    """The parser of the command line makes a SystemExit of a KeyboardInterrupt, and says nothing."""
+    code = f"""
+import sys, time, search.cli
+def main():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        {takes_it}
+        raise
+search.cli.main = main
+search.cli.script()
+"""
+    running = started(code, cwd=tmp_path)
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=PATIENCE_SECONDS) == ("", "structnet: interrupted\n")
+    assert running.returncode == 130
+
+
 # What the answers are made of, in processes that do nothing else
 
-BEGIN = "import sys, time; from search.session import interrupts; interrupts.answer_ctrl_c()\n"
+BEGIN = (
+    "import sys, time; from search.session import interrupts;"
+    "answering = interrupts.answering_ctrl_c(); answering.__enter__()\n"
+)
 
 
 def ended(code: str, *pauses: float, cwd: Path) -> tuple[int, str, str]:
@@ -122,7 +151,7 @@ except KeyboardInterrupt:
     time.sleep(0.5)
     print("written")
     interrupts.line_is_said()
-    interrupts.say_line(interrupts.CODE)
+    interrupts.say_line()
     sys.exit(interrupts.CODE)
 """
     assert ended(code, 0.1, 0.1, cwd=tmp_path) == (130, "written\n", "")
@@ -193,6 +222,33 @@ import slow
 """
     assert ended(code, 0.1, cwd=tmp_path) == (130, "", "structnet: interrupted\n")
     assert not list((tmp_path / "results").iterdir())
+
+
+def test_after_the_command_it_ends_the_process_at_once(tmp_path: Path) -> None:
+    code = """
+answering.__exit__(None, None, None)
+try:
+    print("ready")
+    time.sleep(60)
+except BaseException:
+    print("not reached")
+"""
+    assert ended(code, 0.1, cwd=tmp_path) == (130, "", "structnet: interrupted\n")
+
+
+def test_the_end_itself_is_ended_by_a_later_key(tmp_path: Path) -> None:
+    """A store that does not answer, for instance, keeps what is to be given up there."""
+    (tmp_path / "slow.py").write_text("import time\nprint('ready')\ntime.sleep(60)\n")
+    code = """
+from structnet.storage import claims
+interrupts._SAME_KEY_SECONDS = 0.3
+claims.release_all = lambda: time.sleep(60)
+sys.path.insert(0, ".")
+import slow
+"""
+    began = time.monotonic()
+    assert ended(code, 0.1, 0.0, 0.6, cwd=tmp_path) == (130, "", "structnet: interrupted\n")
+    assert time.monotonic() - began < 40
 
 
 def test_in_the_background_of_a_shell_it_is_ignored(tmp_path: Path) -> None:

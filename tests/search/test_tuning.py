@@ -168,6 +168,7 @@ def test_a_process_that_dies_is_replaced_and_its_trial_goes_on(first: Ran) -> No
     assert counts(first.told, "dying") == list(range(1, STRETCHES + 1))
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_as_it_takes_up_a_trial_is_replaced_too(
     digits: Dataset, tmp_path: Path, ray_session: None
 ) -> None:

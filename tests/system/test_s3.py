@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers.grid_cases import timeless
 from helpers.process_cases import process
+from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from search.tune.trials import ray_folder
@@ -53,6 +54,7 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("NO_PROXY", host)
         s3fs.S3FileSystem.clear_instance_cache()
+        moto_api_backend.reset()  # servers of one process share their buckets
         s3fs.S3FileSystem().mkdir("bucket")
         yield "s3://bucket"
         s3fs.S3FileSystem.clear_instance_cache()
