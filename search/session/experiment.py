@@ -173,7 +173,7 @@ class Experiment:
         changed = sorted(
             key
             for key in before.keys() | mine.keys()
-            if before.get(key) != mine.get(key) and key not in changeable(type(self.options))
+            if _told(before.get(key)) != _told(mine.get(key)) and key not in changeable(type(self.options))
         )
         if changed:
             shown = ", ".join(f"{key} was {before.get(key)!r}, is {mine.get(key)!r}" for key in changed)
@@ -189,3 +189,8 @@ class Experiment:
                 f"experiment '{self.name}' was started with other data ({found}): bring that data back, or choose "
                 "another --name"
             )
+
+
+def _told(value: Any) -> Any:
+    """The value of an option; no is as if it had not been there, as an option of a later version was not."""
+    return None if value is False else value

@@ -183,3 +183,16 @@ def test_an_experiment_of_before_there_were_fingerprints_is_resumed(tmp_path: Pa
     resumed = Experiment("grow", options, {}, data=load_dataset("digits"))
     resumed.start("", 0)
     assert read_table(str(tmp_path), "experiments").to_pylist()[0]["data_fingerprint"]
+
+
+def test_an_option_that_came_later_is_no_other_option_unless_it_is_given(tmp_path: Path) -> None:
+    now = CommonOptions(results=str(tmp_path), name="old")
+    before = {name: value for name, value in now.model_dump(mode="json").items() if name != "balance"}
+    before["standardise"] = False  # as it was where None stands now
+    experiment = Experiment("grow", now, before)
+    experiment.start("", 0)
+    experiment.end("", "interrupted")
+    resumed = now.model_copy(update={"resume": True})
+    assert Experiment("grow", resumed).rows[""]["status"] == "interrupted"
+    with pytest.raises(UserError, match=r"other options \(balance was None, is True\)"):
+        Experiment("grow", resumed.model_copy(update={"balance": True}))
