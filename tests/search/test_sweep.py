@@ -123,9 +123,8 @@ def two_cpus_left(ray_session: None) -> Iterator[None]:
     remove_placement_group(taken)
 
 
-@pytest.mark.parametrize(
-    ("workers_each", "seeds"), [(2, [1]), pytest.param(1, [0, 1], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers_each", "seeds"), [(2, [1]), (1, [0, 1])])
 def test_tournaments_with_actors_of_their_own_fit_in_two_cpus(
     digits: Dataset,
     two_cpus_left: None,

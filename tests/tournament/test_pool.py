@@ -235,6 +235,7 @@ def test_jobs_aside_have_a_worker_of_their_own(digits: Dataset, tmp_path: Path, 
         pool.close()
 
 
+@pytest.mark.slow
 def test_a_job_aside_that_is_lost_with_its_worker_is_an_error(
     digits: Dataset, tmp_path: Path, by_value: None
 ) -> None:
