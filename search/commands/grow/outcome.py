@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
 from search.session.console import Console
+from search.session.experiment import Experiment
 from search.session.front import print_front
 
 if TYPE_CHECKING:
@@ -112,3 +113,18 @@ def _utilised(rows: list[dict[str, Any]], price: float) -> str:
         f"Growths adopted: {len(rows)}; gone by now: {gone}; could go for less than {price:g} bits per thousand "
         f"parameters: {redundant}."
     )
+
+
+def draw_fronts(options: GrowOptions, experiment: Experiment, console: Console) -> None:
+    """The fronts of all repetitions as one plot; none without a job."""
+    from search.session.front import plot_front
+    from structnet.storage.tables import read_table
+    from tournament.rules.front import undominated
+
+    rows = read_table(options.results, "fronts", experiment.name).to_pylist()
+    if not rows:
+        return
+    path = f"{options.results}/reports/{experiment.name}/front.svg"
+    trials = sorted({row["trial"] for row in rows})
+    plot_front(path, {trial: undominated([row for row in rows if row["trial"] == trial]) for trial in trials})
+    console.say(f"Plot: {path}")

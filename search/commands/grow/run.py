@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
 from search.commands.grow.job import budget_of, front_of, job_of, policy_of, rounds_of, with_knee
-from search.commands.grow.outcome import print_result
+from search.commands.grow.outcome import draw_fronts, print_result
 from search.options import numbers
 from search.session.batch_size import with_batch_size
 from search.session.console import Console
@@ -392,24 +392,9 @@ def _summarise(results: list[Result], options: GrowOptions, experiment: Experime
                 console.say(
                     f"{name}: mean {mean:{shown}}, spread {spread:{shown}} over {len(values)} rng_seeds"
                 )
-    _draw_fronts(options, experiment, console)
+    draw_fronts(options, experiment, console)
     snapshot = next((row["snapshot"] for row in rows if row.get("snapshot")), None)
     console.say(f"Snapshot: {snapshot}.safetensors")
     columns = "round, action, site, parameters, accuracy, gain, balance"
     sql = f"select {columns} from rounds where experiment = '{experiment.name}' order by trial, round"
     print_outcome(experiment, sql, console)
-
-
-def _draw_fronts(options: GrowOptions, experiment: Experiment, console: Console) -> None:
-    """The fronts of all repetitions as one plot; none without a job."""
-    from search.session.front import plot_front
-    from structnet.storage.tables import read_table
-    from tournament.rules.front import undominated
-
-    rows = read_table(options.results, "fronts", experiment.name).to_pylist()
-    if not rows:
-        return
-    path = f"{options.results}/reports/{experiment.name}/front.svg"
-    trials = sorted({row["trial"] for row in rows})
-    plot_front(path, {trial: undominated([row for row in rows if row["trial"] == trial]) for trial in trials})
-    console.say(f"Plot: {path}")
