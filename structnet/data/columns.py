@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from structnet.data.rows import counting_columns, is_number, is_text, listed, numbers_of, texts_of
+from structnet.data.rows import as_texts, counting_columns, is_number, is_text, listed, numbers_of, texts_of
 from structnet.data.tables import Column, yeo_johnson
 from structnet.errors import UserError
 
@@ -103,7 +103,7 @@ def raw_values(rows: pa.Table, columns: Sequence[Column], path: Path) -> np.ndar
     values = [
         _numbers(rows, column["name"], path)
         if column["kind"] == "number"
-        else _codes(texts_of(rows[column["name"]]), column["categories"])
+        else _codes(rows[column["name"]], column["categories"])
         for column in columns
     ]
     return np.stack(values, axis=1)
@@ -139,10 +139,12 @@ def _numbers(rows: pa.Table, name: str, path: Path) -> np.ndarray:
     return values
 
 
-def _codes(texts: Sequence[str | None], categories: Sequence[str]) -> np.ndarray:
-    place = {text: float(code) for code, text in enumerate(categories)}
-    other, missing = float(len(categories)), float("nan")
-    return np.array([missing if text is None else place.get(text, other) for text in texts])
+def _codes(column: pa.ChunkedArray, categories: Sequence[str]) -> np.ndarray:
+    """Positions in the categories, (n,): their count for any other text, NaN where there is none."""
+    texts = as_texts(column)
+    places = pc.index_in(texts, value_set=pa.array(categories, pa.string()))
+    known = pc.fill_null(places, len(categories)).to_numpy().astype(np.float64)
+    return np.where(pc.is_null(texts).to_numpy(), np.nan, known)
 
 
 def fitted_columns(rows: pa.Table, names: Sequence[str], path: Path, standardise: bool) -> list[Column]:

@@ -217,9 +217,14 @@ def numbers_of(column: pa.ChunkedArray) -> np.ndarray:
     return values
 
 
-def texts_of(column: pa.ChunkedArray) -> list[str | None]:
-    """A column of texts, booleans or categories as texts, None where there is none."""
+def as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts, booleans or categories as texts."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    texts: list[str | None] = column.cast(pa.string()).to_pylist()
+    return column.cast(pa.string())
+
+
+def texts_of(column: pa.ChunkedArray) -> list[str | None]:
+    """As `as_texts`, as a list, None where there is none."""
+    texts: list[str | None] = as_texts(column).to_pylist()
     return texts
