@@ -6,8 +6,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from structnet.network.architecture import parameters_dense
 from structnet.network.network import StructNet
-from structnet.network.topology import parameters_dense
 from structnet.training.batches import DIAGNOSIS_IMAGES, steps_per_epoch
 from structnet.training.shrinking import Shrinking
 from structnet.trials.grid import Block

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from structnet.errors import WorkFailed
+from structnet.network.architecture import dense_architecture, density_for, parameters_dense
 from structnet.network.random_topology import least_density
-from structnet.network.topology import dense_architecture, density_for, parameters_dense
 from structnet.training.recipe import Recipe
 from tournament.coordinator import Result
 from tournament.final_phase import FULL_SHARE

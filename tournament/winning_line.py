@@ -13,10 +13,10 @@ from structnet.data.dataset import Dataset
 from structnet.errors import LACK_OF_MEMORY, WorkFailed
 from structnet.growth.triggers import fitted_trigger
 from structnet.measure.information import label_entropy
+from structnet.network.architecture import bias_count, density_for, parameters_dense
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
-from structnet.network.topology import bias_count, density_for, parameters_dense
 from structnet.training.batches import DIAGNOSIS_IMAGES, steps_per_epoch
 from structnet.training.evaluation import chance_accuracy
 from structnet.training.recipe import Recipe

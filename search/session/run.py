@@ -63,7 +63,7 @@ def check_augmentation(shift: int, flip: bool, data: Dataset) -> None:
 def architecture_of(text: str, data: Dataset) -> tuple[int, ...]:
     """`784-64-10` or `input-64-classes` as sizes; raises UserError unless it fits the data."""
     ends = text.replace("input", str(data.input_units)).replace("classes", str(data.classes))
-    from structnet.network.topology import check_architecture, sizes_of
+    from structnet.network.architecture import check_architecture, sizes_of
 
     shape = check_architecture(sizes_of(ends))
     if shape[0] != data.input_units or shape[-1] != data.classes:

@@ -59,7 +59,7 @@ def _affordable_skips(context: Context, unlinked: Pairs) -> tuple[Pairs, int]:
 
 def _grown(context: Context, pairs: Pairs, total: int, how: str) -> Proposal | None:
     topology = context.topology
-    weight = np.array([sum(topology.shape_of(pair)) for pair in pairs])
+    weight = np.array([topology.units_joined(pair) for pair in pairs])
     room = np.array([topology.absent_of(pair) for pair in pairs])
     counts = shares(total, weight, room)
     found = [context.diagnosis.absent(*pair, count) for pair, count in zip(pairs, counts.tolist())]

@@ -30,18 +30,18 @@ from structnet.growth.rewiring import prune_step, rigl_step, set_step, with_rand
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.measure.size import training_multiply_adds
 from structnet.network.activations import activation_named
-from structnet.network.edit import fold
-from structnet.network.initial_values import dense_initial_values
-from structnet.network.network import StructNet
-from structnet.network.random_topology import least_density
-from structnet.network.state import TrainState
-from structnet.network.topology import (
+from structnet.network.architecture import (
     check_architecture,
     dense_architecture,
     density_for,
     parameters_dense,
     unit_parameters,
 )
+from structnet.network.edit import fold
+from structnet.network.initial_values import dense_initial_values
+from structnet.network.network import StructNet
+from structnet.network.random_topology import least_density
+from structnet.network.state import TrainState
 from structnet.seeds import stream
 from structnet.training.batches import diagnosis_sample
 from structnet.training.loop import train_steps

@@ -26,9 +26,10 @@ from structnet.data.new_inputs import read_inputs
 from structnet.data.preprocessing import preprocess
 from structnet.data.tables import input_count
 from structnet.measure.diagnosis import Diagnosis
+from structnet.network.architecture import hidden_units
 from structnet.network.network import StructNet
 from structnet.network.remap import from_sequential, to_sequential
-from structnet.network.topology import Topology, hidden_units
+from structnet.network.topology import Topology
 from structnet.storage.snapshot import load_snapshot
 
 MOST_DUPLICATES = 0.01  # share of a split that may also be in the training split

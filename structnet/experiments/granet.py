@@ -15,9 +15,9 @@ from typing_extensions import override
 from structnet.data.dataset import Split
 from structnet.experiments.baselines import Rigl
 from structnet.growth.rewiring import prune_step
+from structnet.network.architecture import possible_connections, unit_parameters
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import possible_connections, unit_parameters
 from structnet.training.shrinking import Shrinking
 
 

@@ -19,12 +19,12 @@ from structnet.errors import UserError
 from structnet.growth.hierarchy import hierarchical_network
 from structnet.growth.placement import Placement
 from structnet.growth.scales import pooled_split, refine_input
+from structnet.network.architecture import bias_count, check_architecture, density_for, parameters_dense
 from structnet.network.edit import connect
 from structnet.network.initial_values import initial_values
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density, random_absent_everywhere, random_topology
 from structnet.network.state import TrainState
-from structnet.network.topology import bias_count, check_architecture, density_for, parameters_dense
 from structnet.seeds import stream
 from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import evaluate

@@ -27,10 +27,10 @@ def random_places(topology: Topology, count: int, rng: np.random.Generator) -> t
     Neighbouring groups count as linked, also where the start left them without a connection.
     """
     pairs = linked_pairs(topology)
-    total = sum(sum(topology.shape_of(pair)) for pair in pairs)
+    total = sum(topology.units_joined(pair) for pair in pairs)
     found = []
     for pair in (pair for pair in pairs if pair not in topology.links):
-        share = round(count * sum(topology.shape_of(pair)) / total)
+        share = round(count * topology.units_joined(pair) / total)
         found.append(topology.ends(pair, *random_absent(topology, pair, share, rng)))
     left = count - sum(len(source) for source, _ in found)
     found.append(random_absent_everywhere(topology, left, rng))

@@ -14,6 +14,7 @@ from structnet.data.tables import table_inputs
 from structnet.export import numpy_network
 from structnet.export.arrays import arrays_of, groups_of, raw_described
 from structnet.export.model import Model, Written
+from structnet.network.architecture import architecture_of
 from structnet.network.topology import Topology
 
 FORMAT, FORMAT_VERSION = "structnet export", "1"
@@ -48,7 +49,8 @@ def logits(file: Path, raw: np.ndarray) -> np.ndarray:
     preprocessing: dict[str, Any] = json.loads(metadata["preprocessing"])
     architecture = arrays["architecture"].tolist()
     groups = [
-        tuple(group) for group in groups_of(Topology(tuple(architecture), arrays["source"], arrays["target"]))
+        tuple(group)
+        for group in groups_of(Topology(architecture_of(architecture), arrays["source"], arrays["target"]))
     ]
     weights = numpy_network.matrices(groups, arrays["values"], arrays["source"], arrays["target"])
     shapes = arrays.get("shapes", np.empty((sum(architecture[1:-1]), 0), np.float32))

@@ -31,10 +31,10 @@ from structnet.errors import UserError
 from structnet.growth.placement import Evidence, Placement, decisive_units, new_connections, scores
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.network.activations import gain_of
+from structnet.network.architecture import bias_count, check_architecture, hidden_units
 from structnet.network.edit import Edit, add_units, connect, unchanged
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import bias_count, check_architecture, hidden_units
 from structnet.seeds import stream
 
 LEAST_PER_UNIT = 3  # parameters: a bias, one connection in and one out

@@ -14,9 +14,11 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from structnet.measure.ports import seen_at
 from structnet.network.activations import Activation, activation_named
 from structnet.network.network import StructNet
-from structnet.network.propagation import backpropagate, flatten, propagate
+from structnet.network.propagation import backpropagate, flatten, propagate, reaching_output
+from structnet.network.tap_propagation import TapPass
 from structnet.network.topology import Topology
 
 SMALLEST_NORM = 1e-6
@@ -33,8 +35,11 @@ class Diagnosis:
     """A network on n training images; what is not needed is not computed.
 
     loss: mean cross-entropy in nats. activations: per group (units, n). errors: per group (units, n), the
-    derivative of the mean loss by the pre-activation; None for the input and where nothing reaches the output.
-    gradient: (parameters,) of the mean loss by the flat vector. dead_below, saturated_above: as in `diagnose`.
+    derivative of the mean loss by the pre-activation; None for the input and where nothing reaches the output. Of
+    feature maps every position of an image is a sample, (units, positions · n), and errors are those before maps are
+    normalised, by what they are on these images. statistics: their means and variances there, (2, units behind the
+    input), or None where nothing is normalised. gradient: (parameters,) of the mean loss by the flat vector.
+    dead_below, saturated_above: as in `diagnose`.
     """
 
     topology: Topology
@@ -45,6 +50,7 @@ class Diagnosis:
     gradient: torch.Tensor
     dead_below: float = DEAD_BELOW
     saturated_above: float = SATURATED_ABOVE
+    statistics: np.ndarray | None = None
     _products: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
     _absent: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
 
@@ -90,17 +96,24 @@ class Diagnosis:
         return np.concatenate([_spread(group) for group in self.activations])
 
     def outer(self, source_group: int, target_group: int) -> torch.Tensor:
-        """(target units, source units) mean outer product of error and activation.
+        """(target units, source ports) mean outer product of error and activation.
 
-        It is the gradient of the loss by each connection, whether it exists or not. Zero where the target group
-        reaches no output.
+        It is the gradient of the loss by each connection, whether it exists or not: the columns are those of
+        `Topology.positions`. Zero where the target group reaches no output.
         """
         pair = source_group, target_group
         if pair not in self._products:
-            error, source = self.errors[target_group], self.activations[source_group]
-            shape = self.topology.architecture[target_group], len(source)
-            self._products[pair] = source.new_zeros(shape) if error is None else error @ source.t()
+            self._products[pair] = self._product(pair)
         return self._products[pair]
+
+    def _product(self, pair: tuple[int, int]) -> torch.Tensor:
+        error, source = self.errors[pair[1]], self.activations[pair[0]]
+        columns, rows = self.topology.shape_of(pair)
+        if error is None:
+            return source.new_zeros(rows, columns)
+        shape = self.topology.architecture
+        parts = [error @ seen_at(shape, pair, code, source).t() for code in shape.port_range(pair)]
+        return parts[0] if len(parts) == 1 else torch.stack(parts, dim=2).view(rows, columns)
 
     def absent(
         self,
@@ -113,12 +126,15 @@ class Diagnosis:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The k absent connections between two groups with the largest |gradient|, largest first.
 
-        Returns source and target unit numbers and the gradients, fewer than k where fewer have one; equal
+        Returns source ports, target units and the gradients, fewer than k where fewer have one; equal
         gradients come in the order of (target, source). The groups need not be linked. sources, targets: only
         connections between these units.
         """
         matrix = self._absent_gradient(source_group, target_group)
-        rows, columns = self._positions(targets, target_group), self._positions(sources, source_group)
+        rows = self._positions(targets, target_group)
+        ports = len(self.topology.architecture.port_range((source_group, target_group)))
+        units = self._positions(sources, source_group)
+        columns = (units[:, None] * ports + np.arange(ports)).reshape(-1)
         if targets is not None:
             matrix = matrix[torch.from_numpy(rows).to(matrix.device)]
         if sources is not None:
@@ -175,12 +191,40 @@ def diagnose_inputs(
 ) -> Diagnosis:
     """As `diagnose`, of inputs as links take them, (features, n)."""
     values = network.values.detach()
+    if network.topology.architecture.has_maps:
+        return _diagnose_maps(network, inputs, labels, dead_below, saturated_above)
     activations = propagate(network, values, inputs)
     loss, error = _cross_entropy(activations[-1], labels)
     gradient, errors = backpropagate(network, values, activations, error)
     activation = activation_named(network.activation)
     return Diagnosis(
         network.topology, activation, loss, activations, errors, gradient, dead_below, saturated_above
+    )
+
+
+def _diagnose_maps(
+    network: StructNet,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    dead_below: float,
+    saturated_above: float,
+) -> Diagnosis:
+    """As `diagnose_inputs`, of a network of feature maps, normalised by these images as it is in training."""
+    seen = TapPass(network, network.values.detach(), inputs, by_batch=True)
+    activations = seen.activations
+    loss, error = _cross_entropy(activations[-1], labels)
+    gradient, errors = seen.backward(error)
+    reaching = reaching_output(network.topology)
+    return Diagnosis(
+        network.topology,
+        activation_named(network.activation),
+        loss,
+        activations,
+        [found if group in reaching and group else None for group, found in enumerate(errors)],
+        gradient,
+        dead_below,
+        saturated_above,
+        seen.statistics if seen.by_batch else None,
     )
 
 

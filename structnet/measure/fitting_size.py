@@ -8,8 +8,9 @@ import numpy as np
 
 from structnet.errors import UserError
 from structnet.measure.size import stored_bytes
+from structnet.network.architecture import architecture_of, bias_count, possible_connections
 from structnet.network.random_topology import random_topology
-from structnet.network.topology import Topology, bias_count, possible_connections
+from structnet.network.topology import Topology
 from structnet.seeds import stream
 
 
@@ -19,7 +20,9 @@ def parameters_within(max_bytes: int, architecture: Sequence[int]) -> int:
     Raises UserError for less than the smallest network with these outputs takes.
     """
     inputs, classes, dense = architecture[0], architecture[-1], possible_connections(architecture)
-    smallest = Topology((inputs, classes), np.zeros(1, np.int32), np.array([inputs], np.int32))
+    smallest = Topology(
+        architecture_of((inputs, classes)), np.zeros(1, np.int32), np.array([inputs], np.int32)
+    )
     if max_bytes < (least := stored_bytes(smallest)):
         raise UserError(
             f"max_bytes is {max_bytes}, but must be at least {least}: a bias for each of {classes} classes, and one "

@@ -7,13 +7,13 @@ actions (structnet.actions) are combinations of these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from structnet.network.activations import activation_named
+from structnet.network.architecture import POINT, Architecture, Side
 from structnet.network.initial_values import initial_shapes
 from structnet.network.network import StructNet
 from structnet.network.topology import Topology
@@ -69,6 +69,11 @@ class Edit:
             self.before,
         )
 
+    def port_now(self, before: Topology, port: np.ndarray) -> np.ndarray:
+        """As `number_now`, of ports; before: the topology before the edit, in which they have these numbers."""
+        unit = before.unit_of_port(port)
+        return self.network.topology.port_of(self.number_now(unit), before.code_of_port(port))
+
     def number_now(self, unit: np.ndarray | int) -> np.ndarray:
         """The numbers, after the edit, of units known by their number before; raises KeyError if one is gone."""
         unit = np.atleast_1d(np.asarray(unit, dtype=np.int64))
@@ -92,7 +97,7 @@ def unchanged(network: StructNet) -> Edit:
 def connect(
     network: StructNet, source: np.ndarray, target: np.ndarray, values: np.ndarray | float = 0.0
 ) -> Edit:
-    """Adds connections between units that exist; values: one number, or one per connection.
+    """Adds connections from these ports to these units; values: one number, or one per connection.
 
     Raises ValueError if one exists already, is given twice or does not run to a later group.
     """
@@ -122,7 +127,7 @@ def disconnect(network: StructNet, connections: np.ndarray) -> Edit:
 
 
 def redirect(network: StructNet, connections: np.ndarray, source: np.ndarray) -> Edit:
-    """Lets connections, given by their indices, start at other units; their values and ancestry stay theirs.
+    """Lets connections, given by their indices, start at other ports; their values and ancestry stay theirs.
 
     Raises ValueError if one comes to exist twice or does not run to a later group.
     """
@@ -138,17 +143,17 @@ def add_units(network: StructNet, group: int, biases: np.ndarray) -> Edit:
     """Appends units without connections to a hidden group; biases: (units,). They are the last of the group."""
     if not 0 < group < network.topology.groups - 1:
         raise ValueError(f"units can be added to hidden groups only, not to group {group}")
-    architecture = list(network.topology.architecture)
-    architecture[group] += len(biases)
-    return _insert_units(network, architecture, int(network.topology.offsets[group + 1]), biases)
+    before = network.topology.architecture
+    sizes = list(before)
+    sizes[group] += len(biases)
+    return _insert_units(network, before.resized(sizes), int(network.topology.offsets[group + 1]), biases)
 
 
-def add_group(network: StructNet, position: int, biases: np.ndarray) -> Edit:
-    """Inserts a hidden group of unconnected units before group `position`; biases: (units,)."""
+def add_group(network: StructNet, position: int, biases: np.ndarray, side: Side = POINT) -> Edit:
+    """Inserts a hidden group of unconnected units of this side before group `position`; biases: (units,)."""
     if not 0 < position < network.topology.groups:
         raise ValueError(f"a group can be inserted between input and output only, not at {position}")
-    architecture = list(network.topology.architecture)
-    architecture.insert(position, len(biases))
+    architecture = network.topology.architecture.with_group(position, len(biases), side)
     return _insert_units(network, architecture, int(network.topology.offsets[position]), biases)
 
 
@@ -163,11 +168,12 @@ def remove_units(network: StructNet, units: np.ndarray) -> Edit:
     stay[units] = False
     number = np.cumsum(stay) - 1
     sizes = np.add.reduceat(stay.astype(np.int64), topology.offsets[:-1])
-    kept = stay[topology.source] & stay[topology.target]
+    kept = stay[topology.source_unit] & stay[topology.target]
+    architecture = topology.architecture.resized(sizes.tolist())
     return _assemble(
         network,
-        [int(size) for size in sizes if size > 0],
-        number[topology.source[kept]],
+        architecture,
+        _ports_moved(topology, architecture, topology.source[kept], number),
         number[topology.target[kept]],
         np.flatnonzero(kept),
         np.flatnonzero(stay),
@@ -180,7 +186,8 @@ def fold(network: StructNet) -> Edit:
     """Removes units without a way out and folds those without a way in into the biases they feed.
 
     A unit without a connection in is constant, activation(bias), so its targets take over that constant and
-    the output does not change. Repeats until every hidden unit has a connection in and one out.
+    the output does not change. Repeats until every hidden unit has a connection in and one out - but for maps whose
+    constant is not 0: at the border of what they feed it ends, which no bias can say.
     """
     edit = unchanged(network)
     while True:
@@ -189,6 +196,7 @@ def fold(network: StructNet) -> Edit:
         hidden = topology.hidden
         no_way_out = np.flatnonzero(topology.fan_out()[hidden] == 0) + hidden.start
         no_way_in = np.flatnonzero(topology.fan_in()[hidden] == 0) + hidden.start
+        no_way_in = no_way_in[_is_even(now, no_way_in)]
         if not len(no_way_out) and not len(no_way_in):
             return edit
         edit = edit.then(
@@ -196,36 +204,54 @@ def fold(network: StructNet) -> Edit:
         )
 
 
+def _is_even(network: StructNet, constant: np.ndarray) -> np.ndarray:
+    """(units,) booleans: whether units without a connection in are the same wherever they are seen."""
+    topology, shape = network.topology, network.topology.architecture
+    feeds_maps = np.zeros(topology.units, dtype=bool)
+    for pair, span in topology.links.items():
+        if not shape.is_plain(pair[1]):
+            feeds_maps[topology.source_unit[span]] = True
+    even: np.ndarray = ~feeds_maps[constant] | (_constants(network, constant) == 0)
+    return even
+
+
+def _constants(network: StructNet, units: np.ndarray) -> np.ndarray:
+    """(units,) what hidden units without a connection in are: activation(bias)."""
+    topology, flat = network.topology, torch.from_numpy(_flat(network.folded()))
+    place = units - topology.hidden.start
+    bias = topology.split(flat)[1][torch.from_numpy(place)]
+    shapes = topology.shapes(flat)
+    if topology.shape_numbers:
+        shapes = shapes.view(-1, topology.shape_numbers)[torch.from_numpy(place)]
+    found: np.ndarray = activation_named(network.activation).of(bias[:, None].clone(), shapes)[:, 0].numpy()
+    return found
+
+
 def _with_constants_folded(network: StructNet, constant: np.ndarray) -> StructNet:
+    """The network with what these units say to plain groups in the biases there."""
     topology = network.topology
     first = topology.hidden.start
     biases, values = _biases(network).copy(), _connection_values(network)
-    leaving = np.flatnonzero(np.isin(topology.source, constant))
+    leaving = np.flatnonzero(np.isin(topology.source_unit, constant))
     if not len(leaving):
         return network
-    source = topology.source[leaving]
-    bias, flat = torch.from_numpy(biases[source - first]), torch.from_numpy(_flat(network))
-    shapes = (
-        topology.shapes(flat).view(-1, topology.shape_numbers)[source - first]
-        if topology.shape_numbers
-        else flat
-    )
-    amount = values[leaving] * activation_named(network.activation).of(bias[:, None], shapes)[:, 0].numpy()
+    amount = values[leaving] * _constants(network, topology.source_unit[leaving])
     np.add.at(biases, topology.target[leaving] - first, amount)
     values = values.copy()
     values[leaving] = 0.0
     return network.with_values(np.concatenate([values, biases, topology.shapes(_flat(network))]))
 
 
-def _insert_units(network: StructNet, architecture: Sequence[int], at: int, biases: np.ndarray) -> Edit:
+def _insert_units(network: StructNet, architecture: Architecture, at: int, biases: np.ndarray) -> Edit:
     topology = network.topology
     count = len(biases)
     unit_origin = np.insert(np.arange(topology.units), at, np.full(count, -1))
+    number = np.arange(topology.units) + count * (np.arange(topology.units) >= at)
     return _assemble(
         network,
         architecture,
-        topology.source + count * (topology.source >= at),
-        topology.target + count * (topology.target >= at),
+        _ports_moved(topology, architecture, topology.source, number),
+        number[topology.target],
         np.arange(topology.connections),
         unit_origin,
         connection_values=_connection_values(network),
@@ -233,9 +259,21 @@ def _insert_units(network: StructNet, architecture: Sequence[int], at: int, bias
     )
 
 
+def _ports_moved(
+    before: Topology, architecture: Architecture, port: np.ndarray, number: np.ndarray
+) -> np.ndarray:
+    """The numbers that ports have in another architecture; number: (units,) of each unit there."""
+    if not before.architecture.has_maps:
+        moved: np.ndarray = number[port]
+        return moved
+    nothing = np.empty(0, dtype=np.int32)
+    after = Topology(architecture, nothing, nothing)
+    return after.port_of(number[before.unit_of_port(port)], before.code_of_port(port))
+
+
 def _assemble(
     network: StructNet,
-    architecture: Sequence[int],
+    architecture: Architecture,
     source: np.ndarray,
     target: np.ndarray,
     connection_origin: np.ndarray,
@@ -246,7 +284,7 @@ def _assemble(
 ) -> Edit:
     """The edited network from connections in their order, with the origin of every parameter."""
     numbers = network.topology.shape_numbers
-    topology = Topology(tuple(architecture), source.astype(np.int32), target.astype(np.int32), numbers)
+    topology = Topology(architecture, source.astype(np.int32), target.astype(np.int32), numbers)
     return _edited(network, topology, connection_origin, unit_origin, connection_values, biases)
 
 
@@ -264,7 +302,17 @@ def _edited(
     shape_origin, shapes = _shapes_through(network, topology, unit_origin[topology.hidden])
     origin = np.concatenate([connection_origin, bias_origin, shape_origin])
     joined = np.concatenate([connection_values, biases, shapes])
-    return Edit(network.like(topology, joined), origin, unit_origin, before.parameters)
+    edited = network.like(topology, joined, _statistics_through(network, with_bias))
+    return Edit(edited, origin, unit_origin, before.parameters)
+
+
+def _statistics_through(network: StructNet, origin: np.ndarray) -> torch.Tensor | None:
+    """What maps were on average, of units known by their numbers before; those of new ones are 0 and 1."""
+    if network.statistics is None:
+        return None
+    place = np.where(origin < 0, -1, origin - network.topology.architecture[0])
+    fresh = network.statistics.new_tensor([[0.0], [1.0]])
+    return torch.cat([network.statistics, fresh], dim=1)[:, torch.from_numpy(place).to(fresh.device)]
 
 
 def _shapes_through(

@@ -19,10 +19,11 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from structnet.errors import UserError, one_line
+from structnet.network.architecture import check_architecture
 from structnet.network.from_module_operations import OPERATIONS
 from structnet.network.from_module_values import KNOWN, Affine, Reading, WrongSize
 from structnet.network.network import StructNet
-from structnet.network.topology import Topology, check_architecture
+from structnet.network.topology import Topology
 from structnet.seeds import torch_seed
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}  # of logits, times 1 + the largest of them

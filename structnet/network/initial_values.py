@@ -30,7 +30,7 @@ def dense_initial_values(
     """
     connections = np.empty(topology.connections)
     for pair, span in topology.links.items():
-        bound = np.sqrt(6 / sum(topology.shape_of(pair)))
+        bound = np.sqrt(6 / topology.units_joined(pair))
         connections[span] = rng.uniform(-bound, bound, span.stop - span.start)
     return np.concatenate([connections, np.zeros(topology.bias_count), initial_shapes(topology, activation)])
 

@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS, activation_named
+from structnet.network.architecture import architecture_of, parameters_dense
 from structnet.network.initial_values import initial_values
 from structnet.network.link import SparseLink
+from structnet.network.normalisation import first_statistics, folded_values
 from structnet.network.optimizer import Adam
 from structnet.network.propagation import Propagation, flatten
 from structnet.network.random_topology import random_topology
-from structnet.network.topology import Topology, parameters_dense
+from structnet.network.topology import Topology
 from structnet.seeds import stream
 from structnet.storage.snapshot_files import read_files, write_files
 
@@ -30,10 +33,14 @@ class StructNet(nn.Module):
     one (parameters,) vector. The structure of a network never changes; an edit makes a new network
     (structnet.network.edit), so a fork is cheap and nothing that holds the old one is surprised.
 
+    Feature maps are normalised in training; `statistics`, (2, units behind the input), are the means and variances that
+    stand for those of a batch when the network is used. None where nothing is normalised, as in networks without maps.
+
     net(images): (batch, ...) -> (batch, classes) logits; everything after the first dimension is flattened.
     """
 
     values: nn.Parameter
+    statistics: torch.Tensor | None
 
     def __init__(
         self,
@@ -55,19 +62,32 @@ class StructNet(nn.Module):
             ensure_paths=ensure_paths,
             shape_numbers=len(activation_named(activation).shape),
         )
-        values = initial_values(topology, rng, activation)
-        self._set_up(topology, torch.from_numpy(values.astype(np.float32)), activation, kernel)
+        values = torch.from_numpy(initial_values(topology, rng, activation).astype(np.float32))
+        self._set_up(topology, values, activation, kernel, first_statistics(topology))
 
     @classmethod
     def from_parts(
-        cls, topology: Topology, values: torch.Tensor, *, activation: str = "relu", kernel: str = "auto"
+        cls,
+        topology: Topology,
+        values: torch.Tensor,
+        *,
+        activation: str = "relu",
+        kernel: str = "auto",
+        statistics: torch.Tensor | None = None,
     ) -> StructNet:
         """The network of this topology and these (parameters,) values, on their device, without a copy."""
         network = cls.__new__(cls)
-        network._set_up(topology, values, activation, kernel)
+        network._set_up(topology, values, activation, kernel, statistics)
         return network
 
-    def _set_up(self, topology: Topology, values: torch.Tensor, activation: str, kernel: str) -> None:
+    def _set_up(
+        self,
+        topology: Topology,
+        values: torch.Tensor,
+        activation: str,
+        kernel: str,
+        statistics: torch.Tensor | None,
+    ) -> None:
         super().__init__()
         numbers = len(activation_named(activation).shape)
         if topology.shape_numbers != numbers:
@@ -76,6 +96,12 @@ class StructNet(nn.Module):
             )
         if len(values) != topology.parameters:
             raise ValueError(f"{len(values)} values for {topology.parameters} parameters")
+        if numbers and topology.architecture.has_maps:
+            raise UserError(
+                f"activation is '{activation}', whose units learn a shape of their own, but feature maps have relu, "
+                "tanh or sigmoid: choose one of these"
+            )
+        self.register_buffer("statistics", statistics, persistent=False)
         self.topology = topology
         self.activation = activation
         self.kernel = kernel
@@ -136,17 +162,35 @@ class StructNet(nn.Module):
             incoming[pair[1]].append(link)
         return incoming
 
-    def like(self, topology: Topology, values: torch.Tensor | np.ndarray) -> StructNet:
+    def like(
+        self,
+        topology: Topology,
+        values: torch.Tensor | np.ndarray,
+        statistics: torch.Tensor | np.ndarray | None = None,
+    ) -> StructNet:
         """A network with this one's activation, kernel, device and number type, of this topology and these values.
 
-        values: (parameters,); they are not copied where they are a tensor of that device and type.
+        values: (parameters,), statistics: (2, units behind the input) or None for a network that does not normalise;
+        they are not copied where they are tensors of that device and type.
         """
-        flat = torch.as_tensor(values).to(self.values.device, self.values.dtype)
-        return StructNet.from_parts(topology, flat, activation=self.activation, kernel=self.kernel)
+        flat, kept = (
+            None if part is None else torch.as_tensor(part).to(self.values.device, self.values.dtype)
+            for part in (values, statistics)
+        )
+        assert flat is not None
+        return StructNet.from_parts(
+            topology, flat, activation=self.activation, kernel=self.kernel, statistics=kept
+        )
 
     def with_values(self, values: torch.Tensor | np.ndarray) -> StructNet:
         """The same connections with other (parameters,) values; see `like`."""
-        return self.like(self.topology, values)
+        return self.like(self.topology, values, None if self.statistics is None else self.statistics.clone())
+
+    def folded(self) -> StructNet:
+        """The network that computes the same without normalising: itself where nothing is normalised."""
+        if self.statistics is None:
+            return self
+        return self.like(self.topology, folded_values(self, self.values.detach()))
 
     def fork(self) -> StructNet:
         """A copy with values of its own; the topology, which never changes, is shared."""
@@ -154,7 +198,7 @@ class StructNet(nn.Module):
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and names from which `from_arrays` makes the network; on the CPU values are a view."""
-        return {
+        arrays = {
             "architecture": self.topology.architecture,
             "source": self.topology.source,
             "target": self.topology.target,
@@ -162,15 +206,23 @@ class StructNet(nn.Module):
             "kernel": self.kernel,
             "values": self.values.detach().cpu().numpy(),
         }
+        return arrays if self.statistics is None else arrays | {"statistics": self.statistics.cpu().numpy()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> StructNet:
         """The network of `to_arrays`, with values of its own; arrays that go with it are left aside."""
         numbers = len(activation_named(arrays["activation"]).shape)
-        topology = Topology(tuple(arrays["architecture"]), arrays["source"], arrays["target"], numbers)
+        topology = Topology(
+            architecture_of(arrays["architecture"]), arrays["source"], arrays["target"], numbers
+        )
         values = torch.from_numpy(np.array(arrays["values"])).to(device)
+        kept = arrays.get("statistics")
         return cls.from_parts(
-            topology, values, activation=arrays["activation"], kernel=arrays.get("kernel", "auto")
+            topology,
+            values,
+            activation=arrays["activation"],
+            kernel=arrays.get("kernel", "auto"),
+            statistics=None if kept is None else torch.from_numpy(np.array(kept)).to(device),
         )
 
     def save(
@@ -193,10 +245,11 @@ class StructNet(nn.Module):
         self.topology, self.activation, self.kernel = other.topology, other.activation, other.kernel
         self._links = None
         self.values = nn.Parameter(other.values.detach().clone())
+        self.statistics = None if other.statistics is None else other.statistics.clone()
 
     def describe(self) -> str:
         """One line: architecture, parameters, connections, density."""
-        shape = "-".join(map(str, self.architecture))
+        shape = str(self.topology.architecture).replace(",", "-")
         return (
             f"{shape}: {self.parameter_count:,} parameters ({self.connection_count:,} connections, "
             f"density {self.topology.density:.4f}; dense {self.parameters_dense:,})"

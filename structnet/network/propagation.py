@@ -16,6 +16,7 @@ import torch
 from structnet.compiled.plan import one_blas_thread
 from structnet.network.activations import ACTIVATIONS, activation_named, srelu_errors
 from structnet.network.link import SparseLink
+from structnet.network.tap_propagation import TapPass
 from structnet.network.topology import Topology
 
 
@@ -24,6 +25,10 @@ class Computed(Protocol):
 
     activation: str
     topology: Topology
+
+    @property
+    def statistics(self) -> torch.Tensor | None:
+        """What feature maps are normalised by, or None."""
 
     @property
     def is_compiled(self) -> bool:
@@ -46,10 +51,14 @@ def propagate(
 ) -> list[torch.Tensor]:
     """Activations of every group, each (units, batch), input first; the last are the logits.
 
+    Of feature maps they are (units, positions · batch), as structnet.network.tap_propagation says.
+
     values: (parameters,) the flat vector. inputs: (input units, batch), contiguous, of the same number type. Raises
     ValueError if the inputs are not that.
     """
     _check_inputs(network, values, inputs)
+    if network.topology.architecture.has_maps:
+        return TapPass(network, values, inputs).activations
     if network.is_compiled and dropout is None:
         return [inputs, *_groups_of(network, _compiled_activations(network, values, inputs))]
     activation = activation_named(network.activation)
@@ -91,7 +100,7 @@ def _shapes_of(network: Computed, flat: torch.Tensor, group: int) -> torch.Tenso
 
 def _check_inputs(network: Computed, values: torch.Tensor, inputs: torch.Tensor) -> None:
     """Compiled loops look at no bounds, so that none but what fits may reach them."""
-    units = network.topology.architecture[0]
+    units = network.topology.architecture.inputs
     if inputs.dim() != 2 or len(inputs) != units:
         raise ValueError(
             f"inputs are {tuple(inputs.shape)}, but the network has {units} input units: (units, batch)"
@@ -122,6 +131,8 @@ def backpropagate(
         raise ValueError(
             f"the error at the output is {tuple(error.shape)}, but the logits {tuple(activations[-1].shape)}"
         )
+    if network.topology.architecture.has_maps:
+        return _through_maps(network, values, activations, error, input_error)
     if network.is_compiled and dropout is None:
         return _compiled_gradients(network, values, activations, error, input_error)
     gradient = torch.zeros_like(values)
@@ -210,7 +221,7 @@ def _compiled_gradients(
         gradients(plan, ACTIVATIONS[network.activation].code, flat, inputs, state, errors, gradient, matrix)
         if into is not None:
             input_errors(plan, flat, errors, matrix, into)
-    reaching = _reaching_output(topology)
+    reaching = reaching_output(topology)
     groups = _groups_of(network, torch.from_numpy(errors))
     first = None if into is None else torch.from_numpy(into)
     return torch.from_numpy(gradient), [
@@ -219,7 +230,25 @@ def _compiled_gradients(
     ]
 
 
-def _reaching_output(topology: Topology) -> set[int]:
+def _through_maps(
+    network: Computed,
+    values: torch.Tensor,
+    activations: list[torch.Tensor],
+    error: torch.Tensor,
+    input_error: bool,
+) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    """As `_compiled_gradients`, of a network of feature maps, whose forward pass is made once more."""
+    inputs = activations[0].reshape(network.topology.architecture.inputs, -1)
+    gradient, errors = TapPass(network, values, inputs).backward(error, input_error=input_error)
+    reaching = reaching_output(network.topology)
+    first = errors[0].reshape(inputs.shape) if input_error else None
+    return gradient, [
+        first,
+        *(found if group in reaching else None for group, found in enumerate(errors) if group),
+    ]
+
+
+def reaching_output(topology: Topology) -> set[int]:
     """The groups from which connections lead to the output, itself included."""
     reaching = {topology.groups - 1}
     for source, target in sorted(topology.links, key=lambda pair: -pair[1]):
@@ -250,7 +279,9 @@ class Propagation(torch.autograd.Function):
         )
         if not wants_input:
             return gradient, None, None
-        return gradient, torch.zeros_like(activations[0]) if errors[0] is None else errors[0], None
+        inputs = ctx.network.topology.architecture.inputs
+        none = torch.zeros_like(activations[0]).reshape(inputs, -1)
+        return gradient, none if errors[0] is None else errors[0], None
 
 
 def flatten(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

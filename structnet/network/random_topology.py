@@ -9,7 +9,13 @@ from itertools import pairwise
 import numpy as np
 
 from structnet.errors import UserError
-from structnet.network.topology import ALLOCATIONS, Topology, check_architecture, possible_connections
+from structnet.network.architecture import (
+    Architecture,
+    architecture_of,
+    check_architecture,
+    possible_connections,
+)
+from structnet.network.topology import ALLOCATIONS, Topology
 
 
 def random_topology(
@@ -36,7 +42,8 @@ def random_topology(
     if allocation not in ALLOCATIONS:
         raise UserError(f"allocation is '{allocation}', but must be one of {', '.join(ALLOCATIONS)}")
     pairs = list(pairwise(sizes))
-    room = np.array([a * b for a, b in pairs])
+    links = list(pairwise(range(len(sizes))))
+    room = np.array([sizes.possible(link) for link in links])
     total = max(1, round(density * int(room.sum())))
     least = (
         np.array([_path_cover(index, a, b) for index, (a, b) in enumerate(pairs)])
@@ -50,18 +57,28 @@ def random_topology(
         full = " with a full output" if allocation == "dense_output" else ""
         raise UserError(
             f"density {density} gives {total} connections, but {least.sum()} are needed to reach every unit "
-            f"of {','.join(map(str, sizes))}{full}: raise the density to {enough:g} or use fewer units"
+            f"of {sizes}{full}: raise the density to {enough:g} or use fewer units"
         )
     weight = np.array([a + b for a, b in pairs]) if allocation == "proportional" else room
     counts = _share(total, weight, least, room)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    drawn = []
+    for link, count in zip(links, counts):
+        cover = _cover(sizes, link, rng) if ensure_paths else np.empty(0, dtype=np.int64)
+        drawn.append(_sample_cells(sizes.possible(link), int(count), cover, rng))
+    return Topology.sorted(sizes, *_ends(sizes, drawn), shape_numbers)[0]
+
+
+def _ends(sizes: Architecture, drawn: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Source ports and target units of the cells, (target · sources + source) · ports + port, of every link."""
+    nothing = np.empty(0, dtype=np.int32)
+    bare = Topology(sizes, nothing, nothing)
     source, target = [], []
-    for index, (count, (n_in, n_out)) in enumerate(zip(counts, pairs)):
-        cover = _cover(index, n_in, n_out, rng) if ensure_paths else np.empty(0, dtype=np.int64)
-        cells = _sample_cells(n_in * n_out, int(count), cover, rng)
-        source.append(offsets[index] + cells % n_in)
-        target.append(offsets[index + 1] + cells // n_in)
-    return Topology.sorted(sizes, np.concatenate(source), np.concatenate(target), shape_numbers)[0]
+    for link, cells in zip(pairwise(range(len(sizes))), drawn):
+        ports = sizes.regular_ports(link)
+        unit, row = cells // len(ports) % sizes[link[0]], cells // len(ports) // sizes[link[0]]
+        source.append(bare.port_of(unit + bare.offsets[link[0]], cells % len(ports) + ports.start))
+        target.append(row + bare.offsets[link[1]])
+    return np.concatenate(source), np.concatenate(target)
 
 
 def erdos_renyi(
@@ -73,30 +90,29 @@ def erdos_renyi(
     dense_output: the last link has all its connections. Raises UserError as `erdos_renyi_counts` does.
     """
     sizes = check_architecture(architecture)
-    pairs, offsets = list(pairwise(sizes)), np.concatenate([[0], np.cumsum(sizes)])
-    counts = erdos_renyi_counts(sizes if not dense_output else sizes[:-1], epsilon)
-    counts += [sizes[-2] * sizes[-1]] * dense_output
-    source, target = [], []
-    for index, (count, (n_in, n_out)) in enumerate(zip(counts, pairs)):
-        cells = _sample_cells(n_in * n_out, count, np.empty(0, dtype=np.int64), rng)
-        source.append(offsets[index] + cells % n_in)
-        target.append(offsets[index + 1] + cells // n_in)
-    return Topology.sorted(sizes, np.concatenate(source), np.concatenate(target))[0]
+    room = [sizes.possible(link) for link in pairwise(range(len(sizes)))]
+    counts = erdos_renyi_counts(sizes, epsilon, links=len(room) - dense_output)
+    counts += room[-1:] * dense_output
+    nothing = np.empty(0, dtype=np.int64)
+    drawn = [_sample_cells(cells, count, nothing, rng) for cells, count in zip(room, counts)]
+    return Topology.sorted(sizes, *_ends(sizes, drawn))[0]
 
 
-def erdos_renyi_counts(sizes: Sequence[int], epsilon: float) -> list[int]:
-    """int(epsilon · (n_in + n_out)) of each pair of neighbours.
+def erdos_renyi_counts(sizes: Sequence[int], epsilon: float, links: int | None = None) -> list[int]:
+    """int(epsilon · (n_in + n_out)) of each pair of neighbours, or of the first so many.
 
     Raises UserError for an epsilon by which some pair has no connection, or more than there are.
     """
     counts = []
-    for n_in, n_out in pairwise(sizes):
+    shape = architecture_of(sizes)
+    for link in list(pairwise(range(len(shape))))[:links]:
+        n_in, n_out, room = shape[link[0]], shape[link[1]], shape.possible(link)
         count = math.floor(epsilon * (n_in + n_out) + 1e-9)
-        if not 0 < count <= n_in * n_out:
+        if not 0 < count <= room:
             raise UserError(
                 f"epsilon is {epsilon:g}, which asks for {count:,} connections from {n_in} to {n_out} units, but must "
-                f"be above 0 and give at most the {n_in * n_out:,} that exist: choose less than "
-                f"{n_in * n_out / (n_in + n_out):.3g}"
+                f"be above 0 and give at most the {room:,} that exist: choose less than "
+                f"{room / (n_in + n_out):.3g}"
             )
         counts.append(count)
     return counts
@@ -125,7 +141,7 @@ def random_absent_everywhere(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Source and target of so many absent connections, shared among the links with n_in + n_out of each."""
     pairs = list(topology.links) or [(0, topology.groups - 1)]
-    weight = np.array([sum(topology.shape_of(pair)) for pair in pairs])
+    weight = np.array([topology.units_joined(pair) for pair in pairs])
     room = np.array([topology.absent_of(pair) for pair in pairs])
     counts = _share(min(count, int(room.sum())), weight, room * 0, room)
     found = [
@@ -140,10 +156,13 @@ def _path_cover(index: int, n_in: int, n_out: int) -> int:
     return n_out if index == 0 else max(n_in, n_out)
 
 
-def _cover(index: int, n_in: int, n_out: int, rng: np.random.Generator) -> np.ndarray:
-    """Cells (target · n_in + source) that give a connection to every target and every source but inputs."""
-    length = np.arange(_path_cover(index, n_in, n_out))
-    return rng.permutation(n_out)[length % n_out] * n_in + rng.permutation(n_in)[length % n_in]
+def _cover(sizes: Architecture, link: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Cells, as of `_ends`, that give a connection to every target and every source but inputs, at any port."""
+    n_in, n_out = sizes[link[0]], sizes[link[1]]
+    length = np.arange(_path_cover(link[0], n_in, n_out))
+    joined = rng.permutation(n_out)[length % n_out] * n_in + rng.permutation(n_in)[length % n_in]
+    ports = len(sizes.regular_ports(link))
+    return joined if ports == 1 else joined * ports + rng.integers(ports, size=len(length))
 
 
 def _share(total: int, weight: np.ndarray, least: np.ndarray, room: np.ndarray) -> np.ndarray:

@@ -18,8 +18,9 @@ from torch import nn
 
 from structnet.errors import UserError
 from structnet.network.activations import activation_named
+from structnet.network.architecture import check_architecture
 from structnet.network.network import StructNet
-from structnet.network.topology import Topology, check_architecture
+from structnet.network.topology import Topology
 
 MODULES: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 

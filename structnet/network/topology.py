@@ -1,9 +1,12 @@
 """Who is connected to whom, and where what belongs to it lies: a network without its values, as plain arrays.
 
 A network is an ordered list of groups of units. Units are numbered through: group 0 (the input) first, the
-output last. A connection joins a unit to a unit of any later group. Connections are kept sorted by
-(target group, source group, target unit, source unit), so that each link - all connections from one group to
-another - is one contiguous slice, and within it the rows of a CSR matrix follow each other.
+output last. A unit is a neuron, or a feature map of many positions. A connection starts at a *port* - a unit as it is
+seen: of a neuron there is one, of a map one for each offset of a window (structnet.network.architecture) - and ends at
+a unit of any later group. Ports are numbered through as units are, and where all groups are plain the two numbers are
+the same. Connections are kept sorted by (target group, source group, target unit, source port), so that each link - all
+connections from one group to another - is one contiguous slice, and within it the rows of a CSR matrix follow each
+other.
 
 All values of a network lie in one flat vector: the connections in this order, then the biases of all units but the
 input, then, where an activation has numbers of its own, those of all hidden units, unit after unit. Where a value lies,
@@ -15,17 +18,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from structnet.errors import UserError
+from structnet.network.architecture import Architecture, architecture_of, bias_count, unit_parameters
 
 if TYPE_CHECKING:
     import torch
 
     from structnet.compiled.plan import Plan
+    from structnet.compiled.sheets import Sheets
 
 ALLOCATIONS = ("proportional", "uniform", "dense_output")
 Flat = TypeVar("Flat", np.ndarray, "torch.Tensor")
@@ -35,15 +38,18 @@ Flat = TypeVar("Flat", np.ndarray, "torch.Tensor")
 class Topology:
     """Groups and connections.
 
-    architecture: units per group, input first. source, target: (connections,) int32 unit numbers, sorted as
-    above and without duplicates. shape_numbers: of each hidden unit, that shape its activation. Build one with
-    `Topology.sorted` unless the order is already known.
+    architecture: units per group, input first, and the sides of their maps. source, target: (connections,) int32
+    numbers of ports and of units, sorted as above and without duplicates. shape_numbers: of each hidden unit, that
+    shape its activation. Build one with `Topology.sorted` unless the order is already known.
     """
 
-    architecture: tuple[int, ...]
+    architecture: Architecture
     source: np.ndarray
     target: np.ndarray
     shape_numbers: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "architecture", architecture_of(self.architecture))
 
     @classmethod
     def sorted(
@@ -53,7 +59,7 @@ class Topology:
 
         Raises ValueError for a connection that is doubled, runs backwards or stays inside its group.
         """
-        sizes = tuple(int(size) for size in architecture)
+        sizes = architecture_of(architecture)
         bare = cls(sizes, np.asarray(source, dtype=np.int32), np.asarray(target, dtype=np.int32))
         order = np.argsort(_checked(bare), kind="stable")
         ordered = cls(sizes, bare.source[order], bare.target[order], shape_numbers)
@@ -81,6 +87,16 @@ class Topology:
     def offsets(self) -> np.ndarray:
         """(groups + 1,) number of the first unit of each group; the last entry is the number of units."""
         return np.concatenate([[0], np.cumsum(self.architecture)])
+
+    @cached_property
+    def port_offsets(self) -> np.ndarray:
+        """(groups + 1,) number of the first port of each group; the last entry is the number of ports."""
+        return np.concatenate([[0], np.cumsum(np.multiply(self.architecture, self.architecture.port_counts))])
+
+    @cached_property
+    def source_unit(self) -> np.ndarray:
+        """(connections,) int32 numbers of the units that connections start at."""
+        return self.unit_of_port(self.source) if self.architecture.has_maps else self.source
 
     @property
     def groups(self) -> int:
@@ -120,7 +136,7 @@ class Topology:
     @cached_property
     def links(self) -> dict[tuple[int, int], slice]:
         """(source group, target group) -> the slice of the connections that belong to the link."""
-        key = self.group_of(self.target) * self.groups + self.group_of(self.source)
+        key = self.group_of(self.target) * self.groups + self.group_of(self.source_unit)
         starts = np.flatnonzero(np.diff(key, prepend=-1))
         stops = np.append(starts[1:], self.connections)
         return {
@@ -141,6 +157,16 @@ class Topology:
         from structnet.compiled.plan import plan_of
 
         return plan_of(self.architecture, self.source, self.target, self.links, self.shape_numbers)
+
+    @cached_property
+    def sheets(self) -> Sheets:
+        """As `plan`, of networks of feature maps."""
+        from structnet.compiled.sheets import Wiring, sheets_of
+
+        code = self.code_of_port(self.source)
+        return sheets_of(
+            Wiring(self.architecture, self.source_unit, self.target, code, self.links, self.parameters)
+        )
 
     def bias_of(self, unit: np.ndarray) -> np.ndarray:
         """Where the biases of these units, which are no inputs, lie in the flat vector."""
@@ -166,39 +192,82 @@ class Topology:
         return self.links.get(pair, slice(0, 0))
 
     def shape_of(self, pair: tuple[int, int]) -> tuple[int, int]:
-        """n_in and n_out of a link: the units of its source and of its target group."""
-        return self.architecture[pair[0]], self.architecture[pair[1]]
+        """n_in and n_out of a link: the ports of its source that it can start at, and the units of its target group."""
+        ports = len(self.architecture.port_range(pair))
+        return self.architecture[pair[0]] * ports, self.architecture[pair[1]]
+
+    def units_joined(self, pair: tuple[int, int]) -> int:
+        """Units of the source and of the target group of a link: what shares of connections are in proportion to."""
+        return self.architecture[pair[0]] + self.architecture[pair[1]]
 
     def possible_of(self, pair: tuple[int, int]) -> int:
-        """Connections that a link can have, whether or not its groups are linked."""
-        n_in, n_out = self.shape_of(pair)
-        return n_in * n_out
+        """Connections of a link in a dense network, whether or not its groups are linked."""
+        return self.architecture.possible(pair)
 
     def absent_of(self, pair: tuple[int, int]) -> int:
         """Connections that a link can have and does not."""
-        return self.possible_of(pair) - len(self.source[self.span_of(pair)])
+        n_in, n_out = self.shape_of(pair)
+        return n_in * n_out - len(self.source[self.span_of(pair)])
 
     def positions(self, pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Row and column of each connection of a link, int32: positions in its target and in its source group."""
+        """Row and column of each connection of a link, int32: positions of its target and of its source in the matrix.
+
+        Columns are the ports that the link can start at, unit after unit.
+        """
         span = self.span_of(pair)
         row = self.target[span] - np.int32(self.offsets[pair[1]])
-        return row, self.source[span] - np.int32(self.offsets[pair[0]])
+        place = self.source[span] - np.int32(self.port_offsets[pair[0]])
+        return row, self._column_of(pair, place)
 
     def cells(self, pair: tuple[int, int]) -> np.ndarray:
         """(connections,) int64 places of a link's connections in its flattened (n_out, n_in) matrix, ascending."""
         row, column = self.positions(pair)
-        cells: np.ndarray = row.astype(np.int64) * self.architecture[pair[0]] + column
+        cells: np.ndarray = row.astype(np.int64) * self.shape_of(pair)[0] + column
         return cells
 
     def ends(
         self, pair: tuple[int, int], row: np.ndarray, column: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Source and target unit numbers of the cells of a link in these rows and columns."""
-        return column + self.offsets[pair[0]], row + self.offsets[pair[1]]
+        """Source ports and target units, by their numbers, of the cells of a link in these rows and columns."""
+        ports, every = self.architecture.port_range(pair), self.architecture.port_counts[pair[0]]
+        if every > 1:
+            column = column // len(ports) * every + column % len(ports) + ports.start
+        return column + self.port_offsets[pair[0]], row + self.offsets[pair[1]]
+
+    def _column_of(self, pair: tuple[int, int], place: np.ndarray) -> np.ndarray:
+        """Columns of ports, known by their place in the group, in the matrix of a link."""
+        ports, every = self.architecture.port_range(pair), self.architecture.port_counts[pair[0]]
+        if every == 1:
+            return place
+        column: np.ndarray = place // every * len(ports) + place % every - ports.start
+        return column
 
     def group_of(self, unit: np.ndarray | int) -> np.ndarray:
         """The group of each unit number."""
         return np.searchsorted(self.offsets, unit, side="right") - 1
+
+    def unit_of_port(self, port: np.ndarray) -> np.ndarray:
+        """The units of ports, int32 both."""
+        if not self.architecture.has_maps:
+            return port
+        group = np.searchsorted(self.port_offsets, port, side="right") - 1
+        each = np.array(self.architecture.port_counts)[group]
+        unit: np.ndarray = self.offsets[group] + (port - self.port_offsets[group]) // each
+        return unit.astype(np.int32)
+
+    def code_of_port(self, port: np.ndarray) -> np.ndarray:
+        """Which of its unit's ports each is, from 0."""
+        code: np.ndarray = port - self.port_of(self.unit_of_port(port))
+        return code
+
+    def port_of(self, unit: np.ndarray, code: np.ndarray | int = 0) -> np.ndarray:
+        """The ports of these codes of units."""
+        if not self.architecture.has_maps:
+            return unit
+        group = self.group_of(unit)
+        each = np.array(self.architecture.port_counts)[group]
+        port: np.ndarray = self.port_offsets[group] + (unit - self.offsets[group]) * each + code
+        return port.astype(np.int32)
 
     def units_of(self, group: int) -> slice:
         """The unit numbers of a group, as a slice."""
@@ -215,10 +284,10 @@ class Topology:
 
     def fan_out(self) -> np.ndarray:
         """(units,) connections that start at each unit."""
-        return np.bincount(self.source, minlength=self.units)
+        return np.bincount(self.source_unit, minlength=self.units)
 
     def has(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Which of these pairs are connected, as booleans."""
+        """Which of these pairs of a port and a unit are connected, as booleans."""
         mine = self.source.astype(np.int64) * self.units + self.target
         return np.isin(np.asarray(source, dtype=np.int64) * self.units + target, mine)
 
@@ -236,8 +305,8 @@ class Topology:
 def _keys(topology: Topology) -> np.ndarray:
     """(connections,) int64 numbers that rise in the order of connections."""
     source, target = topology.source.astype(np.int64), topology.target.astype(np.int64)
-    link = topology.group_of(target) * topology.groups + topology.group_of(source)
-    keys: np.ndarray = (link * topology.units + target) * topology.units + source
+    link = topology.group_of(target) * topology.groups + topology.group_of(topology.source_unit)
+    keys: np.ndarray = (link * topology.units + target) * topology.port_offsets[-1] + source
     return keys
 
 
@@ -245,12 +314,28 @@ def _checked(topology: Topology) -> np.ndarray:
     """The keys. Raises ValueError for a connection that runs backwards, stays in its group, or has no such unit."""
     source, target = topology.source, topology.target
     if len(source) and (
-        min(source.min(), target.min()) < 0 or max(source.max(), target.max()) >= topology.units
+        min(source.min(), target.min()) < 0
+        or target.max() >= topology.units
+        or source.max() >= topology.port_offsets[-1]
     ):
         raise ValueError(f"a connection names a unit outside 0 … {topology.units - 1}")
-    if np.any(topology.group_of(source) >= topology.group_of(target)):
+    if np.any(topology.group_of(topology.source_unit) >= topology.group_of(target)):
         raise ValueError("a connection must run from a group to a later one")
+    if topology.architecture.has_maps:
+        _check_ports(topology)
     return _keys(topology)
+
+
+def _check_ports(topology: Topology) -> None:
+    """Raises ValueError for a connection that starts at a port that its target cannot read."""
+    code = topology.code_of_port(topology.source)
+    source, target = topology.group_of(topology.source_unit), topology.group_of(topology.target)
+    for pair in set(zip(source.tolist(), target.tolist())):
+        ports, here = topology.architecture.port_range(pair), (source == pair[0]) & (target == pair[1])
+        if np.any((code[here] < ports.start) | (code[here] >= ports.stop)):
+            raise ValueError(
+                f"a connection from group {pair[0]} to group {pair[1]} starts at a port it cannot read"
+            )
 
 
 def _check_single(topology: Topology) -> None:
@@ -258,63 +343,3 @@ def _check_single(topology: Topology) -> None:
     source, target = topology.source, topology.target
     if np.any((source[1:] == source[:-1]) & (target[1:] == target[:-1])):
         raise ValueError("a connection is given twice")
-
-
-def bias_count(architecture: Sequence[int]) -> int:
-    """Units that have a bias: all but the input."""
-    return sum(architecture[1:])
-
-
-def unit_parameters(architecture: Sequence[int], shape_numbers: int = 0) -> int:
-    """Parameters that are no connections: biases, and so many numbers of each hidden unit."""
-    return bias_count(architecture) + shape_numbers * hidden_units(architecture)
-
-
-def hidden_units(architecture: Sequence[int]) -> int:
-    """Units that are neither input nor output."""
-    return sum(architecture[1:-1])
-
-
-def possible_connections(architecture: Sequence[int]) -> int:
-    """Connections of this shape with every neighbouring pair of groups fully connected."""
-    return sum(n_in * n_out for n_in, n_out in pairwise(architecture))
-
-
-def parameters_dense(architecture: Sequence[int], shape_numbers: int = 0) -> int:
-    """Parameters of the fully connected network of this shape."""
-    return possible_connections(architecture) + unit_parameters(architecture, shape_numbers)
-
-
-def density_for(architecture: Sequence[int], parameters: int, shape_numbers: int = 0) -> float:
-    """The density at which this shape has so many parameters."""
-    own = unit_parameters(architecture, shape_numbers)
-    return (parameters - own) / possible_connections(architecture)
-
-
-def dense_architecture(
-    architecture: Sequence[int], parameters: int, shape_numbers: int = 0
-) -> tuple[int, ...]:
-    """The dense network with one hidden layer whose size is nearest to so many parameters."""
-    inputs, classes = architecture[0], architecture[-1]
-    units = max(1, round((parameters - classes) / (inputs + classes + 1 + shape_numbers)))
-    options = [(inputs, width, classes) for width in (max(1, units - 1), units, units + 1)]
-    return min(options, key=lambda sizes: abs(parameters_dense(sizes, shape_numbers) - parameters))
-
-
-def sizes_of(text: str) -> list[int]:
-    """`784,100,10` or `784-100-10` as numbers; raises UserError for anything else."""
-    try:
-        return [int(part) for part in text.replace("-", ",").split(",")]
-    except ValueError as error:
-        raise UserError(f"architecture is '{text}', but must be sizes such as 784,100,10") from error
-
-
-def check_architecture(architecture: Sequence[int]) -> tuple[int, ...]:
-    """The architecture as a tuple; raises UserError unless it is at least two sizes of 1 or more."""
-    sizes = tuple(int(size) for size in architecture)
-    if len(sizes) < 2 or min(sizes) < 1:
-        shown = ",".join(map(str, sizes))
-        raise UserError(
-            f"architecture is '{shown}', but must be two or more sizes of at least 1, such as 784,100,10"
-        )
-    return sizes

@@ -26,7 +26,8 @@ from safetensors.numpy import save as save_tensors
 from structnet.data.preprocessing import fingerprint
 from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS
-from structnet.network.topology import Topology, check_architecture, unit_parameters
+from structnet.network.architecture import check_architecture, unit_parameters
+from structnet.network.topology import Topology
 from structnet.storage.atomic import write_whole
 
 FORMAT = "structnet snapshot"

@@ -21,11 +21,13 @@ from structnet.measure.diagnosis import unhealthy_units
 from structnet.measure.imbalance import balanced_accuracy
 from structnet.measure.size import stored_bytes
 from structnet.network.activations import activation_named
+from structnet.network.architecture import bias_count, unit_parameters
 from structnet.network.propagation import flatten
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology, bias_count, unit_parameters
+from structnet.network.topology import Topology
 from structnet.training.cohort_memory import first_bounds
 from structnet.training.lockstep import Lockstep
+from structnet.training.members import together
 from structnet.training.out_of_memory import halved, retry_smaller
 from structnet.training.recipe import Recipe
 from structnet.training.tile import Tile
@@ -59,7 +61,7 @@ class Cohort:
         self.rates = np.array(rates, dtype=np.float64)
         self._bounds = first_bounds(states)
         self._make: Callable[[Sequence[TrainState]], Part] = (
-            Lockstep.together if states[0].network.is_compiled else Tile
+            together if states[0].network.is_compiled else Tile
         )
         self.parts = self._made(states)
 

@@ -18,8 +18,8 @@ from structnet.errors import UserError
 from structnet.network.state import TrainState
 from structnet.training.augmentation import key_of
 from structnet.training.batches import noise_seed, training_batch
-from structnet.training.lockstep import Lockstep
 from structnet.training.loop import check_finite
+from structnet.training.members import alone
 from structnet.training.recipe import Recipe
 from structnet.training.torch_step import dropout_of, loss_and_gradient, update
 
@@ -54,11 +54,11 @@ def train_shared_steps(
     for index in range(steps):
         step = state.step
         if state.network.is_compiled:
-            alone = Lockstep.of(state)
-            mean, flat = alone.gradient_of_part(split, recipe, step, part)
+            members = alone(state)
+            mean, flat = members.gradient_of_part(split, recipe, step, part)
             losses[index], gradient = _summed(losses.new_tensor(mean), torch.from_numpy(flat))
-            alone.apply_gradient(gradient.numpy(), recipe, learning_rate(step), step)
-            state.optimizer.step = alone.updates
+            members.apply_gradient(gradient.numpy(), recipe, learning_rate(step), step)
+            state.optimizer.step = members.updates
         else:
             loss, mine = _gradient_by_torch(state, split, recipe, part)
             losses[index], gradient = _summed(loss, mine)

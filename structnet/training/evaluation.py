@@ -17,7 +17,7 @@ from structnet.measure.information import log2_of_labels
 from structnet.network.network import StructNet
 from structnet.network.propagation import flatten, propagate
 from structnet.network.state import TrainState
-from structnet.training.lockstep import Lockstep
+from structnet.training.members import alone, together
 from structnet.training.memory import halved_on_lack, images_at_once
 
 
@@ -60,14 +60,22 @@ def evaluate_all(
     """As `evaluate`, several networks, each block of images made once for all that are compiled alike."""
     alike: dict[Any, list[int]] = {}
     for index, network in enumerate(networks):
-        key = (network.activation, network.values.dtype, network.architecture[0], network.architecture[-1])
+        shape = network.topology.architecture
+        key = (
+            network.activation,
+            network.values.dtype,
+            shape.inputs,
+            shape[-1],
+            shape.has_maps,
+            network.statistics is None,
+        )
         alike.setdefault(key if network.is_compiled else index, []).append(index)
     found: dict[int, Evaluation] = {}
     for members in alike.values():
         first = networks[members[0]]
         if first.is_compiled:
             states = [TrainState.fresh(networks[index]) for index in members]
-            steps = Lockstep.of(states[0]) if len(states) == 1 else Lockstep.together(states)
+            steps = alone(states[0]) if len(states) == 1 else together(states)
             judged = steps.judge(split, with_logits=with_logits)
             for place, index in enumerate(members):
                 logits = None if judged.logits is None else torch.from_numpy(judged.logits[place])

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,16 +47,20 @@ class Judged:
 class Lockstep:
     """Members in training. values, moments: those of all, one after the other; they are trained in place.
 
-    Make one by `of` or `together`.
+    Make one by `of` or `together`, or where there may be feature maps by structnet.training.members.
     """
 
     def __init__(
         self, like: TrainState, topologies: Sequence[Topology], values: np.ndarray, moments: Moments
     ) -> None:
         self._like, self.topologies = like, list(topologies)
-        self.plan: Plan = joined([topology.plan for topology in topologies])
         self.values, self.moments = values, moments
         self.updates = like.optimizer.step
+
+    @cached_property
+    def plan(self) -> Plan:
+        """All members as compiled functions walk through them."""
+        return joined([topology.plan for topology in self.topologies])
 
     @classmethod
     def of(cls, state: TrainState) -> Lockstep:
@@ -102,8 +107,6 @@ class Lockstep:
         weight_decay. Returns the mean cross-entropies in nats and, if asked
         for, the lengths of the gradients, both (members, steps) and before L1.
         """
-        from structnet.compiled.step import train
-
         check_augmentation(recipe.shift, recipe.flip, split.shape)
         kind = self.values.dtype
         losses = np.empty((steps, len(self)), dtype=kind)
@@ -118,26 +121,17 @@ class Lockstep:
                 [batch_indices(len(split), recipe.batch_size, recipe.rng_seed, now) for now in here]
             )
             rates = np.array([rate(now) for now in here], dtype=np.float64)
-            with one_blas_thread(self.plan):
-                train(
-                    self.plan,
-                    self.code,
-                    self.values,
-                    self.moments,
-                    rules,
-                    images,
-                    noise,
-                    order,
-                    rates,
-                    shares,
-                    here.start,
-                    self.updates,
-                    work,
-                    losses[begin:],
-                    norms[begin:],
-                )
+            told = rules, images, noise, order, rates, shares, here.start, self.updates
+            self._train(*told, work, losses[begin:], norms[begin:])
             self.updates += len(here)
         return losses.T, norms.T
+
+    def _train(self, *told: Any) -> None:
+        """told: of structnet.compiled.step.train, what comes behind the moments."""
+        from structnet.compiled.step import train
+
+        with one_blas_thread(self.plan):
+            train(self.plan, self.code, self.values, self.moments, *told)
 
     def gradient_of_part(
         self, split: Split, recipe: Recipe, step: int, part: slice
@@ -173,29 +167,24 @@ class Lockstep:
 
     def judge(self, split: Split, *, with_logits: bool = False) -> Judged:
         """All members on every image of a split."""
-        from structnet.compiled.step import judge
-
         images, kind = len(split), self.values.dtype
         classes = self.topologies[0].architecture[-1]
         log2_likelihood = np.empty((len(self), images))
         right = np.empty((len(self), images), dtype=bool)
         logits = np.empty((len(self), classes, images if with_logits else 0), dtype=kind)
-        with one_blas_thread(self.plan):
-            judge(
-                self.plan,
-                self.code,
-                self.values,
-                self.images(split),
-                self.workspace(images),
-                log2_likelihood,
-                right,
-                logits,
-            )
+        self._judge(self.images(split), self.workspace(images), log2_likelihood, right, logits)
         return Judged(log2_likelihood, right, logits if with_logits else None)
+
+    def _judge(self, *told: Any) -> None:
+        """told: of structnet.compiled.step.judge, what comes behind the values."""
+        from structnet.compiled.step import judge
+
+        with one_blas_thread(self.plan):
+            judge(self.plan, self.code, self.values, *told)
 
     def undoing(self) -> Callable[[], None]:
         """A function that puts back all that training changes as it is now."""
-        updates, changed = self.updates, (self.values, self.moments.first, self.moments.second)
+        updates, changed = self.updates, self._changed()
         kept = [array.copy() for array in changed]
 
         def put_back() -> None:
@@ -204,6 +193,10 @@ class Lockstep:
                 array[:] = before
 
         return put_back
+
+    def _changed(self) -> tuple[np.ndarray, ...]:
+        """All that training changes."""
+        return self.values, self.moments.first, self.moments.second
 
     def diverged(self) -> np.ndarray:
         """(members,) booleans: some parameter is not finite."""
@@ -217,8 +210,12 @@ class Lockstep:
             for array in (self.values, self.moments.first, self.moments.second)
         )
         optimizer = replace(like.optimizer, first=first, second=second, step=self.updates)
-        network = like.network.like(self.topologies[member], values)
+        network = like.network.like(self.topologies[member], values, self._statistics_of(member))
         return TrainState(network, optimizer, step, self.moments.born[span].copy())
+
+    def _statistics_of(self, member: int) -> np.ndarray | None:
+        """A copy of what the maps of a member were on average; None where nothing is normalised."""
+        return None
 
     @property
     def code(self) -> int:
@@ -230,13 +227,17 @@ class Lockstep:
 
         Raises UserError if it does not fit: compiled loops would read and write beside their arrays.
         """
-        architecture, kind = self.topologies[0].architecture, self.values.dtype
-        check_fit(split, architecture[0], architecture[-1])
-        inputs = architecture[0]
+        architecture = self.topologies[0].architecture
+        check_fit(split, architecture.inputs, architecture[-1])
+        return images_of(split, self._read_features(), self.values.dtype)
+
+    def _read_features(self) -> np.ndarray:
+        """The features that some member reads, ascending."""
+        inputs = self.topologies[0].architecture[0]
         read = np.zeros(inputs, dtype=bool)
         for topology in self.topologies:
             read[topology.source[topology.source < inputs]] = True
-        return images_of(split, np.flatnonzero(read), kind)
+        return np.flatnonzero(read)
 
     def rules(self, recipe: Recipe, decays: np.ndarray | None = None) -> Rules:
         """How a step updates values; decays: as `train` takes them."""
@@ -247,7 +248,7 @@ class Lockstep:
         decays = np.full(len(self), recipe.weight_decay) if decays is None else np.asarray(decays, np.float64)
         return Rules(recipe.l1, decays, *options, rise, momentum, DECAYS.index(recipe.decay))
 
-    def workspace(self, batch: int) -> Workspace:
+    def workspace(self, batch: int) -> Any:
         """For batches of so many images."""
         inputs = self.topologies[0].architecture[0]
         return workspace_for(self.plan, self.code, inputs, batch, self.values.dtype)

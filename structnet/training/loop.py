@@ -8,7 +8,7 @@ import torch
 
 from structnet.data.dataset import Split
 from structnet.network.state import TrainState
-from structnet.training.lockstep import Lockstep
+from structnet.training.members import alone
 from structnet.training.recipe import Recipe
 from structnet.training.torch_step import TorchSteps
 
@@ -54,14 +54,14 @@ def _compiled_steps(
     learning_rate: Callable[[int], float],
     norms: torch.Tensor | None,
 ) -> torch.Tensor:
-    alone = Lockstep.of(state)
-    losses, lengths = alone.train(
+    members = alone(state)
+    losses, lengths = members.train(
         split, recipe, steps, learning_rate, state.step, with_norms=norms is not None
     )
     if norms is not None:
         norms.copy_(torch.from_numpy(lengths[0]))
     state.step += steps
-    state.optimizer.step = alone.updates
+    state.optimizer.step = members.updates
     return torch.from_numpy(losses[0])
 
 

@@ -31,6 +31,7 @@ from structnet.measure.diagnosis import diagnose_inputs
 from structnet.measure.size import stored_bytes
 from structnet.network.edit import connect, disconnect, fold, unchanged
 from structnet.network.network import StructNet
+from structnet.network.normalisation import scales
 from structnet.network.random_topology import random_absent_everywhere
 from structnet.network.state import TrainState
 from structnet.seeds import stream
@@ -123,13 +124,16 @@ class Shrinking:
 def worth(state: TrainState) -> np.ndarray:
     """(connections,) w²·√v of each connection: about what the loss would rise by without it, up to scale.
 
-    Before the first step there is no v, and it is w².
+    Before the first step there is no v, and it is w². Taps into maps that are normalised count as those of the folded
+    network, whatever their own scale: that of their map says nothing.
     """
     connections = state.network.connection_count
     values = state.network.values.detach()[:connections]
     worth = values.square()
     if state.optimizer.step:
         worth *= state.optimizer.second[:connections].sqrt()
+    if state.network.statistics is not None:
+        worth *= scales(state.network)[0][:connections]
     return worth.cpu().numpy()
 
 

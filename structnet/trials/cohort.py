@@ -13,9 +13,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from structnet.errors import one_line
+from structnet.network.architecture import hidden_units, parameters_dense
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import hidden_units, parameters_dense
 from structnet.storage.tables import TableWriter
 from structnet.training.batches import diagnosis_sample, steps_per_epoch
 from structnet.training.cohort import Cohort

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from structnet.errors import UserError
-from structnet.network.topology import bias_count, possible_connections
+from structnet.network.architecture import bias_count, possible_connections
 
 # What a training step of a block may cost, in connections: about half a minute of five epochs of MNIST on one
 # core, and about 100 MB. A unit costs about as much as eight connections (measured on 784-64-10).

@@ -11,8 +11,8 @@ from structnet.actions import ACTIONS
 from structnet.actions.base import Context
 from structnet.experiments.rescue import ARMS, ArmResult, Rescue, RescuePlan, best_site
 from structnet.measure.diagnosis import diagnose
+from structnet.network.architecture import sizes_of
 from structnet.network.state import TrainState
-from structnet.network.topology import sizes_of
 from structnet.seeds import stream
 from structnet.storage.tables import TableWriter
 from structnet.training.batches import DIAGNOSIS_IMAGES

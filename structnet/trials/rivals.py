@@ -16,8 +16,8 @@ from structnet.errors import UserError
 from structnet.experiments.baselines import Method, evolve_steps
 from structnet.experiments.methods import METHODS
 from structnet.network.activations import activation_named
+from structnet.network.architecture import density_for, sizes_of
 from structnet.network.state import TrainState
-from structnet.network.topology import density_for, sizes_of
 from structnet.storage.snapshot import load_snapshot, save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.batches import steps_per_epoch

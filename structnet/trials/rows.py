@@ -8,8 +8,8 @@ from typing import Any
 from structnet.data.dataset import Split
 from structnet.measure.information import label_entropy
 from structnet.measure.size import stored_bytes
+from structnet.network.architecture import hidden_units
 from structnet.network.network import StructNet
-from structnet.network.topology import hidden_units
 from structnet.training.evaluation import chance_accuracy
 from structnet.trials.champions import efficiency
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from structnet.data.dataset import Dataset
 from structnet.experiments.initialisation import Arm, compare_coarse_to_fine, compare_hierarchical
+from structnet.network.architecture import sizes_of
 from structnet.network.state import TrainState
-from structnet.network.topology import sizes_of
 from structnet.storage.tables import TableWriter, list_parts
 from structnet.training.batches import steps_per_epoch
 from structnet.training.cohort import Cohort

@@ -23,14 +23,15 @@ from structnet.growth.evolution import (
     seed_of_evolution,
 )
 from structnet.measure.connectivity import centre_ratio, degrees, heat_map, ring_ratio, trend_curve
+from structnet.network.architecture import sizes_of
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology, sizes_of
+from structnet.network.topology import Topology
 from structnet.seeds import stream
 from structnet.storage.snapshot import load_snapshot, save_snapshot
 from structnet.storage.tables import TableWriter
 from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import evaluate
-from structnet.training.lockstep import Lockstep
+from structnet.training.members import together
 from structnet.training.recipe import BARE, COUPLED, Recipe
 from structnet.training.schedules import constant
 from structnet.trials.rows import Reference, structure_columns
@@ -227,8 +228,8 @@ class TopologyWork:
 
     def _train(self, step: int, stop: int) -> np.ndarray:
         """(members,) sums of the losses of these steps."""
-        together = Lockstep.together(self.states)
-        losses, _ = together.train(
+        members = together(self.states)
+        losses, _ = members.train(
             self.data.train,
             self.recipe,
             stop - step,
@@ -236,7 +237,7 @@ class TopologyWork:
             step,
             decays=np.array([network.weight_decay for network in self.networks]),
         )
-        self.states = [together.take(member, stop) for member in range(len(self.states))]
+        self.states = [members.take(member, stop) for member in range(len(self.states))]
         summed: np.ndarray = losses.sum(axis=1, dtype=np.float64)
         return summed
 

@@ -22,7 +22,7 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.experiments.error_curve import gap_between
 from structnet.experiments.methods import METHODS
-from structnet.network.topology import parameters_dense
+from structnet.network.architecture import parameters_dense
 from structnet.storage.tables import read_table
 from structnet.trials import rivals as rivals_work
 from structnet.trials.rivals import EvolveWork, method_of, rivals_of, trials_of

@@ -12,8 +12,8 @@ from helpers.training_cases import check_survivors, image_split, known
 from structnet.errors import UserError
 from structnet.experiments.baselines import Method, Moving, evolve_steps
 from structnet.experiments.methods import METHODS
+from structnet.network.architecture import dense_architecture, parameters_dense
 from structnet.network.state import TrainState
-from structnet.network.topology import dense_architecture, parameters_dense
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import cosine
 

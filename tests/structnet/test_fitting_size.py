@@ -8,7 +8,7 @@ from structnet import StructNet
 from structnet.errors import UserError
 from structnet.measure.fitting_size import parameters_within
 from structnet.measure.size import stored_bytes
-from structnet.network.topology import density_for
+from structnet.network.architecture import density_for
 
 
 @pytest.mark.parametrize("shape", [(64, 32, 10), (784, 100, 10), (2, 100, 2), (5, 3)])

@@ -10,16 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structnet.errors import UserError
-from structnet.network.random_topology import random_topology
-from structnet.network.topology import (
-    ALLOCATIONS,
-    Topology,
+from structnet.network.architecture import (
     bias_count,
     density_for,
     hidden_units,
     parameters_dense,
     possible_connections,
 )
+from structnet.network.random_topology import random_topology
+from structnet.network.topology import ALLOCATIONS, Topology
 
 architectures = st.lists(st.integers(1, 12), min_size=2, max_size=4)
 densities = st.floats(0.001, 1.0)

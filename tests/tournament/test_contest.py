@@ -15,7 +15,7 @@ from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
-from structnet.network.topology import parameters_dense
+from structnet.network.architecture import parameters_dense
 from structnet.storage.tables import TableWriter
 from structnet.training.recipe import Recipe
 from tournament import Tournament

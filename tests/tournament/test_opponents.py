@@ -14,9 +14,9 @@ from structnet.data.datasets import load_dataset
 from structnet.errors import WorkFailed
 from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.methods import METHODS
+from structnet.network.architecture import dense_architecture, density_for, parameters_dense
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
-from structnet.network.topology import dense_architecture, density_for, parameters_dense
 from structnet.training.evaluation import evaluate
 from structnet.training.rates import AgeRates
 from structnet.training.recipe import Recipe

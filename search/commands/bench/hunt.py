@@ -48,9 +48,9 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.data.packing import pack
 from structnet.errors import UserError
+from structnet.network.architecture import possible_connections
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import possible_connections
 from structnet.storage.tables import read_table
 from structnet.training.batches import steps_per_epoch
 from structnet.training.cohort import Cohort

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from structnet.data.dataset import Dataset, Split
+from structnet.network.architecture import hidden_units
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import hidden_units
 from structnet.training.cohort import CohortEvaluation
 from structnet.training.recipe import Recipe
 from structnet.trials.cohort import STRETCH_SECONDS, CohortWork

@@ -25,7 +25,7 @@ from structnet.errors import UserError
 from structnet.experiments.seed_finder import Candidate, candidates, smallest
 from structnet.growth.hierarchy import LEAST_PER_UNIT
 from structnet.growth.scales import default_scales, pooled_images
-from structnet.network.topology import bias_count, parameters_dense, sizes_of
+from structnet.network.architecture import bias_count, parameters_dense, sizes_of
 from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import Member, blocks_of
 from structnet.trials.starts import COMPARISONS, SMALL, StartWork, configs_of

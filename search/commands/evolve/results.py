@@ -11,7 +11,7 @@ from search.session.console import Console
 from search.session.tables import table_of
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import paired_lead, shown_with_spread
-from structnet.network.topology import possible_connections
+from structnet.network.architecture import possible_connections
 
 Rows = Sequence[Mapping[str, Any]]
 

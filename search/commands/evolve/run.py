@@ -31,8 +31,9 @@ from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.activations import activation_named
+from structnet.network.architecture import unit_parameters
 from structnet.network.random_topology import erdos_renyi_counts
-from structnet.network.topology import ALLOCATIONS, unit_parameters
+from structnet.network.topology import ALLOCATIONS
 from structnet.training.batches import steps_per_epoch
 from structnet.training.schedules import SCHEDULES
 from structnet.trials.rivals import EvolveWork, Rival, method_of, recipe_of_rivals, rivals_of, trials_of

@@ -27,8 +27,8 @@ from structnet.experiments.cliff import LEARNS, halfway
 from structnet.experiments.rescue import ARMS, Rescue
 from structnet.experiments.verdict import RescueVerdict, judge
 from structnet.measure.statistics import shown_with_spread
+from structnet.network.architecture import sizes_of
 from structnet.network.network import StructNet
-from structnet.network.topology import sizes_of
 from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import Member, grid
 from structnet.trials.rescue import RescueWork, finds_a_site, plan_of

@@ -15,7 +15,7 @@ from search.commands.study.studies.growth_arms import measured_arms, run_arms
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
-from structnet.network.topology import parameters_dense
+from structnet.network.architecture import parameters_dense
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,8 +16,8 @@ from search.commands.study.studies.tournaments import options_of_grow, run_tourn
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
+from structnet.network.architecture import parameters_dense
 from structnet.network.state import TrainState
-from structnet.network.topology import parameters_dense
 from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import evaluate
 from structnet.training.recipe import recipe_of

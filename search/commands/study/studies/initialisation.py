@@ -27,8 +27,8 @@ from structnet.data.dataset import Dataset
 from structnet.experiments.initialisation import compare_coarse_to_fine, compare_hierarchical, random_network
 from structnet.growth.scales import default_scales
 from structnet.measure.information import label_entropy
+from structnet.network.architecture import parameters_dense
 from structnet.network.state import TrainState
-from structnet.network.topology import parameters_dense
 from structnet.training.batches import steps_per_epoch
 from structnet.training.loop import train_steps
 from structnet.training.recipe import Recipe

@@ -28,9 +28,9 @@ from search.commands.study.studies.tournaments import grow_options, measured_of,
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
+from structnet.network.architecture import density_for
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import density_for
 from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe

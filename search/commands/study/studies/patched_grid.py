@@ -20,10 +20,10 @@ from structnet.experiments.rescue import best_site
 from structnet.experiments.rescue_controls import moved, random_places, values_like_an_action
 from structnet.measure.diagnosis import diagnose
 from structnet.measure.information import label_entropy
+from structnet.network.architecture import hidden_units
 from structnet.network.edit import connect
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import hidden_units
 from structnet.seeds import stream
 from structnet.training.batches import diagnosis_sample, steps_per_epoch
 from structnet.training.cohort import Cohort

@@ -26,7 +26,7 @@ from search.commands.study.study import (
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
 from structnet.measure.statistics import ConfidenceInterval
-from structnet.network.topology import parameters_dense
+from structnet.network.architecture import parameters_dense
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

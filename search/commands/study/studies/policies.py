@@ -31,7 +31,7 @@ from search.commands.study.studies.tournaments import (
 )
 from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
 from structnet.data.dataset import Dataset
-from structnet.network.topology import density_for
+from structnet.network.architecture import density_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -30,9 +30,9 @@ from search.commands.study.study import Finding, Measurement, Place, Row, Scale,
 from search.commands.study.tasks import has_few_inputs, tasks_of
 from structnet.data.dataset import Dataset
 from structnet.measure.information import label_entropy
+from structnet.network.architecture import parameters_dense
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
-from structnet.network.topology import parameters_dense
 from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import evaluate
 from structnet.training.schedules import cosine

@@ -32,8 +32,8 @@ from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.experiments.methods import METHODS
 from structnet.measure.statistics import shown_with_spread
+from structnet.network.architecture import density_for
 from structnet.network.state import TrainState
-from structnet.network.topology import density_for
 from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import cosine

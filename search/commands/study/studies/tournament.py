@@ -29,10 +29,10 @@ from structnet.data.dataset import Dataset
 from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.methods import METHODS
 from structnet.experiments.smallest import goes_on, milestones
+from structnet.network.architecture import density_for, parameters_dense
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
-from structnet.network.topology import density_for, parameters_dense
 from structnet.seeds import stream
 from structnet.training.batches import steps_per_epoch
 from structnet.training.evaluation import evaluate

@@ -1,0 +1,70 @@
+"""What batch normalisation of maps leaves behind when training is over: taps and biases without it.
+
+A network that normalises holds means and variances that its maps had, on average, while it was trained. By these it is
+judged, saved for use and exported: as the network of the same connections whose taps are divided by the deviation of
+the map they end at, and whose biases take the mean away. Both have as many parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from structnet.compiled.normalise import LEAST_VARIANCE
+from structnet.network.topology import Topology
+
+
+class Normalised(Protocol):
+    """What is folded: a structnet.network.network.StructNet."""
+
+    topology: Topology
+
+    @property
+    def statistics(self) -> torch.Tensor | None:
+        """Means and variances, (2, units behind the input), or None where nothing is normalised."""
+
+
+def first_statistics(topology: Topology, dtype: torch.dtype = torch.float32) -> torch.Tensor | None:
+    """Of a network before training: means of 0 and variances of 1; None for one without maps."""
+    if not topology.architecture.has_maps:
+        return None
+    return torch.stack(
+        [torch.zeros(topology.bias_count, dtype=dtype), torch.ones(topology.bias_count, dtype=dtype)]
+    )
+
+
+def scales(network: Normalised) -> tuple[torch.Tensor, torch.Tensor]:
+    """By what taps and biases are multiplied in the folded network, and what is added: (parameters,) each.
+
+    1 and 0 for all that is not normalised.
+    """
+    topology, statistics = network.topology, network.statistics
+    if statistics is None:
+        raise ValueError("the network does not normalise")
+    mean, variance = statistics[0], statistics[1]
+    normal = torch.from_numpy(_is_map(topology)).to(mean.device)
+    deviation = torch.where(normal, (variance + LEAST_VARIANCE).rsqrt(), torch.ones_like(variance))
+    shift = torch.where(normal, -mean * deviation, torch.zeros_like(mean))
+    unit = torch.from_numpy(topology.target.astype("int64") - topology.architecture[0]).to(mean.device)
+    factor, added = mean.new_ones(topology.parameters), mean.new_zeros(topology.parameters)
+    factor[: topology.connections] = deviation[unit]
+    topology.split(added)[1].copy_(shift)
+    return factor, added
+
+
+def folded_values(network: Normalised, values: torch.Tensor) -> torch.Tensor:
+    """(parameters,) of the network without normalising that computes the same; values themselves if there is none."""
+    if network.statistics is None:
+        return values
+    factor, added = scales(network)
+    return values * factor + added
+
+
+def _is_map(topology: Topology) -> np.ndarray:
+    """(units behind the input,) booleans: of more than one position."""
+    architecture = topology.architecture
+    plain = [architecture.is_plain(group) for group in range(1, topology.groups)]
+    found: np.ndarray = np.repeat(~np.array(plain), architecture[1:])
+    return found
