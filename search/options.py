@@ -126,7 +126,6 @@ class CommonOptions(Options):
     device: str = option("cpu", "cpu or cuda.", RAY)
 
 
-L1 = "L1 on connections."
 AUTO = "auto"
 
 
@@ -165,18 +164,6 @@ class BatchSizeOptions(CommonOptions):
         except ValidationError as error:
             raise PydanticCustomError("batch_size", "must be a number of images, or auto") from error
         return found
-
-
-class BatchOptions(BatchSizeOptions):
-    """How networks are trained, whichever way they are found."""
-
-    l1: float = option(5e-5, L1, TRAINING)
-    input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
-    dropout: float = option(0.0, "Share of hidden units set to zero, anew for each image.", TRAINING)
-    shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
-    flip: bool = option(
-        False, "Augmentation: half of the images turned left to right.", TRAINING, deniable=True
-    )
 
 
 def allocation(panel: str) -> Any:

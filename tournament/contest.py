@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from structnet.actions.base import Proposal
+from structnet.network.architecture import dashed
 from structnet.network.state import TrainState
 from structnet.training.shrinking import Shrinking
 from tournament.allowance import price_of
@@ -27,7 +28,7 @@ from tournament.observer import Observer
 from tournament.records import candidate_row
 from tournament.rounds import PlayedRound
 from tournament.rules.score import bar_for, gain_over
-from tournament.rules.shapes import SETTLED, Shape, challengers, proves
+from tournament.rules.shapes import SETTLED, Shape, challengers, proves, usual_of, with_hidden
 from tournament.winning_line import WinningLine
 from tournament.workers.fork import Shrunk
 from tournament.workers.pool import Job, Outcome
@@ -45,7 +46,7 @@ TREND = 1.0
 
 def why_none(line: WinningLine) -> str:
     """Why no contest follows; empty if one does."""
-    offered = challengers(line.hidden, line.progress.shape_move)
+    offered = _offered(line)
     if not offered:
         return "no other shape is better"
     if FIRST_HEAT / (1 + len(offered)) * line.total_steps < FEWEST_STEPS:
@@ -87,7 +88,7 @@ class _Contest:
         self.line, self.trial, self.observer = line, trial, observer
         progress, settings = line.progress, line.settings
         self.limit = first_size(line)
-        self.offered = challengers(line.hidden, progress.shape_move)
+        self.offered = _offered(line)
         self.terms = Terms(
             recipe=line.recipe,
             rate=settings.learning_rate,
@@ -211,7 +212,8 @@ class _Contest:
         line, start = self.line, self.line.first_step + entrant.steps
         parameters = TrainState.from_arrays(line.workers.get(entrant.state)).network.parameter_count
         peak = max(parameters, peak_of(line, self.limit, line.dense_of(self.shapes[entrant.candidate])))
-        phase = Shrinking(start, start + line.total_steps, parameters, peak, self.limit)
+        macs = line.settings.max_macs
+        phase = Shrinking(start, start + line.total_steps, parameters, peak, self.limit, limit_macs=macs)
         steps = max(1, round(share * planned_cost(line, self.limit) / phase.mean_parameters))
         phase = replace(phase, stop=start + steps)
         rate = rate_of(line, parameters, self.limit, self.shapes[entrant.candidate])
@@ -233,5 +235,9 @@ class _Contest:
         progress.parameter_steps_all += report.parameter_steps
 
 
+def _offered(line: WinningLine) -> dict[str, Shape]:
+    return challengers(line.hidden, line.progress.shape_move, usual_of(line.architecture))
+
+
 def _site(line: WinningLine, shape: Shape) -> str:
-    return "-".join(map(str, (line.architecture[0], *shape, line.architecture[-1])))
+    return dashed(with_hidden(line.architecture, shape))

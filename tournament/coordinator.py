@@ -13,7 +13,7 @@ from typing import Any
 
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
-from structnet.growth.scales import check_scales
+from structnet.growth.scales import check_plain, check_scales
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.storage.tables import TableWriter
@@ -94,11 +94,12 @@ class Tournament:
         **options: Any,
     ) -> None:
         self.network, self.data, self.pool = network, data, pool
-        options.setdefault("learning_rate", fitted_rate(data.train))
+        options.setdefault("learning_rate", fitted_rate(data.train, network.topology.architecture))
         self.settings = settings or fitted_settings(len(data.train), economy=economy or Economy(), **options)
         check_job(self.settings, data)
         if self.settings.scales:
             check_scales(self.settings.scales, data.input_shape)
+            check_plain(network.topology.architecture)
             coarsest = data.input_shape[0] * self.settings.scales[0] ** 2
             if network.architecture[0] != coarsest:
                 raise UserError(

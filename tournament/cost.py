@@ -89,8 +89,7 @@ def _cost_of_shapes(settings: Settings, seed: StructNet, steps: int) -> Cost:
 
     With a job, of the path: so many times what its first size would take alone.
     """
-    ends, hidden = (seed.architecture[0], seed.architecture[-1]), tuple(seed.architecture[1:-1])
-    dense = parameters_dense((ends[0], *reference(hidden), ends[1]))
+    dense = parameters_dense(reference(seed.topology.architecture))
     if settings.has_job:
         parameters = PATH * max(seed.parameter_count, START_SHARE * dense, *settings.front)
     else:

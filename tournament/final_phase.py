@@ -169,6 +169,7 @@ def _shrinking(line: WinningLine) -> Shrinking:
         peak=progress.final_largest,
         limit=progress.final_limit or progress.final_size,
         limit_bytes=settings.max_bytes,
+        limit_macs=settings.max_macs,
     )
     if not line.policy.grows or not shrinking.may_grow(progress.step):
         return shrinking

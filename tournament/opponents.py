@@ -12,14 +12,20 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from structnet.errors import WorkFailed
-from structnet.network.architecture import dense_architecture, density_for, parameters_dense
+from structnet.network.architecture import (
+    Architecture,
+    architecture_of,
+    dense_architecture,
+    density_for,
+    parameters_dense,
+)
 from structnet.network.random_topology import least_density
 from structnet.training.recipe import Recipe
 from tournament.coordinator import Result
 from tournament.final_phase import FULL_SHARE
 from tournament.observer import Observer
 from tournament.rules.score import policy_named
-from tournament.rules.shapes import reference
+from tournament.rules.shapes import reference, with_hidden
 from tournament.settings import Settings
 from tournament.workers.fork import Measured
 from tournament.workers.pool import Aside, Job, Outcome, Pool
@@ -52,19 +58,20 @@ def rate_for(settings: Settings, architecture: Sequence[int], size: int) -> floa
     return settings.learning_rate * math.sqrt(max(1.0, share))
 
 
-def connected_shape(architecture: Sequence[int], size: int) -> tuple[int, ...]:
+def connected_shape(architecture: Sequence[int], size: int) -> Architecture:
     """The architecture, or one of narrower hidden groups: the widest in which `size` parameters connect every unit.
 
     Idle units take parameters from the others before they are folded away. Digits, validation, 80 parameters, means of
     8 rng_seeds: 86 % in 64-23-10, which is this shape, and 63 % in 64-32-10.
     """
-    inputs, *hidden, classes = architecture
+    whole = architecture_of(architecture)
+    hidden = whole[1:-1]
     widest = max(hidden)
     for most in range(widest, 1, -1):
-        shape = (inputs, *(max(1, units * most // widest) for units in hidden), classes)
+        shape = with_hidden(whole, [max(1, units * most // widest) for units in hidden])
         if density_for(shape, size) >= least_density(shape):
             return shape
-    return (inputs, *(1 for _ in hidden), classes)
+    return with_hidden(whole, [1 for _ in hidden])
 
 
 class BaselineAhead(Observer):
@@ -123,7 +130,7 @@ def train_dense_baseline(result: Result, settings: Settings, workers: Pool) -> D
 def _rival_work(result: Result, settings: Settings, seed: Sequence[int]) -> TrainRigl:
     """In the usual shape, at a rate that fits the size, and for the cost of the whole run."""
     size = result.network.parameter_count
-    shape = connected_shape((seed[0], *reference(tuple(seed[1:-1])), seed[-1]), size)
+    shape = connected_shape(reference(architecture_of(seed)), size)
     size = min(size, parameters_dense(shape))
     steps = max(1, round(result.progress.parameter_steps_all / size))
     recipe = _without_ages(result.progress.trained_by(settings.recipe))
@@ -142,7 +149,8 @@ def _better(jobs: Sequence[Job[Measures]], outcomes: Sequence[Outcome[Measures]]
 def _jobs_after(result: Result, settings: Settings) -> list[Job[Measures]]:
     network, progress = result.network, result.progress
     recipe = progress.trained_by(settings.recipe)
-    return _dense_jobs(network.architecture, network.parameter_count, recipe, settings, progress.step)
+    shape = network.topology.architecture
+    return _dense_jobs(shape, network.parameter_count, recipe, settings, progress.step)
 
 
 def _dense_jobs(

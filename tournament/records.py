@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from structnet.actions.base import Proposal
-from structnet.measure.size import stored_bytes
+from structnet.measure.size import multiply_adds, stored_bytes
 from structnet.network.state import TrainState
+from structnet.trials.rows import shape_columns
 from tournament.heats import Entrant, Terms, Verdict
 from tournament.rules.score import score, surplus
 from tournament.winning_line import WinningLine
@@ -127,7 +128,7 @@ def round_row(
     credits for parameters, and for what was tried. afforded: how many forks the credits covered, of those wanted.
     share_deciding: of all parameter-steps so far, those that were not along the winning line.
     """
-    progress, arrays = line.progress, line.arrays()
+    progress, topology = line.progress, TrainState.from_arrays(line.arrays()).network.topology
     winner = verdict.winner if verdict else None
     gain = verdict.gain if verdict else None
     added = winner.parameters_added if winner else 0
@@ -136,10 +137,11 @@ def round_row(
         "round": progress.round,
         "action": "refine_input" if refined else winner.action if winner else None,
         "site": refined or (winner.site if winner else None),
-        "architecture": list(arrays["architecture"]),
+        **shape_columns(topology.architecture),
         "parameters": line.parameters,
         "connections": line.connections,
-        "bytes": stored_bytes(TrainState.from_arrays(arrays).network.topology),
+        "bytes": stored_bytes(topology),
+        "macs": multiply_adds(topology),
         "accuracy": line.measured.accuracy,
         "loss": line.measured.loss,
         "information": bits_of(line.measured, line.entropy, line.settings.information),

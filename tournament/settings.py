@@ -42,7 +42,8 @@ class Settings:
     in pixels, rising to that of the data: the seed sees pooled images, and its input is refined to the next scale at
     equal shares of growth. indefinite: growth ends neither with `rounds` nor with growth_share, but when the target
     accuracy or the limit is reached or nothing more comes of it; then the final phase has all the epochs.
-    max_bytes: of the network in its smallest form; max_parameters then has to be about what fits. smaller_batches:
+    max_bytes: of the network in its smallest form; max_parameters then has to be about what fits. max_macs: of
+    multiply-adds of an image, likewise, unless max_parameters is a bound of its own. smaller_batches:
     where a worker runs out of memory on the line, batches are halved from there on; the line has as many steps as
     before.
 
@@ -66,6 +67,7 @@ class Settings:
     knee: float | None = None
     max_parameters: int | None = None
     max_bytes: int | None = None
+    max_macs: int | None = None
     overshoot: int | None = None
     price: float = 0.005
     score_floor: int = 32
@@ -247,6 +249,7 @@ def fitted_settings(images: int, **options: Any) -> Settings:
     growing = {name: options[name] for name in ("scales", "indefinite", "trigger") if name in options}
     fitted = {"policy": default_policy(**growing), **options}
     fitted |= {"epochs": epochs, "recipe": recipe, "round_steps": round_steps, "heat_steps": heat_steps}
+    fitted.setdefault("actions", offered(heat_steps))
     settings = Settings(**fitted)
     if "rounds" in options:
         return settings

@@ -13,7 +13,7 @@ from structnet.data.dataset import Dataset
 from structnet.errors import LACK_OF_MEMORY, WorkFailed
 from structnet.growth.triggers import fitted_trigger
 from structnet.measure.information import label_entropy
-from structnet.network.architecture import bias_count, density_for, parameters_dense
+from structnet.network.architecture import Architecture, bias_count, density_for, parameters_dense
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
@@ -24,7 +24,7 @@ from tournament.heats import Entrant
 from tournament.progress import Progress
 from tournament.rules.ledger import Ledger
 from tournament.rules.score import policy_named, price_at
-from tournament.rules.shapes import reference
+from tournament.rules.shapes import reference, with_hidden
 from tournament.settings import Settings
 from tournament.workers.contender import Work
 from tournament.workers.fork import Arrays, Measured, Survey, SurveyPlan
@@ -71,12 +71,15 @@ class WinningLine:
         self.entropy = label_entropy(labels)
         self.validation_images = len(labels)
         self.per_epoch = steps_per_epoch(len(data.train), settings.recipe.batch_size)
+        shape = seed.topology.architecture
         # The whole architecture, also where the seed sees coarse images: one economy with and without scales.
-        self.architecture = (data.input_units, *seed.architecture[1:])
+        self.architecture = shape if shape.has_maps else Architecture((data.input_units, *shape[1:]))
         dense = parameters_dense(self.architecture)
         self.seed_parameters = seed.parameter_count
-        self.hidden: tuple[int, ...] = tuple(seed.architecture[1:-1])
-        self.reference_dense = self.dense_of(reference(self.hidden)) if self.policy.contests else dense
+        self.hidden: tuple[int, ...] = tuple(shape[1:-1])
+        self.reference_dense = (
+            parameters_dense(reference(self.architecture)) if self.policy.contests else dense
+        )
         # A stated job is worth exploring for: credits stand in its way only where the user says how many there are.
         opening = dense if settings.has_job else seed.parameter_count
         earned = settings.economy.income * dense * self.growth_stop / 1000
@@ -287,13 +290,13 @@ class WinningLine:
 
     def seed_of(self, hidden: Sequence[int]) -> StructNet:
         """A seed of another shape, with as many parameters as the first where it can have so few or so many."""
-        shape = (self.architecture[0], *hidden, self.architecture[-1])
+        shape = with_hidden(self.architecture, hidden)
         density = min(1.0, max(density_for(shape, self.seed_parameters), least_density(shape)))
         return StructNet(shape, density, rng_seed=self.rng_seed, ensure_paths=True)
 
     def dense_of(self, hidden: Sequence[int]) -> int:
         """Parameters of a dense network with these hidden groups."""
-        return parameters_dense((self.architecture[0], *hidden, self.architecture[-1]))
+        return parameters_dense(with_hidden(self.architecture, hidden))
 
     def adopt(self, entrant: Entrant) -> None:
         """Takes over the trained state of a fork or control.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from search.options import GRID, L1, TRAINING, BatchOptions, allocation, option
+from search.options import GRID, TRAINING, allocation, option
+from search.training_options import L1, BatchOptions
 
 
 class GridOptions(BatchOptions):

@@ -12,10 +12,10 @@ from search.grid.options import GridOptions
 from search.grid.progress import GridProgress
 from search.grid.trials import train_trials, trial_rows, whole_rows
 from search.options import CommonOptions
+from search.session.augmentation import augmented
 from search.session.batch_size import with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import check_augmentation
 from search.tune.trials import Factory, shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
@@ -37,8 +37,7 @@ def fitted(options: Options, data: Dataset, *, allocations: Sequence[str] = ()) 
     recipe_of({**dict(options), "batch_size": batch_size})
     if not set(allocations or [options.allocation]) <= set(ALLOCATIONS):
         raise UserError(f"allocation is '{options.allocation}', but must be one of {', '.join(ALLOCATIONS)}")
-    check_augmentation(options.shift, options.flip, data)
-    return options.model_copy(update={"batch_size": batch_size})
+    return augmented(options, data).model_copy(update={"batch_size": batch_size})
 
 
 def train_grid(

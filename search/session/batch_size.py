@@ -19,6 +19,7 @@ from structnet.storage.tables import list_parts, read_table
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
+    from structnet.network.architecture import Architecture
 
 Options = TypeVar("Options", bound=BatchSizeOptions)
 
@@ -38,7 +39,7 @@ def with_batch_size(
         return options.model_copy(update={name: before[name] for name in names})
     from structnet.training.memory import largest_batch
 
-    shape = largest_of(options, data) if architecture is None else tuple(architecture)
+    shape = largest_of(options, data) if architecture is None else architecture
     found = [
         (largest_batch(parts * free, per_image, len(data.train)), free, per_image)
         for free, per_image in _measured(options, shape)
@@ -66,12 +67,16 @@ def batch_size_now(options: BatchSizeOptions) -> int:
     return min([options.batch_size, *options.smaller_batches.values()])
 
 
-def largest_of(options: BatchSizeOptions, data: Dataset) -> tuple[int, ...]:
-    """The architecture of most units among those that the options name; raises UserError if one does not fit."""
+def largest_of(options: BatchSizeOptions, data: Dataset) -> Architecture:
+    """The architecture whose units have most positions, of those that the options name.
+
+    Raises UserError if one does not fit.
+    """
     given = dict(options)
     texts = [given.get("architecture", ""), given.get("larger", "")]
     texts += given.get("architectures", "").replace(",", " ").split()
-    return max((architecture_of(text, data) for text in texts if text), key=sum)
+    shapes = [architecture_of(text, data) for text in texts if text]
+    return max(shapes, key=lambda shape: sum(units * shape.area(group) for group, units in enumerate(shape)))
 
 
 def _measured(options: BatchSizeOptions, architecture: Sequence[int]) -> list[tuple[float, float]]:
@@ -104,7 +109,7 @@ def _measured_on_cluster(options: BatchSizeOptions, architecture: Sequence[int])
         )
         try:
             found: list[tuple[int, float]] = ray.get(
-                [task.remote(tuple(architecture), options.device) for _ in range(options.workers)]
+                [task.remote(architecture, options.device) for _ in range(options.workers)]
             )
         except ray.exceptions.RayTaskError as failed:
             raise UserError(

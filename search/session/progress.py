@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from search.session.console import Console
+from structnet.network.architecture import Architecture, dashed
 from tournament.observer import Observer
 from tournament.workers.fork import Survey
 
@@ -33,7 +34,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     gain = "" if row["gain"] is None else f"{row['gain']:+.4f} ± {row['gain_se']:.4f}"
     return [
         str(row["round"]),
-        "-".join(map(str, row["architecture"])),
+        dashed(Architecture(row["architecture"], row["sides"])),
         f"{row['parameters']:,}",
         f"{row['accuracy']:.4f}",
         f"{row['information']:.3f} bits",

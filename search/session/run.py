@@ -14,12 +14,14 @@ from search.options import CommonOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.interrupts import CODE, ending_in_order, line_is_said
+from search.training_options import BatchOptions
 from structnet.errors import LACK_OF_MEMORY, UserError, WorkFailed, one_line
 from structnet.storage.atomic import StoreFailed, remove_unfinished
 from structnet.storage.tables import SCHEMAS, open_results
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
+    from structnet.network.architecture import Architecture
 
 
 def load_data(options: CommonOptions) -> Dataset:
@@ -52,26 +54,52 @@ def size_of(text: str) -> tuple[int, int]:
     return sides
 
 
-def check_augmentation(shift: int, flip: bool, data: Dataset) -> None:
-    """Raises UserError for what is no image and should be moved or turned."""
-    if shift and len(data.input_shape) < 2:
-        raise UserError(f"shift is {shift}, but {data.name} has no images to move: leave it at 0")
-    if flip and len(data.input_shape) < 2:
-        raise UserError(f"flip is given, but {data.name} has no images to turn: leave it out")
+def architecture_of(text: str, data: Dataset) -> Architecture:
+    """`784-64-10`, `input-64-classes` or `1@28-8@14-classes`; raises UserError unless it fits the data.
 
+    `input` is the numbers of an image, or where there are feature maps its channels as maps.
+    """
+    from structnet.network.architecture import sizes_of
 
-def architecture_of(text: str, data: Dataset) -> tuple[int, ...]:
-    """`784-64-10` or `input-64-classes` as sizes; raises UserError unless it fits the data."""
-    ends = text.replace("input", str(data.input_units)).replace("classes", str(data.classes))
-    from structnet.network.architecture import check_architecture, sizes_of
-
-    shape = check_architecture(sizes_of(ends))
-    if shape[0] != data.input_units or shape[-1] != data.classes:
-        raise UserError(
-            f"architecture is {ends}, but {data.name} has {data.input_units} inputs and {data.classes} classes: "
-            f"begin with {data.input_units} and end with {data.classes}"
-        )
+    maps = _input_maps(data) if "@" in text else ""
+    ends = text.replace("input", maps or str(data.input_units)).replace("classes", str(data.classes))
+    begins = ends.replace("-", ",").split(",")[0]
+    if "@" in text and not ("@" in begins and maps):
+        raise UserError(_does_not_fit(ends, maps, data))
+    shape = sizes_of(ends)
+    inputs = sizes_of(f"{maps or data.input_units},1")
+    if (shape[0], shape.sides[0], shape[-1]) != (inputs[0], inputs.sides[0], data.classes):
+        raise UserError(_does_not_fit(ends, maps, data))
     return shape
+
+
+def check_maps(shape: Architecture, options: BatchOptions) -> None:
+    """Raises UserError for options that networks with feature maps cannot be trained with."""
+    from structnet.training.recipe import Recipe, check_dropout
+
+    check_dropout(Recipe(dropout=options.dropout), shape)
+
+
+def _input_maps(data: Dataset) -> str:
+    """The images as a group of an architecture, such as 1@28; empty where inputs are no images."""
+    from structnet.network.architecture import POINT, Architecture
+
+    if len(data.input_shape) < 2:
+        return ""
+    channels = data.input_shape[0] if len(data.input_shape) == 3 else 1
+    high, wide = data.input_shape[-2:]
+    return str(Architecture([channels, 1], [(high, wide), POINT])).split(",")[0]
+
+
+def _does_not_fit(text: str, maps: str, data: Dataset) -> str:
+    """Why an architecture does not fit the data. maps: the group that its images are, if it has feature maps."""
+    has = f"{data.input_units} inputs"
+    if "@" in text:
+        has = f"images of {' × '.join(map(str, data.input_shape))}" if maps else f"{has} that are no images"
+    return (
+        f"architecture is {text}, but {data.name} has {has} and {data.classes} classes: begin with "
+        f"{maps or data.input_units} and end with {data.classes}"
+    )
 
 
 def shape_of(data: Dataset) -> str:

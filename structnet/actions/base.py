@@ -7,18 +7,26 @@ the same on every machine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
+from structnet.actions.reading import Reading
 from structnet.errors import UserError
-from structnet.measure.diagnosis import Diagnosis
+from structnet.measure.diagnosis import Diagnosis, firing_rate
+from structnet.network.activations import activation_named
 from structnet.network.edit import Edit
 from structnet.network.network import StructNet
+from structnet.network.propagation import propagate
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
+
+SAMPLES = 2**16  # positions of a map, over the images, that its values are planned by
+FEWEST_IMAGES = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +51,7 @@ class Proposal:
 class Context:
     """What `propose` knows. sizes: parameter counts to aim at, small to large. rate: the learning rate.
 
-    directions: what structnet.actions.new_units has found so far, by groups.
+    directions: what structnet.actions.new_units has found so far, by groups; found: what others have.
     """
 
     state: TrainState
@@ -52,6 +60,7 @@ class Context:
     rate: float
     rng: np.random.Generator
     directions: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+    found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises UserError for units whose shape is their own: what new ones would do is foreseen for others alone."""
@@ -66,9 +75,67 @@ class Context:
         """Of the network that was diagnosed."""
         return self.state.network.topology
 
+    @cached_property
+    def sample(self) -> Diagnosis:
+        """The diagnosis on fewer of its images, where maps have so many positions that these are enough."""
+        shape = self.topology.architecture
+        images = self.diagnosis.activations[-1].shape[1]
+        most = max(shape.area(group) for group in range(1, self.topology.groups))
+        wanted = max(FEWEST_IMAGES, SAMPLES // most) if shape.has_maps else images
+        if wanted >= images:
+            return self.diagnosis
+        every = -(-images // wanted)
+        return thinned(self.diagnosis, every, images / -(-images // every))
+
+    @cached_property
+    def silent(self) -> np.ndarray:
+        """(units,) booleans: units that fire on none of the images, neither as in training nor as in use.
+
+        False where a bounded activation passes a gradient on nevertheless.
+        """
+        network = self.state.network
+        if activation_named(network.activation).ceiling is not None:
+            return np.zeros(self.topology.units, dtype=bool)
+        silent: np.ndarray = self.diagnosis.firing_rate == 0
+        if network.statistics is not None and silent.any():
+            inputs = self.diagnosis.activations[0].reshape(self.topology.architecture.inputs, -1)
+            activation = activation_named(network.activation)
+            used = propagate(network, network.values.detach(), inputs)
+            silent &= np.concatenate([firing_rate(group, activation) for group in used]) == 0
+        return silent
+
+    def reading(self, sources: Sequence[int], group: int) -> Reading:
+        """What units at the positions of a group can read of the source groups, in the sample."""
+        key = Reading, tuple(sources), group
+        if key not in self.found:
+            self.found[key] = Reading(self.sample, tuple(sources), group)
+        reading: Reading = self.found[key]
+        return reading
+
+    def normalises(self, group: int) -> bool:
+        """Whether the units of a group are normalised in training."""
+        return self.state.network.statistics is not None and not self.topology.architecture.is_plain(group)
+
     def gain(self, *gradients: np.ndarray) -> float:
         """Bits that one step on parameters of these gradients gains, to first order: Adam's step is `rate`."""
         return float(self.rate * sum(float(np.abs(gradient).sum()) for gradient in gradients) / np.log(2))
+
+
+def thinned(diagnosis: Diagnosis, every: int, scale: float = 1.0) -> Diagnosis:
+    """The diagnosis on every so many-th image alone, with its errors times this scale."""
+
+    def kept(group: int, part: torch.Tensor) -> torch.Tensor:
+        area = diagnosis.topology.architecture.area(group)
+        return part.view(len(part), area, -1)[:, :, ::every].reshape(len(part), -1)
+
+    errors = [None if part is None else kept(group, part) for group, part in enumerate(diagnosis.errors)]
+    return replace(
+        diagnosis,
+        activations=[kept(group, part) for group, part in enumerate(diagnosis.activations)],
+        errors=errors if scale == 1 else [None if part is None else part * scale for part in errors],
+        _products={},
+        _absent={},
+    )
 
 
 def linked_pairs(topology: Topology) -> list[tuple[int, int]]:

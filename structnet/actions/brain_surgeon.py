@@ -73,8 +73,14 @@ class Surgeon:
 def surgeon(network: StructNet, diagnosis: Diagnosis, *, images: int = 256) -> Surgeon:
     """The surgeon of a network, from the first so many images of a diagnosis of it.
 
-    It takes time in proportion to parameters × images². Raises UserError for a network that is too large for it.
+    It takes time in proportion to parameters × images². Raises UserError for a network that is too large for it, and
+    for one with feature maps, whose images share their statistics in training.
     """
+    if network.topology.architecture.has_maps:
+        raise UserError(
+            f"the network is {network.topology.architecture}, but the exact optimal brain surgeon is for networks "
+            "without feature maps: prune by w²·√v or magnitude"
+        )
     parameters = network.parameter_count
     if parameters > MOST_PARAMETERS:
         raise UserError(

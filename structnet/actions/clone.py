@@ -46,20 +46,27 @@ def propose(context: Context) -> list[Proposal]:
 def apply(network: StructNet, proposal: Proposal) -> Edit:
     plan, before = proposal.plan, network.topology
     units, values = plan["units"], flat_values(network)
-    grown = add_units(network, plan["group"], values[before.bias_of(units)])
+    statistics = (
+        None
+        if network.statistics is None
+        else network.statistics.cpu().numpy()[:, units - before.hidden.start]
+    )
+    grown = add_units(network, plan["group"], values[before.bias_of(units)], statistics)
     copies = grown.new_units
     copy_of = np.full(before.units, -1, dtype=np.int64)
     copy_of[units] = copies
     arriving = np.flatnonzero(copy_of[before.target] >= 0)
-    leaving = np.flatnonzero(copy_of[before.source] >= 0)
+    leaving = np.flatnonzero(copy_of[before.source_unit] >= 0)
     owner = plan["own_unit"]
     own_target = np.where(plan["own_by_copy"], copies[owner], grown.number_now(units)[owner])
-    source = [grown.number_now(before.source[arriving]), copy_of[before.source[leaving]]]
+    code = before.code_of_port(before.source[leaving])
+    from_copies = grown.network.topology.port_of(copy_of[before.source_unit[leaving]], code)
+    source = [grown.port_now(before, before.source[arriving]), from_copies]
     target = [copy_of[before.target[arriving]], grown.number_now(before.target[leaving])]
     edit = grown.then(
         connect(
             grown.network,
-            np.concatenate([*source, grown.number_now(plan["own_source"])]),
+            np.concatenate([*source, grown.port_now(before, plan["own_source"])]),
             np.concatenate([*target, own_target]),
             np.concatenate([values[arriving], values[leaving] / 2, np.zeros(len(owner))]),
         )
@@ -75,7 +82,7 @@ def units_to_copy(context: Context, group: int) -> tuple[str, np.ndarray]:
     topology, diagnosis = context.topology, context.diagnosis
     units = np.arange(topology.units)[topology.units_of(group)]
     weight = np.abs(topology.split(flat_values(context.state.network))[0])
-    heard = np.bincount(topology.source, weights=weight, minlength=topology.units)
+    heard = np.bincount(topology.source_unit, weights=weight, minlength=topology.units)
     contribution = (heard * np.abs(diagnosis.mean_activation))[units]
     saturated = np.isin(units, diagnosis.saturated)
     kind = "saturated" if saturated.any() else "strongest"
@@ -113,7 +120,7 @@ def _copy(context: Context, group: int, unit: int) -> _Copy | None:
     connections, _ = topology.split(gradient)
     bias = gradient[topology.bias_of(np.array([unit]))]
     halved = np.concatenate([connections[topology.target == unit], bias, own]) / 2
-    return _Copy(unit, own_source, np.concatenate([halved, connections[topology.source == unit]]))
+    return _Copy(unit, own_source, np.concatenate([halved, connections[topology.source_unit == unit]]))
 
 
 def _proposal(context: Context, site: str, copies: list[_Copy]) -> Proposal:

@@ -1,19 +1,25 @@
 """Vertical clone: a saturated unit is copied into the next hidden group, which the unit itself feeds.
 
-After ReLU the copy is exact: one connection of value 1 from the unit, bias 0 (Chen et al. 2016, Net2Net). It lies
-on a path parallel to the old one: what it says of the unit goes on to the groups after its own, through
-connections of value 0 where their gradient is largest, so the output stays as it is. The unit keeps all it had.
-From the first steps on the copy has a scale, a threshold and targets of its own, so the two part. Where no unit of
-a group is saturated, those that contribute most are copied.
+After ReLU the copy is exact: one connection of value 1 from the unit (structnet.actions.identity) - of maps as far as
+the sides of the next group let it see them: at a stride, or as their mean. It lies on a path parallel to the old one:
+what it says of the unit goes on to the groups after its own, through connections of value 0 where their gradient is
+largest, so the output stays as it is. The unit keeps all it had. From the first steps on the copy has a scale, a
+threshold and targets of its own, so the two part. Where no unit of a group is saturated, those that contribute most are
+copied.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from structnet.actions.base import Context, Proposal, fed_by
 from structnet.actions.clone import units_to_copy
-from structnet.actions.new_units import UnitPlan, connect_units, units_of
+from structnet.actions.firing import deviations, moments
+from structnet.actions.identity import biases_of, straight
+from structnet.actions.new_units import UnitPlan, connect_units
+from structnet.actions.reading import Saying
+from structnet.measure.ports import seen_at
 from structnet.network.activations import activation_named
 from structnet.network.edit import Edit, add_units
 from structnet.network.network import StructNet
@@ -34,8 +40,9 @@ def propose(context: Context) -> list[Proposal]:
 
 
 def apply(network: StructNet, proposal: Proposal) -> Edit:
-    grown = add_units(network, proposal.plan["group"], proposal.plan["biases"])
-    return connect_units(grown, proposal.plan)
+    plan = proposal.plan
+    grown = add_units(network, plan["group"], plan["biases"], plan.get("statistics"))
+    return connect_units(grown, network.topology, plan)
 
 
 def _copied(context: Context, group: int, kind: str, units: np.ndarray, size: int) -> Proposal | None:
@@ -61,23 +68,47 @@ def _copied(context: Context, group: int, kind: str, units: np.ndarray, size: in
 def _plan(context: Context, group: int, units: np.ndarray, fan_out: int) -> UnitPlan | None:
     """None if what the units say makes no difference to any later group."""
     topology, diagnosis = context.topology, context.diagnosis
-    later = fed_by(topology, group + 1)
-    column = topology.position_in(group, units)
-    gradient = np.concatenate(
-        [diagnosis.outer(group, target).double().cpu().numpy()[:, column] for target in later]
-    ).T
+    later = [target for target in fed_by(topology, group + 1) if diagnosis.errors[target] is not None]
+    if not later:
+        return None
+    saying = Saying(diagnosis, later, group + 1)
+    source = straight(topology, units, group + 1)
+    gradient, statistics = _heard(context, source, saying)
     best = np.argsort(-np.abs(gradient), axis=1, kind="stable")[:, :fan_out]
     gradient = np.take_along_axis(gradient, best, axis=1)
     heard = np.flatnonzero(gradient.any(axis=1))
     if not len(heard):
         return None
+    kept = None if statistics is None else statistics[:, heard]
     unit, place = np.nonzero(gradient[heard])
+    target, code = (ends[best[heard][unit, place]] for ends in saying.ends)
     return UnitPlan(
-        biases=np.zeros(len(heard)),
-        source=units[heard],
+        biases=biases_of(context.state.network, len(heard), kept),
+        source=source[heard],
         source_unit=np.arange(len(heard)),
         value=np.ones(len(heard)),
-        target=units_of(topology, later)[best[heard][unit, place]],
+        target=target,
         target_unit=unit,
         gradient=gradient[heard][unit, place],
+        code=code,
+        statistics=kept,
     )
+
+
+def _heard(context: Context, source: np.ndarray, saying: Saying) -> tuple[np.ndarray, np.ndarray | None]:
+    """The gradient of all that copies of these ports can say, (copies, connections), and the copies' statistics."""
+    topology, diagnosis = context.topology, context.diagnosis
+    unit, into = topology.unit_of_port(source), saying.group
+    group, shape = int(topology.group_of(unit[0])), topology.architecture
+    place = topology.position_in(group, unit)
+    if not shape.has_maps:
+        every = [diagnosis.outer(group, target).double().cpu().numpy()[:, place] for target in saying.targets]
+        return np.concatenate(every).T, None
+    copied = diagnosis.activations[group]
+    copied = copied[torch.from_numpy(place).to(copied.device)]
+    copied = seen_at(shape, (group, into), int(topology.code_of_port(source)[0]), copied)
+    statistics = None
+    if context.normalises(into):
+        statistics = moments(copied)
+        copied = copied / torch.from_numpy(deviations(statistics)[:, None]).to(copied)
+    return saying.gradient(copied).double().cpu().numpy(), statistics

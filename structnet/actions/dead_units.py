@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.actions.base import Context, Proposal
-from structnet.actions.new_units import connect_units, plan_units, units_of
-from structnet.actions.reactivate import is_silent
+from structnet.actions.new_units import connect_units, plan_units
+from structnet.actions.reading import room
 from structnet.network.edit import Edit, add_units, remove_units
 from structnet.network.network import StructNet
 
@@ -37,7 +37,8 @@ def propose_anew(
 def apply_anew(network: StructNet, proposal: Proposal) -> Edit:
     """The network with the units of a proposal begun anew."""
     plan = proposal.plan
-    edit = connect_units(add_units(network, plan["group"], plan["biases"]), plan)
+    grown = add_units(network, plan["group"], plan["biases"], plan.get("statistics"))
+    edit = connect_units(grown, network.topology, plan)
     # The new units come before the old ones go, so that the group is never empty.
     return edit.then(remove_units(edit.network, edit.number_now(plan["dead"])))
 
@@ -45,7 +46,7 @@ def apply_anew(network: StructNet, proposal: Proposal) -> Edit:
 def _silent(context: Context, group: int) -> np.ndarray:
     """The units of a group that never fire, those that hold most parameters first."""
     units = context.diagnosis.dead[context.topology.group_of(context.diagnosis.dead) == group]
-    units = units[is_silent(context, units)]
+    units = units[context.silent[units]]
     ordered: np.ndarray = units[np.argsort(-_held(context)[units], kind="stable")]
     return ordered
 
@@ -68,7 +69,7 @@ def _anew(
     topology = context.topology
     units = topology.units_of(group)
     usual_in, usual_out = (float(fan[units].mean()) for fan in (topology.fan_in(), topology.fan_out()))
-    heard = len(units_of(topology, targets))
+    heard = room(topology, group, targets)
     count = min(len(silent), heard, max(1, round(size / (usual_in + usual_out + 1))))
     connections = (size + int(_held(context)[silent[:count]].sum())) // count - 1
     fan_out = min(
@@ -84,6 +85,7 @@ def _anew(
         fan_in=connections - fan_out,
         fan_out=fan_out,
         rule="gradient",
+        group=group,
     )
     if plan is None:
         return None

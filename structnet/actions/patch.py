@@ -1,16 +1,17 @@
 """Patch: new connections in the links there are.
 
 Three rules say where: the outputs of a saturated unit, the inputs of a dead unit, and wherever the gradient
-of an absent connection is largest. New connections have value 0 (Evci et al. 2020, RigL), so the output stays
-as it is. At a unit that never fires a value of 0 would get no gradient: it is re-opened instead, with a
-fan-in that is not 0, a bias that makes it fire, and a fan-out set to 0. That leaves the output as it is on
-every image on which the unit did not fire, which holds for all that were diagnosed. A fourth rule,
-`random_twin`, is the control of the other three: as many connections in the same links, placed at random.
+of an absent connection is largest; of maps, also where that of a whole absent kernel is (structnet.actions.kernels).
+New connections have value 0 (Evci et al. 2020, RigL), so the output stays as it is. At a unit that never fires a value
+of 0 would get no gradient: it is re-opened instead, with a fan-in that is not 0, a bias that makes it fire, and a
+fan-out set to 0. That leaves the output as it is on every image on which the unit did not fire, which holds for all
+that were diagnosed. Another rule, `random_twin`, is the control of these: as many connections in the same links, placed
+at random.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,8 +26,10 @@ from structnet.actions.base import (
     linked_pairs,
     strongest_absent,
 )
-from structnet.actions.reactivate import is_silent, plan_reopening
-from structnet.network.edit import Edit, connect
+from structnet.actions.kernels import absent_kernels, kernel_pairs, random_kernels
+from structnet.actions.reactivate import plan_reopening
+from structnet.actions.reading import room
+from structnet.network.edit import Edit, connect, normalised_by
 from structnet.network.network import StructNet
 from structnet.network.random_topology import random_absent
 
@@ -37,8 +40,8 @@ FEW = 4
 
 
 def propose(context: Context) -> list[Proposal]:
-    """By gradient, per link and over all links at every size; around saturated and dead units."""
-    proposals = _by_gradient(context)
+    """By gradient, per link and over all links at every size, connections and kernels; around extreme units."""
+    proposals = _by_gradient(context) + _by_kernels(context)
     for group in range(1, context.topology.groups - 1):
         proposals += _saturated(context, group)
         proposals += _dead(context, group)
@@ -50,20 +53,26 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
     edit = connect(network, plan["source"], plan["target"], plan.get("value", 0.0))
     if "reopened" not in plan:
         return edit
-    topology = network.topology
-    fan_out = np.flatnonzero(np.isin(topology.source, plan["reopened"]))
+    topology, reopened = network.topology, plan["reopened"]
+    fan_out = np.flatnonzero(np.isin(topology.source_unit, reopened))
     edit = assigned(edit, index_now(edit, fan_out), 0.0)
-    return assigned(edit, index_now(edit, topology.bias_of(plan["reopened"])), plan["biases"])
+    edit = assigned(edit, index_now(edit, topology.bias_of(reopened)), plan["biases"])
+    return normalised_by(edit, reopened, plan["statistics"]) if "statistics" in plan else edit
 
 
 def random_twin(context: Context, proposal: Proposal) -> Proposal:
-    """The placement control of a patch: as many connections in each link, value 0, at random absent places."""
+    """The placement control of a patch: as many connections in each link, value 0, at random absent places.
+
+    Those of a patch of kernels are in random kernels.
+    """
     topology = context.topology
-    source_group, target_group = (topology.group_of(proposal.plan[end]) for end in ("source", "target"))
+    source_group = topology.group_of(topology.unit_of_port(proposal.plan["source"]))
+    target_group = topology.group_of(proposal.plan["target"])
     pairs, counts = np.unique(np.stack([target_group, source_group]), axis=1, return_counts=True)
     places, gradient = [], []
     for (to, start), count in zip(pairs.T.tolist(), counts.tolist()):
-        row, column = random_absent(topology, (start, to), count, context.rng)
+        drawn = random_kernels if "kernels" in proposal.plan else random_absent
+        row, column = drawn(topology, (start, to), count, context.rng)
         places.append(topology.ends((start, to), row, column))
         matrix = context.diagnosis.outer(start, to)
         cell = torch.from_numpy(row * matrix.shape[1] + column).to(matrix.device)
@@ -109,10 +118,25 @@ def _by_gradient(context: Context) -> list[Proposal]:
     return proposals
 
 
+def _by_kernels(context: Context) -> list[Proposal]:
+    """Per link between maps and over all of them, at every size as many whole kernels as fit."""
+    pairs = kernel_pairs(context.topology, linked_pairs(context.topology))
+    sites = [(f"link {pair[0]}→{pair[1]}", [pair]) for pair in pairs]
+    sites += [("all links", pairs)] if len(pairs) > 1 else []
+    proposals = []
+    for site, here in sites:
+        absent = absent_kernels(context.diagnosis, here, context.sizes[-1])
+        for count in sorted({absent.fitting(size) for size in context.sizes} - {0}):
+            found = _Absent(*absent.taps(int(absent.stop[count - 1])))
+            proposal = found.proposal(context, f"{site}: {count} kernels by gradient", len(found.source))
+            proposals.append(replace(proposal, plan=proposal.plan | {"kernels": count}))
+    return proposals
+
+
 def _saturated(context: Context, group: int) -> list[Proposal]:
     """The outputs of each saturated unit, and of all of a group together."""
     pairs = [(group, target) for target in fed_by(context.topology, group)]
-    possible = sum(context.topology.architecture[target] for _, target in pairs)
+    possible = room(context.topology, group, [target for _, target in pairs])
     units = _of_group(context, context.diagnosis.saturated, group)
     site = f"of group {group}, outputs"
     return _around(context, units, pairs, OUTPUT_SHARE * possible, f"saturated {{}} {site}", at_source=True)
@@ -121,13 +145,13 @@ def _saturated(context: Context, group: int) -> list[Proposal]:
 def _dead(context: Context, group: int) -> list[Proposal]:
     """The inputs of each dead unit, and of all of a group together; those that never fire are re-opened."""
     pairs = [(source, group) for source in feeding(context.topology, group)]
-    possible = sum(context.topology.architecture[source] for source, _ in pairs)
+    possible = sum(context.topology.shape_of(pair)[0] for pair in pairs)
     units = _of_group(context, context.diagnosis.dead, group)
     site = f"dead {{}} of group {group}, inputs"
-    faint = units[~is_silent(context, units)]
+    faint = units[~context.silent[units]]
     proposals = _around(context, faint, pairs, INPUT_SHARE * possible, site, at_source=False)
     most = _few(context, INPUT_SHARE * possible)
-    silent = units[is_silent(context, units)][:UNITS_PER_GROUP].tolist()
+    silent = units[context.silent[units]][:UNITS_PER_GROUP].tolist()
     for unit in silent:
         for count in sorted({min(size, most) for size in context.sizes}):
             proposals += _reopening(context, site.format(f"unit {unit}"), [unit], count)
@@ -180,6 +204,7 @@ def _reopening(context: Context, site: str, units: list[int], count: int) -> lis
     if not plans:
         return []
     source = np.concatenate([plan.source for plan in plans])
+    kept = [plan.statistics for plan in plans if plan.statistics is not None]
     return [
         Proposal(
             "patch",
@@ -192,6 +217,7 @@ def _reopening(context: Context, site: str, units: list[int], count: int) -> lis
                 "value": np.concatenate([plan.value for plan in plans]),
                 "reopened": np.array([plan.unit for plan in plans]),
                 "biases": np.array([plan.bias for plan in plans]),
+                **({"statistics": np.concatenate(kept, axis=1)} if kept else {}),
             },
         )
     ]

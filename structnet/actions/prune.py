@@ -2,16 +2,21 @@
 
 The one action that gives parameters back. Worth is w²·√v, v being Adam's second moment - a free diagonal of
 the Fisher information -, the magnitude, or what the exact optimal brain surgeon says, who also moves what stays to
-make up for what goes (structnet.actions.brain_surgeon). All are proposed, and before them the growth that has become
-the most redundant, as a whole.
+make up for what goes (structnet.actions.brain_surgeon; not in networks with maps, where images share the statistics).
+All are proposed, and before them the growth that has become the most redundant, as a whole. Of maps, kernels and whole
+maps of least worth are proposed as well.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from structnet.actions.base import Context, Proposal, assigned, flat_gradient, flat_values
 from structnet.actions.brain_surgeon import MOST_PARAMETERS, Surgeon, surgeon
+from structnet.actions.kernels import kernels_there, maps_there
+from structnet.network.constant_units import constant_units, feeding_maps
 from structnet.network.edit import Edit, disconnect, fold, unchanged
 from structnet.network.network import StructNet
 from structnet.network.topology import Topology
@@ -24,27 +29,26 @@ SURGEON = "brain surgeon"
 
 def propose(context: Context) -> list[Proposal]:
     """The most redundant growth; and at every size, by every rule, as many of the least worth as free no more."""
-    topology = context.topology
-    idle = freed_by(topology, np.empty(0, dtype=np.int64))
+    topology, network = context.topology, context.state.network
+    nothing = np.empty(0, dtype=np.int64)
+    idle = freed_by(topology, nothing, constant_units(network))
     proposals = []
     if idle:
-        proposals.append(
-            _proposal(context, "units without a way in or out", np.empty(0, dtype=np.int64), idle)
-        )
+        proposals.append(_proposal(context, "units without a way in or out", nothing, idle))
     operates = context.state.optimizer.step > 0 and topology.parameters <= MOST_PARAMETERS
-    expert = surgeon(context.state.network, context.diagnosis) if operates else None
+    operates &= not topology.architecture.has_maps
+    expert = surgeon(network, context.diagnosis) if operates else None
     if growth := _most_redundant(context, expert):
         proposals.append(growth)
     for rule in (*RULES, SURGEON) if expert else RULES:
         of_rule = expert if rule == SURGEON else None
         order = weakest(context, rule, of_rule)[: topology.connections // 2]
-        taken = set()
-        for size in context.sizes:
-            count, freed = _count_for(topology, order, size)
-            if count and freed not in taken:
-                taken.add(freed)
-                site = f"all links: {count} connections by {rule}"
-                proposals.append(_proposal(context, site, order[:count], freed, of_rule))
+        alone = np.arange(1, len(order) + 1)
+        proposals += _at_sizes(context, order, alone, f"all links: {{}} connections by {rule}", of_rule)
+    for kind, together in (("kernels", kernels_there(topology)), ("maps", maps_there(topology))):
+        order, stop = weakest_together(context, together)
+        stop = stop[stop <= topology.connections // 2]
+        proposals += _at_sizes(context, order, stop, f"all links: {{}} {kind} by {RULES[0]}")
     return proposals
 
 
@@ -63,11 +67,11 @@ def _most_redundant(context: Context, expert: Surgeon | None) -> Proposal | None
     """
     state, topology = context.state, context.topology
     born, _ = topology.split(state.born)
-    each = expert.worth() if expert else worth(state)
+    each, constant = expert.worth() if expert else worth(state), constant_units(state.network)
     rated = []
     for step in np.unique(born[(born > 0) & ~_newborn(context)]):
         grown = np.flatnonzero(born == step)
-        freed = freed_by(topology, grown)
+        freed = freed_by(topology, grown, constant)
         if freed <= max(context.sizes, default=0):
             site = f"what grew at step {step}: {len(grown)} connections"
             rated.append((float(each[grown].sum()) / freed, site, grown, freed))
@@ -90,11 +94,28 @@ def weakest(context: Context, rule: str = RULES[0], expert: Surgeon | None = Non
     alone.
     """
     state = context.state
-    magnitude = np.abs(context.topology.split(flat_values(state.network))[0])
+    # What maps are scaled by in training says nothing.
+    magnitude = np.abs(context.topology.split(flat_values(state.network.folded()))[0])
     score = expert.worth() if expert else worth(state) if rule == RULES[0] else magnitude
     order = np.lexsort((magnitude, score))
     judged: np.ndarray = order[~_newborn(context)[order]]
     return judged
+
+
+def weakest_together(context: Context, together: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Connections that go together, those first that are worth least on average, and where each of these ends.
+
+    together: connections by their indices. None that has a newborn is among them.
+    """
+    each, newborn = worth(context.state), _newborn(context)
+    judged = [connections for connections in together if not newborn[connections].any()]
+    order = np.argsort([each[connections].mean() for connections in judged], kind="stable")
+    ordered = [np.empty(0, dtype=np.int64), *(judged[place] for place in order.tolist())]
+    stop = np.cumsum([len(connections) for connections in ordered])[1:]
+    every = np.concatenate(ordered)
+    # A connection between two maps goes with the first of them.
+    first = np.sort(np.unique(every, return_index=True)[1])
+    return every[first], np.searchsorted(first, stop)
 
 
 def lost_gain(context: Context, connections: np.ndarray) -> float:
@@ -103,8 +124,11 @@ def lost_gain(context: Context, connections: np.ndarray) -> float:
     return float((values * flat_gradient(context)[connections]).sum() / np.log(2))
 
 
-def freed_by(topology: Topology, connections: np.ndarray) -> int:
-    """Parameters freed when these connections go and units without a way in or out are folded away."""
+def freed_by(topology: Topology, connections: np.ndarray, constant: np.ndarray | None = None) -> int:
+    """Parameters freed when these connections go and units without a way in or out are folded away.
+
+    constant: those of structnet.network.edit.constant_units, where some group has maps.
+    """
     stays = np.ones(topology.connections, dtype=bool)
     stays[connections] = False
     units = topology.units
@@ -115,24 +139,43 @@ def freed_by(topology: Topology, connections: np.ndarray) -> int:
         reached = np.zeros(units, dtype=bool)
         reached[topology.target[stays]] = True
         heard = np.zeros(units, dtype=bool)
-        heard[topology.source[stays]] = True
+        heard[topology.source_unit[stays]] = True
+        if constant is not None:
+            reached |= constant & feeding_maps(topology, stays)
         leaving = hidden & ~gone & ~(reached & heard)
         if not leaving.any():
             return int(topology.connections - stays.sum() + gone.sum())
         gone |= leaving
-        stays &= ~(gone[topology.source] | gone[topology.target])
+        stays &= ~(gone[topology.source_unit] | gone[topology.target])
 
 
-def _count_for(topology: Topology, order: np.ndarray, size: int) -> tuple[int, int]:
-    """How many of the first in this order can go for at most `size` freed parameters, and what that frees."""
-    fits, too_many = 0, min(size, len(order)) + 1
+def _at_sizes(
+    context: Context, order: np.ndarray, stop: np.ndarray, site: str, expert: Surgeon | None = None
+) -> list[Proposal]:
+    """At every size as many as free no more of what goes together; stop: where in the order each of these ends."""
+    constant, proposals, taken = constant_units(context.state.network), [], set()
+    for size in context.sizes:
+        count, freed = _count_for(context.topology, order, stop, size, constant)
+        if count and freed not in taken:
+            taken.add(freed)
+            gone = order[: stop[count - 1]]
+            proposals.append(_proposal(context, site.format(count), gone, freed, expert))
+    return proposals
+
+
+def _count_for(
+    topology: Topology, order: np.ndarray, stop: np.ndarray, size: int, constant: np.ndarray | None
+) -> tuple[int, int]:
+    """How many of the first can go for at most `size` freed parameters, and what that frees; stop: where each ends."""
+    fits, freed, too_many = 0, 0, min(size, len(stop)) + 1
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
-        if freed_by(topology, order[:middle]) <= size:
-            fits = middle
+        here = freed_by(topology, order[: stop[middle - 1]], constant)
+        if here <= size:
+            fits, freed = middle, here
         else:
             too_many = middle
-    return fits, freed_by(topology, order[:fits])
+    return fits, freed
 
 
 def _proposal(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from structnet.network.edit import Edit
     from structnet.network.network import StructNet
 
-Role = Literal["growth", "pruning", "control"]
+Role = Literal["growth", "pruning", "reshaping", "control"]
 
 
 class _Functions(Protocol):
@@ -34,15 +34,17 @@ class _RandomTwin(Protocol):
 class Action:
     """A growth action.
 
-    role: `growth` adds parameters and `pruning` frees them, which both compete in a tournament; a `control` changes the
-    network without adding any, and is what they are measured against. preserves_output: whether the network computes
+    role: `growth` adds parameters, `pruning` frees them and `reshaping` adds none, which all compete in a tournament; a
+    `control` adds none either, and is what they are measured against. preserves_output: whether the network computes
     the same at the moment the action is applied. module: where its functions are, a file of this folder if empty.
+    least_steps: a tournament offers it by default where forks train for so many steps, as sooner it cannot be judged.
     """
 
     name: str
     role: Role = "growth"
     preserves_output: bool = True
     module: str = ""
+    least_steps: int = 0
 
     def propose(self, context: Context) -> list[Proposal]:
         """All changes of a diagnosed network that this action would make; for a control, the one to run first."""
@@ -77,6 +79,7 @@ ACTIONS: dict[str, Action] = {
         Action("prune", role="pruning", preserves_output=False),
         Action("rewire", role="control", preserves_output=False),
         Action("rewire_and_patch", preserves_output=False),
+        Action("halve", role="reshaping", preserves_output=False, least_steps=300),
     )
 }
 
@@ -86,9 +89,13 @@ def action_of(proposal: str) -> Action:
     return ACTIONS[proposal.partition(":")[0]]
 
 
-def offered() -> tuple[str, ...]:
-    """The names of all actions that compete in a tournament."""
-    return tuple(name for name, action in ACTIONS.items() if action.role != "control")
+def offered(heat_steps: int = 0) -> tuple[str, ...]:
+    """The names of all actions that compete in a tournament by default; heat_steps: those of a fork."""
+    return tuple(
+        name
+        for name, action in ACTIONS.items()
+        if action.role != "control" and action.least_steps <= heat_steps
+    )
 
 
 def growing() -> tuple[str, ...]:

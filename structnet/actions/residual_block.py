@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.actions.base import Context, Proposal
-from structnet.actions.insert_layer import passed_on
+from structnet.actions.identity import at_identity, gradients_at, handed_on, passed_on
 from structnet.actions.new_units import plan_units
 from structnet.network.activations import activation_named
 from structnet.network.edit import Edit, add_group, connect
@@ -28,20 +28,31 @@ def propose(context: Context) -> list[Proposal]:
         return []
     proposals: dict[tuple[int, int], Proposal] = {}
     for group in range(1, context.topology.groups - 1):
+        handing_on = at_identity(context, group)
         for size in context.sizes:
-            proposal = _block(context, group, size)
+            proposal = _block(handing_on, group, size)
             if proposal is not None:
                 proposals.setdefault((group, proposal.parameters_added), proposal)
     return list(proposals.values())
 
 
 def apply(network: StructNet, proposal: Proposal) -> Edit:
-    plan = proposal.plan
-    position = plan["after"] + 1
-    edit = passed_on(network, position, plan["units"])
-    edit = edit.then(add_group(edit.network, position, plan["biases"]))
+    plan, before = proposal.plan, network.topology
+    after, shape = plan["after"], before.architecture
+    edit = passed_on(network, after + 1, plan["units"], plan.get("passed"))
+    edit = edit.then(
+        add_group(
+            edit.network,
+            after + 1,
+            plan["biases"],
+            shape.sides[after],
+            flat=after in shape.flat,
+            statistics=plan.get("statistics"),
+        )
+    )
     inner, sums = np.split(edit.new_units, [len(plan["biases"])])
-    source = np.concatenate([edit.number_now(plan["source"]), inner[plan["target_unit"]]])
+    leaving = edit.network.topology.port_of(inner[plan["target_unit"]], plan["code"])
+    source = np.concatenate([edit.port_now(before, plan["source"]), leaving])
     target = np.concatenate(
         [inner[plan["source_unit"]], sums[np.searchsorted(plan["units"], plan["target"])]]
     )
@@ -50,21 +61,29 @@ def apply(network: StructNet, proposal: Proposal) -> Edit:
 
 
 def _block(context: Context, group: int, size: int) -> Proposal | None:
+    """context: that of structnet.actions.identity.at_identity, as a sum hands on its unit."""
     shape = _shape(context, group, size)
     if shape is None:
         return None
     count, fan_in, fan_out = shape
-    # A sum has the slope of its unit, so the error at the one is the error at the other.
-    plan = plan_units(context, [group], [group], count=count, fan_in=fan_in, fan_out=fan_out, rule=RULE)
+    plan = plan_units(
+        context, [group], [group], count=count, fan_in=fan_in, fan_out=fan_out, rule=RULE, group=group
+    )
     if plan is None:
         return None
     units = np.unique(plan.target)
+    statistics = handed_on(context, units)
     return Proposal(
         "residual_block",
         f"around {len(units)} units of group {group}: {len(plan.biases)} inner units",
         plan.parameters + 2 * len(units),
-        context.gain(plan.gradient, *_gradient_of_sums(context, group, units)),
-        plan={"after": group, "units": units, **plan.plan()},
+        context.gain(plan.gradient, *gradients_at(context, units, statistics)),
+        plan={
+            "after": group,
+            "units": units,
+            **plan.plan(),
+            **({} if statistics is None else {"passed": statistics}),
+        },
     )
 
 
@@ -80,12 +99,3 @@ def _shape(context: Context, group: int, size: int) -> tuple[int, int, int] | No
     fan_out = min(usual_out, max(1, (size - 1 - usual_in) // 3))
     fan_in = min(usual_in, size - 1 - 3 * fan_out)
     return None if fan_in < 1 else (size // (fan_in + 1 + 3 * fan_out), fan_in, fan_out)
-
-
-def _gradient_of_sums(context: Context, group: int, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The gradients of the identity connections into the sums of these units, and of their biases."""
-    error = context.diagnosis.errors[group]
-    assert error is not None
-    position = context.topology.position_in(group, units)
-    through = context.diagnosis.outer(group, group).diagonal()
-    return tuple(part.double().cpu().numpy()[position] for part in (through, error.sum(dim=1)))

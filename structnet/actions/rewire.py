@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from structnet.actions.base import Context, Proposal, linked_pairs, strongest_absent
-from structnet.actions.prune import lost_gain, weakest
+from structnet.actions.kernels import absent_kernels, kernel_pairs, kernels_there
+from structnet.actions.prune import lost_gain, weakest, weakest_together
 from structnet.network.edit import Edit, connect, disconnect
 from structnet.network.network import StructNet
 from structnet.training.shrinking import worth
@@ -21,10 +22,11 @@ WEAK_SHARE = 0.2  # of the hidden units, which may lose their last way in
 
 
 def propose(context: Context) -> list[Proposal]:
-    """One proposal per share, the control first; none where nothing can move."""
+    """One proposal per share, the control first; of maps also whole kernels. None where nothing can move."""
     connections, expendable = context.topology.connections, movable(context)
     counts = [round(share * connections) for share in SHARES]
     proposals = [moved(context, "rewire", expendable, count, 0) for count in counts]
+    proposals.append(_kernels_moved(context, expendable, counts[0]))
     return [proposal for proposal in proposals if proposal is not None]
 
 
@@ -44,15 +46,44 @@ def moved(context: Context, action: str, expendable: np.ndarray, count: int, add
     count = min(max(1, count), len(source) - added, len(expendable))
     if count < 1:
         return None
-    wanted, leaving = slice(0, count + added), expendable[:count]
+    wanted = slice(0, count + added)
     site = f"all links: {count} moved" + (f", {added} added" if added else "")
+    arriving = source[wanted], target[wanted], gradient[wanted]
+    return _proposal(context, action, site, expendable[:count], arriving)
+
+
+def _kernels_moved(context: Context, expendable: np.ndarray, count: int) -> Proposal | None:
+    """Of the expendable kernels as many as hold this many taps move, or one, to where kernels are wanted most."""
+    topology = context.topology
+    whole = [taps for taps in kernels_there(topology) if np.isin(taps, expendable).all()]
+    order, stop = weakest_together(context, whole)
+    if not len(stop):
+        return None
+    kernels = max(1, int(np.searchsorted(stop, count, side="right")))
+    leaving = order[: stop[kernels - 1]]
+    pairs = kernel_pairs(topology, linked_pairs(topology))
+    arriving = absent_kernels(context.diagnosis, pairs, len(leaving)).taps(len(leaving))
+    if len(arriving[0]) < len(leaving):
+        return None
+    return _proposal(context, "rewire", f"all links: {kernels} kernels moved", leaving, arriving)
+
+
+def _proposal(
+    context: Context,
+    action: str,
+    site: str,
+    leaving: np.ndarray,
+    arriving: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> Proposal:
+    """leaving: connections by their indices. arriving: sources, targets and gradients, as many or more."""
+    source, target, gradient = arriving
     return Proposal(
         action,
         site,
-        added,
-        context.gain(gradient[wanted]) + lost_gain(context, leaving),
-        connections_moved=count,
-        plan={"connections": np.sort(leaving), "source": source[wanted], "target": target[wanted]},
+        len(source) - len(leaving),
+        context.gain(gradient) + lost_gain(context, leaving),
+        connections_moved=len(leaving),
+        plan={"connections": np.sort(leaving), "source": source, "target": target},
     )
 
 
@@ -68,7 +99,7 @@ def weak_units(context: Context) -> np.ndarray:
     topology = context.topology
     units = topology.units
     of_connections = worth(context.state).astype(np.float64)
-    score = np.bincount(topology.source, weights=of_connections, minlength=units)
+    score = np.bincount(topology.source_unit, weights=of_connections, minlength=units)
     hidden = np.arange(topology.hidden.start, topology.hidden.stop)
     weakest_first = hidden[np.argsort(score[hidden], kind="stable")]
     weak = np.zeros(units, dtype=bool)
@@ -86,7 +117,7 @@ def _last_ways(context: Context, order: np.ndarray) -> np.ndarray:
     rank[order] = np.arange(len(order))
     kept = np.zeros(topology.connections, dtype=bool)
     inputs = np.arange(topology.units) < topology.hidden.start
-    for ends, excepted in ((topology.target, weak_units(context)), (topology.source, inputs)):
+    for ends, excepted in ((topology.target, weak_units(context)), (topology.source_unit, inputs)):
         best = np.lexsort((rank, ends))
         last = best[np.flatnonzero(np.diff(ends[best], append=-1))]
         kept[last[~excepted[ends[last]]]] = True

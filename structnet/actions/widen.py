@@ -28,8 +28,9 @@ def propose(context: Context) -> list[Proposal]:
 
 
 def apply(network: StructNet, proposal: Proposal) -> Edit:
-    grown = add_units(network, proposal.plan["group"], proposal.plan["biases"])
-    return connect_units(grown, proposal.plan)
+    plan = proposal.plan
+    grown = add_units(network, plan["group"], plan["biases"], plan.get("statistics"))
+    return connect_units(grown, network.topology, plan)
 
 
 def unit_shape(fan_in: np.ndarray, fan_out: np.ndarray, size: int) -> tuple[int, int, int] | None:
@@ -57,6 +58,7 @@ def _widened(context: Context, group: int, rule: str, size: int) -> Proposal | N
         fan_in=fan_in,
         fan_out=fan_out,
         rule=rule,
+        group=group,
     )
     if plan is None:
         return None

@@ -9,6 +9,17 @@ import numpy as np
 DECOUPLED, COUPLED, BARE = range(3)  # as in structnet.training.recipe
 
 
+LINE = 64  # bytes of a line of the processor's cache
+
+
+def aligned_zeros(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+    """Zeros that begin where a cache line does, so that a vector register is filled from one line, not from two."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    memory = np.zeros(size + LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size].view(kind).reshape(shape)
+
+
 class Images(NamedTuple):
     """What batches are made from: (images, features) of which one is empty, and int64 labels.
 

@@ -111,3 +111,35 @@ def times_slope(code: int, rows: np.ndarray, errors: np.ndarray, count: int) -> 
         else:
             for image in range(count):
                 error[image] *= row[image] * (one - row[image])
+
+
+@part
+def activate_run(code: int, flat: np.ndarray, first: int, last: int) -> None:
+    """As `activate`, of the numbers first … last of a vector."""
+    one, two, zero = flat.dtype.type(1), flat.dtype.type(2), flat.dtype.type(0)
+    run = flat[first:last]
+    if code == RELU:
+        for number in range(len(run)):
+            run[number] = zero if run[number] < zero else run[number]
+    elif code == TANH:
+        for number in range(len(run)):
+            run[number] = one - two / (exponential(two * run[number]) + one)
+    else:
+        for number in range(len(run)):
+            run[number] = one / (one + exponential(-run[number]))
+
+
+@part
+def slope_of_run(code: int, flat: np.ndarray, errors: np.ndarray, first: int, last: int) -> None:
+    """As `times_slope`, of the numbers first … last of two vectors."""
+    one, zero = flat.dtype.type(1), flat.dtype.type(0)
+    run, error = flat[first:last], errors[first:last]
+    if code == RELU:
+        for number in range(len(run)):
+            error[number] = error[number] if run[number] > zero else zero
+    elif code == TANH:
+        for number in range(len(run)):
+            error[number] *= one - run[number] * run[number]
+    else:
+        for number in range(len(run)):
+            error[number] *= run[number] * (one - run[number])

@@ -40,9 +40,9 @@ class Sheets(NamedTuple):
 
     members: (members + 1, 12), groups: (groups, 14), views: (views, 13), places: (places, 5), int64, columns as above;
     the input is a group too. target, stop: (runs,) int64 row where the target begins, and the connection behind the
-    last. row: (connections,) int64 row where each source begins. out_connection, out_row: what leaves the places, and
-    the row of its target for the first position of its place. features: numbers of an image, the first rows of every
-    workspace.
+    last; is_later: whether an earlier run ends there too. fed: (units behind the input,) whether some run does. row:
+    (connections,) int64 row where each source begins. out_connection, out_row: what leaves the places, and the row of
+    its target for the first position of its place. features: numbers of an image, the first rows of every workspace.
     """
 
     members: np.ndarray
@@ -50,6 +50,8 @@ class Sheets(NamedTuple):
     views: np.ndarray
     target: np.ndarray
     stop: np.ndarray
+    is_later: np.ndarray
+    fed: np.ndarray
     row: np.ndarray
     places: np.ndarray
     out_connection: np.ndarray
@@ -166,6 +168,8 @@ class _Layout:
             np.array([self._copied(view) for view in views], dtype=np.int64).reshape(len(views), 13),
             ends[last],
             last + 1,
+            ~np.isin(np.arange(len(last)), np.unique(ends[last], return_index=True)[1]),
+            np.isin(np.arange(sum(shape[1:])), wiring.target - shape[0]),
             row,
             places,
             order,

@@ -9,18 +9,16 @@ import numpy as np
 from structnet.compiled.arrays import Images, Moments, Noise, Rules
 from structnet.compiled.batch import fill_block
 from structnet.compiled.compiler import compiled, part
-from structnet.compiled.normalise import Statistics, follow
+from structnet.compiled.normalise import FOLLOWED, Statistics, follow
 from structnet.compiled.sheets import CONNECTIONS, FIRST_PARAMETER, FIRST_UNIT, ROW, UNITS, Sheets
 from structnet.compiled.step import clear, cross_entropy, length_of, likelihoods, update
 from structnet.compiled.taps import member_sheets, tap_backward, tap_forward
-
-FOLLOWED = 0.1  # share of the way that kept statistics go in a step
 
 
 class TapWorkspace(NamedTuple):
     """What a step writes and nobody reads afterwards, but for zeros that stay. width: images of a block.
 
-    state, error: (rows, width), before: (rows of maps, width), or (0, 0) where nothing is normalised; mean, variance:
+    state, error: (rows, width), before: (rows of maps · width,), or (0,) where nothing is normalised; mean, variance:
     (units behind the input,) float64; gradient: (parameters of all members,).
     """
 
@@ -51,11 +49,13 @@ def train_taps(
     losses: np.ndarray,
     norms: np.ndarray,
 ) -> None:
-    """As structnet.compiled.step.train. kept: (2, units behind the input of all) means and variances, if any."""
+    """As structnet.compiled.step.train. kept: (2, units behind the input of all) means and variances, if any.
+
+    They follow what the blocks of a batch have on average, each block by its images.
+    """
     width, batch = work.state.shape[1], order.shape[1]
     members, features = len(plan.members) - 1, plan.features[0]
     statistics = Statistics(work.before, work.mean, work.variance)
-    blocks = (batch + width - 1) // width
     for now in range(len(order)):
         for member in range(members):
             losses[now, member] = losses.dtype.type(0)
@@ -70,15 +70,13 @@ def train_taps(
                     wipe(work, features)
                 if begin == 0:
                     clear(gradient)
-                tap_forward(here, values[first:last], statistics, work.state, code, count)
-                output, error = rows_of_output(here, work.state), rows_of_output(here, work.error)
-                losses[now, member] += cross_entropy(output, error, labels, count, batch)
-                tap_backward(
-                    here, values[first:last], statistics, work.state, work.error, gradient, code, count, False
+                losses[now, member] += learn_block(
+                    here, code, values[first:last], work, gradient, labels, batch
                 )
                 if len(work.before) > 0:
                     mine = kept[:, plan.members[member, FIRST_UNIT] : plan.members[member + 1, FIRST_UNIT]]
-                    follow(here, statistics, mine, FOLLOWED / blocks)
+                    stays = 1.0 - FOLLOWED if begin == 0 else 1.0
+                    follow(here, statistics, mine, stays, FOLLOWED * count / batch)
         for member in range(members):
             first, last = plan.members[member, FIRST_PARAMETER], plan.members[member + 1, FIRST_PARAMETER]
             gradient = work.gradient[first:last]
@@ -97,6 +95,28 @@ def train_taps(
                 step + now,
                 updates + now + 1,
             )
+
+
+@part
+def learn_block(
+    plan: Sheets,
+    code: int,
+    values: np.ndarray,
+    work: TapWorkspace,
+    gradient: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+) -> float:
+    """Adds to the gradient of a member what the images of a block, in the workspace, have in that of their batch.
+
+    labels: (images,) of the block. batch: images of the batch. Returns their share of its loss.
+    """
+    count, statistics = len(labels), Statistics(work.before, work.mean, work.variance)
+    tap_forward(plan, values, statistics, work.state, code, count)
+    output, error = rows_of_output(plan, work.state), rows_of_output(plan, work.error)
+    loss = cross_entropy(output, error, labels, count, batch)
+    tap_backward(plan, values, statistics, work.state, work.error, gradient, code, count, False)
+    return loss
 
 
 @part

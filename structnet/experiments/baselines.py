@@ -86,8 +86,8 @@ class Method(ABC):
         least, most = unit_parameters(sizes, numbers) + 1, parameters_dense(sizes, numbers)
         if not least <= self.parameters <= most:
             raise UserError(
-                f"parameters is {self.parameters}, but must be {least} to {most} for a network of "
-                f"{','.join(map(str, sizes))}: choose a number between, or other sizes"
+                f"parameters is {self.parameters}, but must be {least} to {most} for a network of {sizes}: choose a "
+                "number between, or other sizes"
             )
         if not 0 < self.first_share < 1:
             raise UserError(

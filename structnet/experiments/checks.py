@@ -337,21 +337,28 @@ def on_a_path(topology: Topology) -> np.ndarray:
     # Links come in the order of their target groups, so what ends at a group is known before it starts there.
     links = list(topology.links.values())
     for span in links:
-        source, target = topology.source[span], topology.target[span]
+        source, target = topology.source_unit[span], topology.target[span]
         from_input[target[from_input[source]]] = True
     for span in reversed(links):
-        source, target = topology.source[span], topology.target[span]
+        source, target = topology.source_unit[span], topology.target[span]
         to_output[source[to_output[target]]] = True
     return from_input & to_output
 
 
 def keys_remap(network: StructNet, images: torch.Tensor) -> Check:
-    """Whether a plain nn.Sequential computes the same logits, and the network made from its keys as well."""
+    """Whether a plain nn.Sequential computes the same logits, and the network made from its keys as well.
+
+    With feature maps the network is made from the module, as keys do not say how its layers lie on the images.
+    """
     # In 64 bits, where the order of a sum does not matter, a wrong key does.
     network, images = network.fork().double(), images[:COMPARED_IMAGES].double()
-    plain = to_sequential(network)
-    keys = {f"model.{key}": value for key, value in plain.state_dict().items()}
-    back = from_sequential(keys, activation=network.activation)
+    plain, shape = to_sequential(network).eval(), network.topology.architecture
+    if shape.has_maps:
+        images = images.reshape(len(images), shape[0], *shape.sides[0])
+        back = from_sequential(plain, activation=network.activation, example_shape=images.shape[1:])
+    else:
+        keys = {f"model.{key}": value for key, value in plain.state_dict().items()}
+        back = from_sequential(keys, activation=network.activation)
     with torch.no_grad():
         logits, there, again = network(images), plain(images), back(images)
     apart = float(torch.stack([there - logits, again - logits]).abs().max())

@@ -29,6 +29,7 @@ from structnet.errors import UserError
 from structnet.experiments.rescue_controls import moved, random_places, values_like_an_action
 from structnet.measure.diagnosis import Diagnosis, diagnose
 from structnet.measure.information import label_entropy
+from structnet.network.architecture import Architecture, architecture_of, plain_form
 from structnet.network.edit import Edit, connect
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
@@ -54,7 +55,7 @@ class RescuePlan:
     that of the plan. Raises UserError for what cannot be.
     """
 
-    architecture: tuple[int, ...]
+    architecture: Architecture
     density: float
     mechanism: str
     budget: int
@@ -71,6 +72,10 @@ class RescuePlan:
         for name in ("budget", "epochs", "growths"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields as plain values."""
+        return asdict(self) | {"architecture": plain_form(self.architecture)}
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ class Rescue:
             for result in self.results
         ]
         content = {
-            "plan": asdict(self.plan),
+            "plan": self.plan.to_json(),
             "results": finished,
             "changes": [asdict(change) for change in self.changes],
             "parameter_steps": self.parameter_steps,
@@ -190,7 +195,7 @@ class Rescue:
         folder = Path(folder)
         try:
             content = json.loads((folder / "rescue.json").read_text())
-            same = content["plan"] == json.loads(json.dumps(asdict(self.plan)))
+            same = content["plan"] == json.loads(json.dumps(self.plan.to_json()))
             changes = [Change(**change) for change in content["changes"]]
             finished = [
                 row | {"changes": tuple(Change(**change) for change in row["changes"])}
@@ -308,7 +313,7 @@ def rescue(
 ) -> list[ArmResult]:
     """All arms of one test, in the order of ARMS; arguments and what they raise as `RescuePlan` and `Rescue`."""
     plan = RescuePlan(
-        tuple(architecture),
+        architecture_of(architecture),
         density,
         mechanism,
         budget,

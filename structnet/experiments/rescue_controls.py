@@ -52,14 +52,15 @@ def values_like_an_action(
     topology = network.topology
     fan_in = topology.fan_in() + np.bincount(target, minlength=topology.units)
     drawn = rng.standard_normal(len(source)) * np.sqrt(gain_of(network.activation) / fan_in[target])
-    source_group, target_group = topology.group_of(source), topology.group_of(target)
     gradient = np.zeros(len(source))
-    for pair in sorted(set(zip(source_group.tolist(), target_group.tolist()))):
-        here = np.flatnonzero((source_group == pair[0]) & (target_group == pair[1]))
-        row = torch.from_numpy(topology.position_in(pair[1], target[here]))
-        column = torch.from_numpy(topology.position_in(pair[0], source[here]))
-        gradient[here] = diagnosis.outer(*pair).cpu()[row, column].double().numpy()
-    return np.where((gradient == 0) & (target_group < topology.groups - 1), drawn, 0.0)
+    joined, order = topology.joined_by(source, target)
+    for pair, span in joined.links.items():
+        row, column = (torch.from_numpy(place) for place in joined.positions(pair))
+        number = order[span] - topology.connections
+        is_new = number >= 0
+        found = diagnosis.outer(*pair).cpu()[row[is_new].long(), column[is_new].long()]
+        gradient[number[is_new]] = found.double().numpy()
+    return np.where((gradient == 0) & (target < topology.hidden.stop), drawn, 0.0)
 
 
 def moved(context: Context, count: int) -> Edit:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from structnet.measure.statistics import mean_and_spread
+from structnet.network.architecture import Architecture, dashed
 
 REACH = 4  # candidates shown on either side of the one that was found
 
@@ -24,7 +25,7 @@ class Candidate:
     `learned` of them are above chance by the margin.
     """
 
-    architecture: tuple[int, ...]
+    architecture: Architecture
     density: float
     parameters: int
     accuracies: tuple[float, ...]
@@ -39,7 +40,7 @@ class Candidate:
     @property
     def shape(self) -> str:
         """The sizes of its groups, such as 64-8-10."""
-        return "-".join(map(str, self.architecture))
+        return dashed(self.architecture)
 
     @property
     def mean(self) -> float:
@@ -57,9 +58,9 @@ def candidates(rows: Iterable[dict[str, Any]], chance: float, margin: float) -> 
 
     A network that could not be built, or whose training failed, has not learned.
     """
-    groups: dict[tuple[tuple[int, ...], float], dict[int, dict[str, Any]]] = defaultdict(dict)
+    groups: dict[tuple[Architecture, float], dict[int, dict[str, Any]]] = defaultdict(dict)
     for row in rows:
-        group = groups[tuple(row["architecture"]), row["density"]]
+        group = groups[Architecture(row["architecture"], row.get("sides")), row["density"]]
         if row["rng_seed"] in group:
             raise ValueError(f"network {row['network']} is there twice")
         group[row["rng_seed"]] = row

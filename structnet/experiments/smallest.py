@@ -16,7 +16,7 @@ import numpy as np
 from structnet.data.dataset import Dataset
 from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.methods import METHODS
-from structnet.network.architecture import parameters_dense
+from structnet.network.architecture import architecture_of, parameters_dense
 from structnet.network.network import StructNet
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
@@ -146,7 +146,7 @@ def by_halving(job: Job, samples: int, widths: tuple[int, int], densities: tuple
     for number in range(samples):
         width = round(math.exp(rng.uniform(*np.log(widths))))
         density = math.exp(rng.uniform(*np.log(densities)))
-        shape = (job.architecture[0], width, job.architecture[-1])
+        shape = (architecture_of(job.architecture).inputs, width, job.architecture[-1])
         network = StructNet(shape, density, rng_seed=number, ensure_paths=density >= least_density(shape))
         state, stopped = TrainState.fresh(network), False
         for epochs in rungs:

@@ -156,7 +156,8 @@ def validate(
 
 def _trained_dense(network: StructNet, some: Split, short: _ShortTraining, learning_rate: float) -> Trained:
     """The dense network of the same shape, at the learning rate that suits it best."""
-    start = StructNet(network.architecture, 1.0, rng_seed=short.rng_seed, activation=network.activation)
+    shape = network.topology.architecture
+    start = StructNet(shape, 1.0, rng_seed=short.rng_seed, activation=network.activation)
     start.to(network.values.device)
     tried = [short.train(start, some, share * learning_rate) for share in DENSE_RATES]
     return max(tried, key=lambda one: one.evaluation.accuracy if one.evaluation else -1.0)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from structnet.export.model import Model
+from structnet.network.architecture import dashed
 from structnet.network.network import StructNet
 from structnet.network.topology import Topology
 
@@ -39,21 +40,71 @@ def groups_of(topology: Topology) -> list[Group]:
     return found
 
 
+class Maps(NamedTuple):
+    """One group of a network of feature maps: its first unit, its units, and their sides."""
+
+    first: int
+    units: int
+    high: int
+    wide: int
+
+
+class MapLink(NamedTuple):
+    """One link of such a network, by numbers of groups, connections and ports.
+
+    start, stop: its connections, stop excluded. port: the code of the first port of a unit that it can start at, ports:
+    of how many it does. down, right, top, left: position (y, x) of maps lies on (down · y + top, right · x + left) of
+    its source; 1, 1, 0, 0 of neurons.
+    """
+
+    source: int
+    target: int
+    start: int
+    stop: int
+    port: int
+    ports: int
+    down: int
+    right: int
+    top: int
+    left: int
+
+
+def maps_of(topology: Topology) -> list[Maps]:
+    """All groups, the input first."""
+    shape = topology.architecture
+    return [
+        Maps(int(topology.offsets[group]), shape[group], *shape.sides[group]) for group in range(len(shape))
+    ]
+
+
+def links_of(topology: Topology) -> list[MapLink]:
+    """The links of a network of feature maps, in the order of their connections."""
+    shape, found = topology.architecture, []
+    for pair, span in topology.links.items():
+        (down, right), (top, left) = ((1, 1), (0, 0)) if shape.is_plain(pair[1]) else shape.geometry(pair)
+        ports = shape.port_range(pair)
+        found.append(MapLink(*pair, span.start, span.stop, ports.start, len(ports), down, right, top, left))
+    return found
+
+
 def arrays_of(network: StructNet) -> dict[str, np.ndarray]:
     """What a network holds.
 
     values float32, source and target int32 unit numbers, (connections,) each, in the order of the topology; biases
-    float32, (units behind the input,); shapes float32, (hidden units, numbers), where its activation has such numbers.
+    float32, (units behind the input,); shapes float32, (hidden units, numbers), where its activation has such numbers;
+    offset int32, (connections,), where it has maps: the codes of ports (structnet.network.architecture).
     """
     topology = network.topology
     flat = network.values.detach().cpu().numpy()
     values, biases = topology.split(flat)
     found = {
         "values": values,
-        "source": topology.source,
+        "source": topology.source_unit,
         "target": topology.target,
         "biases": biases,
     }
+    if topology.architecture.has_maps:
+        found["offset"] = topology.code_of_port(topology.source).astype(np.int32)
     if topology.shape_numbers:
         found["shapes"] = topology.shapes(flat).reshape(-1, topology.shape_numbers)
     return {name: np.ascontiguousarray(array) for name, array in found.items()}
@@ -72,7 +123,7 @@ def columns_of(preprocessing: dict[str, Any]) -> list[dict[str, Any]] | None:
 def described(model: Model) -> str:
     """One line on the network: its name, its units by group, its parameters."""
     network = model.network
-    sizes = "-".join(map(str, network.architecture))
+    sizes = dashed(network.topology.architecture)
     return f"{model.name}: {sizes}, {network.activation}, {network.parameter_count:,} parameters."
 
 

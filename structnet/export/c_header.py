@@ -17,9 +17,9 @@ from structnet.export.c_source import (
     library,
     multiply_adds,
     program,
-    raw_type,
     table_bytes,
 )
+from structnet.export.c_text import raw_type
 from structnet.export.int8_network import IntegerNetwork
 from structnet.export.model import Model, Written
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from structnet.data.tables import Column
-from structnet.export.c_inputs import Codes, coded
+from structnet.export.c_inputs import coded
 from structnet.export.int8_network import IntegerNetwork
 from structnet.export.model import Model
 
@@ -35,10 +35,10 @@ def clearance(model: Model, integers: IntegerNetwork, raw: np.ndarray) -> np.nda
 
     Of inputs that a connection reads.
     """
-    topology, inputs = integers.topology, integers.topology.architecture[0]
-    read = np.unique(topology.source[topology.source < inputs])
-    codes = Codes(integers.scales[:inputs], integers.offsets[:inputs])
-    exact = coded(model.preprocessing, codes, raw)[:, read]
+    topology, inputs = integers.topology, integers.topology.architecture.inputs
+    is_map = topology.architecture.has_maps
+    read = np.arange(inputs) if is_map else np.unique(topology.source[topology.source < inputs])
+    exact = coded(model.preprocessing, integers.input_codes, raw)[:, read]
     found: np.ndarray = np.abs(exact - np.floor(exact) - 0.5).min(axis=1, initial=0.5)
     return found
 

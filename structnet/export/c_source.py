@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from textwrap import wrap
 from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from structnet.export.c_groups import groups_in, input_maps, layout_of, parts_in, scaling_tables
 from structnet.export.c_inputs import POWERS, Codes, input_tables
-from structnet.export.int8_network import CODES, FRACTION, LARGEST_SUM, LAST, PER_ONE, IntegerNetwork
+from structnet.export.c_text import class_names, notes, number_text, raw_type, table_text
+from structnet.export.int8_network import CODES, FRACTION, LAST, PER_ONE, IntegerNetwork
 from structnet.export.model import Model
-from structnet.export.rows import FULL, Part, parts_of
-
-TYPES = {name: f"{name}_t" for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32")} | {
-    "float32": "float"
-}
-WIDTH = 110
-PAIRED_FROM = (
-    8  # entries of a row: sums of float wait for each other, and the shorter way through the code is lost
-)
-SHOWN_CATEGORIES = 20  # of a column, in the comment
+from structnet.export.rows import HIDDEN, parts_of
 
 
 class TableBytes(NamedTuple):
@@ -38,16 +29,16 @@ def header(model: Model, integers: IntegerNetwork | None = None) -> str:
     counted = {name for name, table in shared.items() if _is_counted(name, table)}
     printed = {name: table for name, table in shared.items() if name not in counted}
     printed |= network_tables(model, integers)
-    activation, topology = model.network.activation, model.network.topology
-    has_hidden = topology.groups > 2
+    activation, has_hidden = model.network.activation, model.network.topology.groups > 2
+    layout = layout_of(model, integers)
     return _rendered(
         "header.h",
         model,
         integers,
-        notes=_notes(model),
+        notes=notes(model),
         tables=[
-            _class_names(model),
-            *(_table(f"{model.name}_{name}", table) for name, table in printed.items()),
+            class_names(model),
+            *(table_text(f"{model.name}_{name}", table) for name, table in printed.items()),
         ],
         counted={name.removeprefix("pre_") for name in counted},
         inputs_of=_inputs_of(shared),
@@ -55,9 +46,12 @@ def header(model: Model, integers: IntegerNetwork | None = None) -> str:
         makes_inputs=model.preprocessing["kind"] != "image" and bool(_used(model).any()),
         has_unused=not _used(model).all(),
         has_activation=has_hidden and (integers is not None or activation == "srelu"),
+        layout=layout,
+        has_means=layout is not None and bool(layout.means),
+        input_maps=input_maps(model, integers),
         uses_math=bool(_inputs_of(shared).get(POWERS))
         or (integers is None and has_hidden and activation in ("tanh", "sigmoid")),
-        groups=_groups(model, integers),
+        groups=groups_in(model, integers, network_tables(model, integers)),
         unread=_unread(model, integers),
         **_integer_context(integers),
     )
@@ -72,8 +66,8 @@ def program(model: Model, raw: np.ndarray, logits: np.ndarray, integers: Integer
         integers,
         count=len(raw),
         tables=[
-            _table("raw_values", raw.astype(raw_type).reshape(-1)),
-            _table("expected", logits.astype(np.float32 if integers is None else np.int32).reshape(-1)),
+            table_text("raw_values", raw.astype(raw_type).reshape(-1)),
+            table_text("expected", logits.astype(np.float32 if integers is None else np.int32).reshape(-1)),
         ],
     )
 
@@ -100,27 +94,32 @@ def table_bytes(model: Model, integers: IntegerNetwork | None = None) -> TableBy
 
 
 def array_bytes(model: Model, integers: IntegerNetwork | None = None) -> int:
-    """Bytes of the arrays that a call has on the stack: activations of hidden units, and inputs of a table."""
-    topology = model.network.topology
-    units = sum(topology.architecture[1:-1])
+    """Bytes of the arrays that a call has on the stack: activations of hidden units, and inputs of a table.
+
+    With feature maps also their borders, and sums of the largest one.
+    """
+    layout = layout_of(model, integers)
+    units = sum(model.network.architecture[1:-1]) if layout is None else layout.maps + layout.hidden
     if model.preprocessing["kind"] != "image" and _used(model).any():
-        units += topology.architecture[0]
-    return units if integers is not None else 4 * units
+        units += model.network.topology.architecture.inputs
+    own = units if integers is not None else 4 * units
+    return own if layout is None else own + 4 * layout.sums
 
 
 def multiply_adds(model: Model, integers: IntegerNetwork | None = None) -> int:
-    """Of one call, those with the zeros that are stored included."""
-    return sum(part.entries for parts in _parts(model, integers) for part in parts)
+    """Of one call, those with the zeros that are stored included; of maps at each position."""
+    shape, layout = model.network.topology.architecture, layout_of(model, integers)
+    unread = set() if layout is None else {group for group in layout.sheets if not layout.is_read(group)}
+    parts = [part for group in parts_in(model, integers) for part in group if part.group not in unread]
+    return sum(part.entries * shape.area(part.group) for part in parts)
 
 
 def _preprocessing_tables(model: Model, integers: IntegerNetwork | None) -> dict[str, np.ndarray]:
-    """Those of its preprocessing; none of an image, whose scaling is in the values of the network."""
+    """Those of its preprocessing; none of an image, whose scaling is in the values of the network, but for maps."""
+    shape = model.network.topology.architecture
     if model.preprocessing["kind"] == "image":
-        return {}
-    inputs = model.network.architecture[0]
-    codes = Codes.none(inputs)
-    if integers is not None:
-        codes = Codes(integers.scales[:inputs], integers.offsets[:inputs])
+        return scaling_tables(model, integers) if shape.has_maps else {}
+    codes = Codes.none(shape.inputs) if integers is None else integers.input_codes
     return input_tables(model.preprocessing, _used(model), codes)
 
 
@@ -128,7 +127,7 @@ def _float_tables(model: Model) -> dict[str, np.ndarray]:
     topology = model.network.topology
     flat = model.network.values.detach().numpy().astype(np.float64)
     values, biases = topology.split(flat)
-    if model.preprocessing["kind"] == "image":
+    if model.preprocessing["kind"] == "image" and not topology.architecture.has_maps:
         values, biases = _with_scaling(model, values, biases)
     shapes = topology.shapes(flat).reshape(-1, max(1, topology.shape_numbers)).copy()
     if topology.shape_numbers:
@@ -157,91 +156,38 @@ def _with_scaling(model: Model, values: np.ndarray, biases: np.ndarray) -> tuple
     return values, biases
 
 
-def _parts(model: Model, integers: IntegerNetwork | None) -> list[list[Part]]:
-    return parts_of(model.network.topology) if integers is None else integers.parts
-
-
-def _groups(model: Model, integers: IntegerNetwork | None) -> list[dict[str, Any]]:
-    """What the template needs to know of each group behind the input."""
-    topology = model.network.topology
-    tables = network_tables(model, integers)
-    from_input = "raw" if model.preprocessing["kind"] == "image" else "inputs"
-    unit = "float" if integers is None else "uint8_t"
-    source_type = {"raw": raw_type(model, integers), "inputs": unit, "hidden": unit}
-    found = []
-    for number, parts in enumerate(_parts(model, integers), start=1):
-        made = []
-        for part in parts:
-            source = from_input if part.from_input else "hidden"
-            about = {"coding": part.coding, "first": part.first, "span": part.span, "source": source}
-            about |= {"table": f"{model.name}_{part.prefix}", "source_type": source_type[source]}
-            about["paired"] = integers is None and part.entries >= PAIRED_FROM * topology.architecture[number]
-            about["type"] = TYPES[tables[f"{part.prefix}_weights"].dtype.name]
-            if part.coding != FULL:
-                about["count_type"], about["step_type"] = (
-                    TYPES[part.counts.dtype.name],
-                    TYPES[part.steps.dtype.name],
-                )
-            made.append(about)
-        found.append(
-            {
-                "number": number,
-                "units": topology.architecture[number],
-                "first": int(topology.offsets[number]) - topology.architecture[0],
-                "table": f"{model.name}_g{number}",
-                "parts": made,
-                "shift": 0 if integers is None else int(integers.input_shifts[number]),
-                "is_output": number == topology.groups - 1,
-                "activated": _activated(model, integers, number),
-            }
-        )
-    return found
-
-
-def _activated(model: Model, integers: IntegerNetwork | None, group: int) -> str:
-    """The expression of an activation of `sum`."""
-    name, activation = model.name, model.network.activation
-    if integers is None:
-        return {
-            "relu": "sum > 0.0f ? sum : 0.0f",
-            "tanh": "tanhf(sum)",
-            "sigmoid": "1.0f / (1.0f + expf(-sum))",
-            "srelu": f"{name}_srelu(sum, {name}_g{group}_shapes + 4 * row)",
-        }[activation]
-    numbers = ["multipliers", "shifts"]
-    if activation == "srelu":
-        numbers = ["left", "right", "below", "above", *numbers, "zeros"]
-    given = ", ".join(f"{name}_g{group}_{number}[row]" for number in numbers)
-    return f"{name}_{activation if activation in ('relu', 'srelu') else 'curve'}(sum, {given})"
-
-
 def _integer_context(integers: IntegerNetwork | None) -> dict[str, Any]:
     if integers is None:
         return {}
-    hidden = len(integers.shifts)
-    largest = integers.bounds[:hidden] * integers.multipliers[:hidden] + (np.int64(1) << integers.shifts)
     return {
-        "wide": "int32_t" if largest.max(initial=0) <= LARGEST_SUM else "int64_t",
+        "wide": "int32_t" if integers.fits_32_bits else "int64_t",
         "bits": integers.bends.bits if integers.bends else 0,
         "last_place": LAST * PER_ONE * FRACTION - 1,
         "fraction": FRACTION,
         "one": CODES - 1,
-        "scale": _number(np.float32(integers.scale)),
+        "scale": number_text(np.float32(integers.scale)),
     }
 
 
 def _used(model: Model) -> np.ndarray:
-    """(inputs,) which of them any connection reads."""
+    """(inputs,) which of them any connection reads; of maps all."""
     topology = model.network.topology
-    used = np.zeros(topology.architecture[0], dtype=bool)
-    used[topology.source[topology.source < len(used)]] = True
+    used = np.full(topology.architecture.inputs, topology.architecture.has_maps)
+    if not topology.architecture.has_maps:
+        used[topology.source[topology.source < len(used)]] = True
     return used
 
 
 def _unread(model: Model, integers: IntegerNetwork | None) -> list[str]:
     """Arrays that are there and that no loop reads."""
-    parts = [part for group in _parts(model, integers) for part in group]
+    parts = [part for group in parts_in(model, integers) for part in group]
+    layout = layout_of(model, integers)
     names = []
+    if layout is not None:
+        from_image = model.preprocessing["kind"] == "image"
+        names += ["raw"] if from_image and input_maps(model, integers) is None else []
+        names += ["hidden"] if layout.hidden and all(part.kind != HIDDEN for part in parts) else []
+        return names
     if not any(part.from_input for part in parts):
         names.append("raw")
     if model.network.topology.groups > 2 and all(part.from_input for part in parts):
@@ -265,67 +211,6 @@ def _inputs_of(tables: dict[str, np.ndarray]) -> dict[str, int]:
     }
 
 
-def raw_type(model: Model, integers: IntegerNetwork | None = None) -> str:
-    """The C type of a raw value."""
-    return "uint8_t" if integers is not None and model.preprocessing["kind"] == "image" else "float"
-
-
-def _notes(model: Model) -> list[str]:
-    """What raw values are, line by line."""
-    kind = model.preprocessing["kind"]
-    if kind == "image":
-        channels, height, width = model.raw_shape
-        most = model.preprocessing["full_scale"]
-        return [
-            f"raw: pixels of 0 to {most:g}, row after row, of {channels} × {height} × {width} (channels × height × "
-            "width)."
-        ]
-    lines = ["raw: a number for each column, NAN where it is missing; of texts the number of the text:"]
-    for at, column in enumerate(model.preprocessing["columns"]):
-        if kind == "columns":
-            lines.append(f"{at:4} {_quoted(column)}")
-        elif column["kind"] == "number":
-            lines.append(f"{at:4} {_quoted(column['name'])}, a number")
-        else:
-            known = column["categories"]
-            texts = ", ".join(f"{code} {_quoted(text)}" for code, text in enumerate(known[:SHOWN_CATEGORIES]))
-            rest = ", …" if len(known) > SHOWN_CATEGORIES else ""
-            lines.append(f"{at:4} {_quoted(column['name'])}: {texts}{rest}; {len(known)} any other text")
-    return lines
-
-
-def _quoted(text: str) -> str:
-    """A text in a comment that it cannot end, in ASCII."""
-    return json.dumps(str(text)).replace("*", "\\u002a").replace("?", "\\u003f")
-
-
-def _class_names(model: Model) -> str:
-    made = ["".join(_escaped(byte) for byte in name.encode()) for name in model.class_names]
-    longest = max(len(name.encode()) for name in model.class_names) + 1
-    texts = ",\n    ".join(f'"{text}"' for text in made)
-    return f"static const char {model.name}_classes[{len(made)}][{longest}] = {{\n    {texts}\n}};\n"
-
-
-def _escaped(byte: int) -> str:
-    """A byte of a C string; question marks as well, of which two begin a trigraph."""
-    character = chr(byte)
-    return character if 32 <= byte < 127 and character not in '"\\?' else f"\\{byte:03o}"
-
-
-def _table(name: str, table: np.ndarray) -> str:
-    numbers = wrap(", ".join(_number(value) for value in table), WIDTH - 4)
-    lines = "\n    ".join(numbers)
-    return f"static const {TYPES[table.dtype.name]} {name}[{len(table)}] = {{\n    {lines}\n}};\n"
-
-
-def _number(value: Any) -> str:
-    """A constant that is read back as it is."""
-    if not isinstance(value, np.floating):
-        return str(int(value))
-    text = f"{value:.9g}"
-    return text + ("f" if "." in text or "e" in text else ".0f")
-
-
 def _rendered(template: str, model: Model, integers: IntegerNetwork | None, **more: Any) -> str:
     environment = Environment(
         loader=PackageLoader("structnet.export"),
@@ -334,7 +219,7 @@ def _rendered(template: str, model: Model, integers: IntegerNetwork | None, **mo
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    network = model.network
+    network, layout = model.network, layout_of(model, integers)
     number_type = "int8" if integers is not None else "float32"
     about = {
         "name": model.name,
@@ -348,9 +233,9 @@ def _rendered(template: str, model: Model, integers: IntegerNetwork | None, **mo
         "sum": "float" if integers is None else "int32_t",
         "one": 1,
         "raw_values": model.raw_values,
-        "inputs": network.architecture[0],
+        "inputs": network.topology.architecture.inputs,
         "classes": network.architecture[-1],
-        "hidden": sum(network.architecture[1:-1]),
+        "hidden": sum(network.architecture[1:-1]) if layout is None else layout.hidden,
         "ram": array_bytes(model, integers),
     }
     return environment.get_template(template).render(about | more)

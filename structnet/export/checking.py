@@ -59,7 +59,7 @@ def export(
             if written.run is None:
                 check = Check(True, f"Not checked: {written.reason}.")
             elif integers is None:
-                check = compare(model.logits, written.run, raw, tolerance)
+                check = compare(model.logits, written.run, raw, tolerance, block=model.block)
             else:
                 reference = _in_one_scale(integers)
                 check = compare_integers(model.logits, reference, written.run, raw, labels, tolerance)
@@ -76,14 +76,16 @@ def export(
     return Exported(files, written.lines, check.line)
 
 
-def compare(model: Run, written: Run, raw: np.ndarray, tolerance: float | None = None) -> Check:
-    """Logits of a network and of what was written, on raw values (n, *raw_shape).
+def compare(
+    model: Run, written: Run, raw: np.ndarray, tolerance: float | None = None, *, block: int = BLOCK
+) -> Check:
+    """Logits of a network and of what was written, on raw values (n, *raw_shape), so many at once.
 
     tolerance: what they may differ by, times 1 + the largest logit; 1e-5 when None.
     """
     largest, most, changed = 0.0, 0.0, 0
-    for block in _blocks(raw):
-        expected, found = model(block), written(block)
+    for some in _blocks(raw, block):
+        expected, found = model(some), written(some)
         # A maximum of numpy keeps NaN, which holds no bound.
         largest = float(np.maximum(largest, np.abs(found - expected).max()))
         most = float(np.maximum(most, np.abs(expected).max()))
@@ -109,7 +111,7 @@ def compare_integers(
     tolerance: of accuracy, in [0, 1], that may be lost; 0.01 when None.
     """
     changed, unequal, right, right_before = 0, 0, 0, 0
-    for start, block in zip(range(0, len(raw), BLOCK), _blocks(raw)):
+    for start, block in zip(range(0, len(raw), BLOCK), _blocks(raw, BLOCK)):
         before, found = model(block).argmax(axis=1), written(block)
         unequal += int((found != reference(block)).any(axis=1).sum())
         now, known = found.argmax(axis=1), labels[start : start + BLOCK]
@@ -139,8 +141,8 @@ def _in_one_scale(integers: Any) -> Run:
     return run
 
 
-def _blocks(raw: np.ndarray) -> list[np.ndarray]:
-    return [raw[start : start + BLOCK] for start in range(0, len(raw), BLOCK)]
+def _blocks(raw: np.ndarray, size: int) -> list[np.ndarray]:
+    return [raw[start : start + size] for start in range(0, len(raw), size)]
 
 
 def _nearest(folder: Path) -> Path:

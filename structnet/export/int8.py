@@ -8,7 +8,6 @@ Krishnamoorthi 2018). Rounding moves the mean of a unit, and its bias takes that
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,66 +15,28 @@ from scipy.sparse import csr_array
 
 from structnet.data.tables import input_count
 from structnet.errors import UserError
-from structnet.export.int8_network import (
-    CODES,
-    FRACTION,
-    LARGEST_SUM,
-    LARGEST_WEIGHT,
-    LAST,
-    PER_ONE,
-    Bends,
-    IntegerNetwork,
+from structnet.export.int8_map_scales import map_ranges, maps_with_ranges, with_means_of
+from structnet.export.int8_maps import IntegerMaps
+from structnet.export.int8_network import LARGEST_SUM, Bends, IntegerNetwork
+from structnet.export.int8_steps import (
+    LARGEST_CODE,
+    Ranges,
+    Rows,
+    Steps,
+    connections_into,
+    hidden_steps,
+    least_steps,
+    output_steps,
+    rounded,
+    with_thresholds,
 )
 from structnet.export.model import Model
 from structnet.network.network import StructNet
 from structnet.network.propagation import flatten, propagate
 from structnet.network.topology import Topology
 
-LARGEST_CODE = CODES - 1
-LARGEST_BIAS = 2**20  # in steps of a unit whose weights are so small that its bias decides on its step
-ROOM = 2**30  # steps that a sum may take, half of what 32 bits hold: the rest is for rounding
-LARGEST_MULTIPLIER = 255
-MOST_SHIFT = 32
-FINEST_CODE = 1 / 128  # in steps of the sum, of SReLU, which may be steep
-LEAST_STEP = 1e-6  # of a unit that has neither weights nor a bias
 MOST_BEND_BITS = 14
 LARGEST_BEND = 2**15 - 1
-
-
-class Ranges(NamedTuple):
-    """The least and the largest activation of each input and hidden unit, float64 (units,)."""
-
-    low: np.ndarray
-    high: np.ndarray
-
-
-class _Steps(NamedTuple):
-    """Of units: what 1 stands for in their sums, what makes codes of these, and what the codes stand for."""
-
-    sums: np.ndarray
-    multipliers: np.ndarray
-    shifts: np.ndarray
-    scales: np.ndarray
-    offsets: np.ndarray
-
-
-class _Rows(NamedTuple):
-    """The connections into a group, and its biases.
-
-    where: the connections. row: of their targets in the group. factor: 2^k of those from the input. contributions:
-    their values times the scales of what they read. shifted: their values times its offsets.
-    """
-
-    where: slice
-    row: np.ndarray
-    factor: np.ndarray
-    contributions: np.ndarray
-    shifted: np.ndarray
-    biases: np.ndarray
-
-    def total(self, numbers: np.ndarray) -> np.ndarray:
-        """(units,) of numbers of the connections."""
-        return np.bincount(self.row, numbers, len(self.biases))
 
 
 def quantised(model: Model, inputs: np.ndarray) -> IntegerNetwork:
@@ -83,8 +44,10 @@ def quantised(model: Model, inputs: np.ndarray) -> IntegerNetwork:
 
     Raises UserError for values and activations that are not finite.
     """
-    rounded = with_ranges(model, model.network, ranges_of(model, model.network, inputs))
-    return _with_means_of(rounded, model.network, inputs)
+    found = with_ranges(model, model.network, ranges_of(model, model.network, inputs))
+    if isinstance(found, IntegerMaps):
+        return with_means_of(found, model.network, inputs)
+    return _with_means_of(found, model.network, inputs)
 
 
 def ranges_of(model: Model, network: StructNet, inputs: np.ndarray) -> Ranges:
@@ -92,6 +55,11 @@ def ranges_of(model: Model, network: StructNet, inputs: np.ndarray) -> Ranges:
 
     Raises UserError where that is not finite.
     """
+    if network.topology.architecture.has_maps:
+        ranges = map_ranges(network, inputs)
+        for numbers in (ranges.low, ranges.high):
+            _check_finite(numbers, model, "activations")
+        return ranges
     seen = _activations(network, inputs)
     _check_finite(seen, model, "activations")
     low, high = seen.min(axis=1), seen.max(axis=1)
@@ -108,29 +76,29 @@ def with_ranges(model: Model, network: StructNet, ranges: Ranges) -> IntegerNetw
     """
     topology, flat = network.topology, network.values.detach().numpy().astype(np.float64)
     _check_finite(flat, model, "values")
+    if topology.architecture.has_maps:
+        return maps_with_ranges(model, network, ranges)
     input_shifts = _input_shifts(model, topology)
     scales, offsets = _input_codes(model, ranges)
     weights, biases, steps_of_all = [], [], []
     for group in range(1, topology.groups):
-        rows = _rows(topology, flat, group, scales, offsets, int(input_shifts[group]))
-        least, sums = _least_steps(rows)
+        source = topology.source[connections_into(topology, group)]
+        factor = np.where(source < topology.architecture[0], 2.0 ** int(input_shifts[group]), 1.0)
+        rows = Rows.of(topology, flat, group, scales[source], offsets[source], factor)
+        least, sums = least_steps(rows)
         if group == topology.groups - 1:
-            steps = _output_steps(least, sums)
+            steps = output_steps(least, sums)
         else:
             units = topology.units_of(group)
             if topology.shape_numbers:
-                least = _with_thresholds(least, flat[topology.shapes_of(np.arange(units.start, units.stop))])
-            steps = _hidden_steps(network.activation, least, ranges.low[units], ranges.high[units])
-        step = steps.sums[rows.row] * rows.factor
-        rounded = np.clip(np.rint(rows.contributions / step), -LARGEST_WEIGHT, LARGEST_WEIGHT)
-        # An offset goes with the weight as it was rounded, so that both are wrong by the same factor.
-        source = topology.source[rows.where]
-        shifted = rows.total(rounded * step * offsets[source] / scales[source])
-        weights.append(rounded.astype(np.int8))
-        biases.append(np.clip(np.rint((rows.biases + shifted) / steps.sums), -ROOM, ROOM).astype(np.int32))
+                least = with_thresholds(least, flat[topology.shapes_of(np.arange(units.start, units.stop))])
+            steps = hidden_steps(network.activation, least, ranges.low[units], ranges.high[units])
+        made_weights, made_biases = rounded(rows, steps.sums)
+        weights.append(made_weights)
+        biases.append(made_biases)
         scales, offsets = np.append(scales, steps.scales), np.append(offsets, steps.offsets)
         steps_of_all.append(steps)
-    together = _Steps(*(np.concatenate(part) for part in zip(*steps_of_all)))
+    together = Steps(*(np.concatenate(part) for part in zip(*steps_of_all)))
     made = IntegerNetwork(
         topology,
         network.activation,
@@ -193,85 +161,6 @@ def _input_shifts(model: Model, topology: Topology) -> np.ndarray:
         both = {target for source, target in topology.links if source and (0, target) in topology.links}
         shifts[sorted(both)] = max(0, most)
     return shifts
-
-
-def _rows(
-    topology: Topology,
-    flat: np.ndarray,
-    group: int,
-    scales: np.ndarray,
-    offsets: np.ndarray,
-    input_shift: int,
-) -> _Rows:
-    values, biases = topology.split(flat)
-    units, inputs = topology.units_of(group), topology.architecture[0]
-    start, stop = np.searchsorted(topology.target, [units.start, units.stop])
-    where = slice(int(start), int(stop))
-    source = topology.source[where]
-    return _Rows(
-        where,
-        topology.target[where] - units.start,
-        np.where(source < inputs, 2.0**input_shift, 1.0),
-        values[where] * scales[source],
-        values[where] * offsets[source],
-        biases[units.start - inputs : units.stop - inputs],
-    )
-
-
-def _least_steps(rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
-    """(units,) the least step with which weights, bias and sum of each unit fit; and what its sum cannot exceed."""
-    largest = np.zeros(len(rows.biases))
-    np.maximum.at(largest, rows.row, np.abs(rows.contributions) / rows.factor)
-    bias = np.abs(rows.biases + rows.total(rows.shifted))
-    sums = rows.total(np.abs(rows.contributions)) * LARGEST_CODE + bias
-    least = np.max([largest / LARGEST_WEIGHT, bias / LARGEST_BIAS, sums / ROOM], axis=0)
-    return np.where(least > 0, least, LEAST_STEP), sums
-
-
-def _with_thresholds(least: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """Steps with which the thresholds of SReLU fit that sums around 0 lie beyond."""
-    left, _, width, _ = shapes.reshape(len(least), 4).T
-    found: np.ndarray = np.max([least, left / ROOM, -(left + np.abs(width)) / ROOM], axis=0)
-    return found
-
-
-def _output_steps(least: np.ndarray, sums: np.ndarray) -> _Steps:
-    """Steps that are multiples of one scale, by multipliers that leave the logits within 32 bits."""
-    scale = max(least.max() / LARGEST_MULTIPLIER, sums.max() / ROOM)
-    multipliers, none = np.ceil(least / scale), np.empty(0)
-    return _Steps(multipliers * scale, multipliers, none, none, none)
-
-
-def _hidden_steps(activation: str, least: np.ndarray, low: np.ndarray, high: np.ndarray) -> _Steps:
-    """As fine as weights and codes allow. low, high: (units,) of their activations."""
-    if activation in ("tanh", "sigmoid"):
-        # The argument of the sigmoid, in steps between the entries of its table; tanh(x) is 2 · sigmoid(2x) - 1.
-        stretch, scale, offset = (2, 2.0, -1.0) if activation == "tanh" else (1, 1.0, 0.0)
-        per_one = stretch * PER_ONE * FRACTION
-        multipliers, shifts = _fixed_point(least * per_one, upwards=True)
-        # Steps beyond this all lie where the table has ended.
-        multipliers = np.minimum(multipliers, LAST * PER_ONE * FRACTION)
-        sums = np.maximum(least, multipliers / 2.0**shifts / per_one)
-        each = np.ones(len(least))
-        return _Steps(sums, multipliers, shifts, each * scale / LARGEST_CODE, each * offset)
-    if activation == "relu":
-        multipliers, shifts = _fixed_point(least / np.maximum(high / LARGEST_CODE, least))
-        scales = least * 2.0**shifts / multipliers
-        return _Steps(least, multipliers, shifts, scales, np.zeros(len(least)))
-    low, high = np.minimum(low, 0), np.maximum(high, 0)
-    multipliers, shifts = _fixed_point(least / np.maximum((high - low) / LARGEST_CODE, least * FINEST_CODE))
-    scales = least * 2.0**shifts / multipliers
-    return _Steps(least, multipliers, shifts, scales, -np.rint(-low / scales) * scales)
-
-
-def _fixed_point(ratios: np.ndarray, *, upwards: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers of 8 bits and shifts: multiplier ÷ 2^shift is at most the ratio, or at least it.
-
-    A ratio above 255 has the shift 0 and a multiplier that is larger.
-    """
-    shifts = np.clip(np.floor(np.log2(LARGEST_MULTIPLIER / ratios)), 0, MOST_SHIFT)
-    exact = ratios * 2.0**shifts
-    return np.maximum(np.ceil(exact) if upwards else np.floor(exact), 1), shifts
 
 
 def _bends(made: IntegerNetwork, shapes: np.ndarray) -> Bends:

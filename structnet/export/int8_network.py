@@ -107,6 +107,24 @@ class IntegerNetwork:
         cells = (self.weights.astype(np.int64) * self._factors, (topology.target, topology.source))
         return csr_array(cells, shape=(topology.units, topology.units))
 
+    @property
+    def fits_32_bits(self) -> bool:
+        """Whether sums of hidden units do, times their multipliers."""
+        hidden = len(self.shifts)
+        largest = self.bounds[:hidden] * self.multipliers[:hidden] + (np.int64(1) << self.shifts)
+        return bool(largest.max(initial=0) <= LARGEST_SUM)
+
+    @property
+    def input_codes(self) -> Codes:
+        """What codes of the inputs stand for."""
+        inputs = self.topology.architecture[0]
+        return Codes(self.scales[:inputs], self.offsets[:inputs])
+
+    @property
+    def read_codes(self) -> Codes:
+        """What codes stand for that connections read, (connections,)."""
+        return Codes(self.scales[self.topology.source], self.offsets[self.topology.source])
+
     @cached_property
     def parts(self) -> list[list[Part]]:
         """The rows of each group behind the input, as they are exported."""
@@ -119,16 +137,14 @@ class IntegerNetwork:
 
     def codes(self, inputs: np.ndarray) -> np.ndarray:
         """Inputs as a network takes them, float32 (n, input units), as codes: uint8 (n, input units)."""
-        units = self.topology.architecture[0]
-        scaled = (inputs.astype(np.float64) - self.offsets[:units]) / self.scales[:units]
-        return _rounded(scaled)
+        scales, offsets = self.input_codes
+        return rounded_codes((inputs.astype(np.float64) - offsets) / scales)
 
     def codes_of_raw(self, raw: np.ndarray) -> np.ndarray:
         """Raw values, (n, *shape), as codes; pixels are rounded to whole numbers of 0 to 255."""
         if self.preprocessing["kind"] == "image":
-            return _rounded(raw.reshape(len(raw), -1).astype(np.float64))
-        inputs = self.topology.architecture[0]
-        return _rounded(coded(self.preprocessing, Codes(self.scales[:inputs], self.offsets[:inputs]), raw))
+            return rounded_codes(raw.reshape(len(raw), -1).astype(np.float64))
+        return rounded_codes(coded(self.preprocessing, self.input_codes, raw))
 
     def logits(self, raw: np.ndarray) -> np.ndarray:
         """Raw values, (n, *shape), to logits, int32 (n, classes), of which 1 stands for `scale`."""
@@ -171,9 +187,10 @@ class IntegerNetwork:
         topology, inputs = self.topology, self.topology.architecture[0]
         unit = topology.target - inputs
         steps = self.weights * self.sum_scales[unit] * self._factors
+        scales, offsets = self.read_codes
         folded = np.zeros(topology.bias_count)
-        np.add.at(folded, unit, steps / self.scales[topology.source] * self.offsets[topology.source])
-        made = [steps / self.scales[topology.source], self.biases * self.sum_scales - folded]
+        np.add.at(folded, unit, steps / scales * offsets)
+        made = [steps / scales, self.biases * self.sum_scales - folded]
         if self.bends is not None:
             bends, one = self.bends, self.sum_scales[: len(self.shifts)]
             slopes = (1 + slope / 2.0**bends.bits for slope in (bends.below, bends.above))
@@ -215,7 +232,8 @@ class IntegerNetwork:
         return slice(units.start - inputs, units.stop - inputs)
 
 
-def _rounded(codes: np.ndarray) -> np.ndarray:
+def rounded_codes(codes: np.ndarray) -> np.ndarray:
+    """The nearest codes, uint8; 0 of NaN."""
     # A comparison that is false for NaN, whose code is 0.
     rounded: np.ndarray = np.minimum(np.where(codes > 0, np.floor(codes + 0.5), 0), CODES - 1)
     return rounded.astype(np.uint8)

@@ -24,20 +24,24 @@ from structnet.data.preprocessing import preprocess
 from structnet.network.network import StructNet
 
 BLOCK = 2_000  # inputs computed at once
+BLOCK_VALUES = 2 * 10**7  # activations of maps computed at once, at most
 
 
 @dataclass(frozen=True)
 class Model:
     """What is exported.
 
-    name: of what is written, an identifier of C and Python. network: on the CPU, of float32. preprocessing: as of
-    `structnet.data.dataset.Dataset`. class_names: one for each output.
+    name: of what is written, an identifier of C and Python. network: on the CPU, of float32; one that normalises is
+    folded. preprocessing: as of `structnet.data.dataset.Dataset`. class_names: one for each output.
     """
 
     name: str
     network: StructNet
     preprocessing: dict[str, Any]
     class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "network", self.network.folded())
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
@@ -51,6 +55,13 @@ class Model:
         """Numbers of one raw input."""
         return prod(self.raw_shape)
 
+    @property
+    def block(self) -> int:
+        """Inputs computed at once."""
+        shape = self.network.topology.architecture
+        values = sum(units * shape.area(group) for group, units in enumerate(shape))
+        return max(1, min(BLOCK, BLOCK_VALUES // values)) if shape.has_maps else BLOCK
+
     def inputs(self, raw: np.ndarray) -> np.ndarray:
         """Raw values, (n, *raw_shape), as the network takes them: float32 (n, input units)."""
         made: np.ndarray = preprocess(raw.reshape(-1, *self.raw_shape), self.preprocessing).numpy()
@@ -60,8 +71,8 @@ class Model:
         """What the network says of raw values, (n, *raw_shape): float32 (n, classes)."""
         found = np.empty((len(raw), len(self.class_names)), np.float32)
         with torch.no_grad():
-            for start in range(0, len(raw), BLOCK):
-                block = slice(start, start + BLOCK)
+            for start in range(0, len(raw), self.block):
+                block = slice(start, start + self.block)
                 found[block] = self.network(torch.from_numpy(self.inputs(raw[block]))).numpy()
         return found
 

@@ -16,12 +16,11 @@ import numpy as np
 from structnet.export.arrays import arrays_of, columns_of, raw_described, raw_type
 from structnet.export.model import Model, Written
 from structnet.export.onnx_inputs import add_inputs
-from structnet.export.onnx_nodes import Nodes, libraries
-from structnet.export.rows import smallest
+from structnet.export.onnx_maps import add_maps
+from structnet.export.onnx_nodes import Nodes, add_matrix, libraries
 from structnet.network.topology import Topology
 
 OPSET, IR_VERSION = 17, 8  # of 2022, so that no runtime is too old
-_NODES_BYTES = 350  # of what scatters a weight, beside its places and values
 
 
 def write(model: Model, folder: Path) -> Written:
@@ -50,7 +49,8 @@ def graph_of(model: Model) -> Any:
     onnx, _ = libraries()
     helper, types = onnx.helper, onnx.TensorProto
     nodes = Nodes()
-    _add_network(nodes, model, add_inputs(nodes, model.preprocessing))
+    inputs = add_inputs(nodes, model.preprocessing)
+    (add_maps if model.network.topology.architecture.has_maps else _add_network)(nodes, model, inputs)
     nodes.add("ArgMax", "logits", name="prediction", axis=1, keepdims=0)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(raw_type(model)))
     graph = helper.make_graph(
@@ -96,18 +96,10 @@ def _add_network(nodes: Nodes, model: Model, inputs: str) -> None:
 
 def _add_weight(nodes: Nodes, topology: Topology, pair: tuple[int, int], values: np.ndarray) -> str:
     """The weight of a link, (units of its source, units of its target), in the form that takes fewer bytes."""
-    name = f"weight_{pair[0]}_{pair[1]}"
     n_in, n_out = topology.shape_of(pair)
     row, column = topology.positions(pair)
     cells = column.astype(np.int64) * n_out + row
-    places = smallest(cells)
-    if places.nbytes + values.nbytes + _NODES_BYTES >= n_in * n_out * values.itemsize:
-        dense = np.zeros(n_in * n_out, np.float32)
-        dense[cells] = values
-        return nodes.constant(dense.reshape(n_in, n_out), name)
-    zeros = nodes.add("ConstantOfShape", np.array([n_in * n_out]))
-    flat = nodes.add("ScatterElements", zeros, nodes.cast(places, "INT64"), values)
-    return nodes.add("Reshape", flat, np.array([n_in, n_out]), name=name)
+    return add_matrix(nodes, cells, values, (n_in, n_out), f"weight_{pair[0]}_{pair[1]}")
 
 
 def _add_repeated(nodes: Nodes, biases: str, units: int, name: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from structnet.errors import UserError
+from structnet.export.rows import smallest
+
+_NODES_BYTES = 350  # of what scatters a weight, beside its places and values
 
 
 def libraries() -> tuple[Any, Any]:
@@ -45,3 +49,15 @@ class Nodes:
     def cast(self, given: str | np.ndarray, kind: str, name: str = "") -> str:
         """The same in another type: FLOAT, DOUBLE or INT64."""
         return self.add("Cast", given, name=name, to=getattr(self._onnx.TensorProto, kind))
+
+
+def add_matrix(nodes: Nodes, cells: np.ndarray, values: np.ndarray, shape: tuple[int, ...], name: str) -> str:
+    """Values in the cells of an array of zeros of this shape, in the form that takes fewer bytes; its name."""
+    places, size = smallest(cells), prod(shape)
+    if places.nbytes + values.nbytes + _NODES_BYTES >= size * values.itemsize:
+        dense = np.zeros(size, np.float32)
+        dense[cells] = values
+        return nodes.constant(dense.reshape(shape), name)
+    zeros = nodes.add("ConstantOfShape", np.array([size]))
+    flat = nodes.add("ScatterElements", zeros, nodes.cast(places, "INT64"), values)
+    return nodes.add("Reshape", flat, np.array(shape), name=name)

@@ -9,6 +9,10 @@ Each part has a row for every unit of the group, and takes the coding of fewest 
              first source of the part. Where a byte is not enough, entries of value 0 and gap 255 come in between
 
 Rows of `sources` and `gaps` differ in length, and say how many entries they have.
+
+Of feature maps a group has a part for each group that it takes taps from, where a source is a map seen at an offset
+(window² · map + offset); neurons have one from hidden neurons and means of maps, which structnet.export.map_layout
+numbers through, and one for each group whose maps they read position by position.
 """
 
 from __future__ import annotations
@@ -20,10 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from structnet.export.map_layout import Layout
 from structnet.network.topology import Topology
 
 FLOAT_BYTES = 4
 FULL, SOURCES, GAPS = "full", "sources", "gaps"
+INPUT, HIDDEN, TAPS, POSITIONS = "input", "hidden", "taps", "positions"
 LARGEST_GAP = 255
 
 
@@ -31,14 +37,16 @@ LARGEST_GAP = 255
 class Part:
     """What a group takes from the inputs or from hidden units, row after row.
 
-    group: whose units are the rows. from_input: whether sources are inputs; else they are hidden units, numbered from
-    the first hidden group on. first: the source that rows of `full` and `gaps` start at, and `sources` count from.
-    span: entries of each row of `full`. counts: (rows,) entries of each other row. steps: (entries,) its sources or
-    gaps. places: (entries,) which connection of the topology it is, -1 for none. bytes: of values, steps and counts.
+    group: whose units are the rows. kind: what its sources are, inputs, hidden units, which are numbered from the first
+    hidden group on, taps or positions; origin: of the last two, the group of their maps, else -1. first: the source
+    that rows of `full` and `gaps` start at, and `sources` count from. span: entries of each row of `full`. counts:
+    (rows,) entries of each other row. steps: (entries,) its sources or gaps. places: (entries,) which connection of the
+    topology it is, -1 for none. bytes: of values, steps and counts.
     """
 
     group: int
-    from_input: bool
+    kind: str
+    origin: int
     coding: str
     first: int
     span: int
@@ -48,8 +56,13 @@ class Part:
     bytes: int
 
     @property
+    def from_input(self) -> bool:
+        """Whether its sources are inputs."""
+        return self.kind == INPUT
+
+    @property
     def entries(self) -> int:
-        """Multiply-adds of this part."""
+        """Multiply-adds of this part, of maps at each position."""
         return len(self.places)
 
     def filled(self, values: np.ndarray) -> np.ndarray:
@@ -60,7 +73,7 @@ class Part:
     @property
     def prefix(self) -> str:
         """What the names of its tables begin with."""
-        return f"g{self.group}_{'input' if self.from_input else 'hidden'}"
+        return f"g{self.group}_{self.kind}{self.origin if self.origin >= 0 else ''}"
 
     def tables(self, values: np.ndarray) -> dict[str, np.ndarray]:
         """Its tables by name, of values of all connections."""
@@ -79,7 +92,8 @@ class _Cells(NamedTuple):
     """
 
     group: int
-    from_input: bool
+    kind: str
+    origin: int
     places: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
@@ -103,10 +117,15 @@ class _Cells(NamedTuple):
         }
 
 
-def parts_of(topology: Topology, value_bytes: int = FLOAT_BYTES) -> list[list[Part]]:
-    """The parts of each group behind the input, of values of so many bytes; that of the inputs first."""
+def parts_of(
+    topology: Topology, value_bytes: int = FLOAT_BYTES, layout: Layout | None = None
+) -> list[list[Part]]:
+    """The parts of each group behind the input, of values of so many bytes; that of the inputs first.
+
+    layout: of a network with maps, if it is not the usual one.
+    """
     parts: list[list[Part]] = [[] for _ in range(topology.groups - 1)]
-    for cells in _cells_of(topology):
+    for cells in _cells_of(topology, layout):
         sizes = cells.bytes_by_coding(value_bytes)
         coding = min(sizes, key=lambda name: sizes[name])
         parts[cells.group - 1].append(_packed(cells, coding, sizes[coding]))
@@ -126,28 +145,56 @@ def smallest(numbers: np.ndarray) -> np.ndarray:
     return numbers.astype(np.min_scalar_type(most if least >= 0 else min(least, -most - 1)))
 
 
-def _cells_of(topology: Topology) -> Iterator[_Cells]:
+def _cells_of(topology: Topology, layout: Layout | None = None) -> Iterator[_Cells]:
     """Of each part that has connections."""
+    if topology.architecture.has_maps:
+        yield from _cells_of_maps(layout or Layout(topology))
+        return
     inputs = topology.architecture[0]
     # Targets rise from group to group, and within one the connections from the input come first.
     bounds = np.searchsorted(topology.target, topology.offsets[1:])
     for group, (start, stop) in enumerate(pairwise(bounds), start=1):
         middle = start + np.searchsorted(topology.source[start:stop], inputs)
-        for from_input, low, high in ((True, start, middle), (False, middle, stop)):
+        for kind, low, high in ((INPUT, start, middle), (HIDDEN, middle, stop)):
             if low < high:
-                yield _cells(topology, group, from_input, int(low), int(high))
+                sources = topology.source[low:high]
+                if kind == HIDDEN:
+                    sources = sources - np.int32(inputs)
+                yield _cells(topology, group, (kind, -1), np.arange(low, high), sources)
 
 
-def _cells(topology: Topology, group: int, from_input: bool, low: int, high: int) -> _Cells:
+def _cells_of_maps(layout: Layout) -> Iterator[_Cells]:
+    topology, shape = layout.topology, layout.shape
+    for group in range(1, topology.groups):
+        links = [link for link in topology.links if link[1] == group]
+        if group in layout.sheets:
+            for link in links:
+                span = topology.span_of(link)
+                places, columns = np.arange(span.start, span.stop), topology.positions(link)[1]
+                yield _cells(topology, group, (TAPS, link[0]), places, columns)
+            continue
+        for link in links:
+            if not shape.is_plain(link[0]):
+                places, columns = layout.positions(link)
+                if len(places):
+                    yield _cells(topology, group, (POSITIONS, link[0]), places, columns)
+        found = [layout.neurons(link) for link in links]
+        if sum(len(places) for places, _ in found):
+            places, columns = (np.concatenate(part) for part in zip(*found))
+            yield _cells(topology, group, (HIDDEN, -1), places, columns)
+
+
+def _cells(
+    topology: Topology, group: int, origin: tuple[str, int], places: np.ndarray, sources: np.ndarray
+) -> _Cells:
+    """Of these connections, link after link; sources: by the numbers of their kind."""
     units = topology.units_of(group)
-    rows = topology.target[low:high] - np.int32(units.start)
-    sources = topology.source[low:high]
-    places = np.arange(low, high)
+    rows = topology.target[places] - np.int32(units.start)
     if np.any(rows[1:] < rows[:-1]):  # several links, each of them row by row
         order = np.argsort(rows, kind="stable")
         rows, sources, places = rows[order], sources[order], places[order]
-    least = int(sources.min())
-    columns = sources - np.int32(least)
+    first = int(sources.min())
+    columns = sources - sources.dtype.type(first)
     gaps = columns.copy()
     gaps[1:] -= np.where(rows[1:] == rows[:-1], columns[:-1], 0)
     fillers = (np.maximum(gaps, 1) - 1) // LARGEST_GAP
@@ -156,8 +203,7 @@ def _cells(topology: Topology, group: int, from_input: bool, low: int, high: int
     stretched = lengths
     if len(extra):
         stretched = lengths + np.bincount(rows[extra], fillers[extra], len(lengths)).astype(np.int64)
-    first = least if from_input else least - topology.architecture[0]
-    return _Cells(group, from_input, places, rows, columns, first, gaps, fillers, lengths, stretched)
+    return _Cells(group, *origin, places, rows, columns, first, gaps, fillers, lengths, stretched)
 
 
 def _packed(cells: _Cells, coding: str, size: int) -> Part:
@@ -176,7 +222,7 @@ def _packed(cells: _Cells, coding: str, size: int) -> Part:
         places[ends] = cells.places
         steps = np.full(len(places), LARGEST_GAP, dtype=np.uint8)
         steps[ends] = cells.gaps - LARGEST_GAP * cells.fillers
-    return Part(cells.group, cells.from_input, coding, cells.first, span, counts, steps, places, size)
+    return Part(cells.group, cells.kind, cells.origin, coding, cells.first, span, counts, steps, places, size)
 
 
 def _width(most: int | np.integer) -> int:

@@ -11,11 +11,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from structnet.data.tables import table_inputs
-from structnet.export import numpy_network
-from structnet.export.arrays import arrays_of, groups_of, raw_described
+from structnet.export import numpy_maps, numpy_network
+from structnet.export.arrays import arrays_of, groups_of, links_of, maps_of, raw_described
 from structnet.export.model import Model, Written
-from structnet.network.architecture import architecture_of
-from structnet.network.topology import Topology
+from structnet.network.structure_arrays import architecture_in, structure_arrays, topology_in
 
 FORMAT, FORMAT_VERSION = "structnet export", "1"
 
@@ -24,7 +23,7 @@ def write(model: Model, folder: Path) -> Written:
     """Writes NAME.safetensors."""
     file = folder / f"{model.name}.safetensors"
     network = model.network
-    arrays = {"architecture": np.array(network.architecture, np.int64)} | arrays_of(network)
+    arrays = structure_arrays(network.topology) | arrays_of(network)
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -47,16 +46,18 @@ def logits(file: Path, raw: np.ndarray) -> np.ndarray:
     with safe_open(file, "np") as opened:
         metadata: dict[str, str] = opened.metadata()
     preprocessing: dict[str, Any] = json.loads(metadata["preprocessing"])
-    architecture = arrays["architecture"].tolist()
-    groups = [
-        tuple(group)
-        for group in groups_of(Topology(architecture_of(architecture), arrays["source"], arrays["target"]))
-    ]
-    weights = numpy_network.matrices(groups, arrays["values"], arrays["source"], arrays["target"])
+    architecture = architecture_in(arrays)
+    topology, activation = topology_in(arrays, architecture), getattr(numpy_network, metadata["activation"])
+    inputs, values, biases = _inputs(raw, preprocessing), arrays["values"], arrays["biases"]
+    source, target = arrays["source"], arrays["target"]
+    if architecture.has_maps:
+        groups, links = (list(map(tuple, of(topology))) for of in (maps_of, links_of))
+        weights = numpy_maps.kernels(groups, links, values, source, arrays["offset"], target)
+        return numpy_maps.propagate_maps(inputs, groups, links, weights, biases, activation)
+    groups = [tuple(group) for group in groups_of(topology)]
+    weights = numpy_network.matrices(groups, values, source, target)
     shapes = arrays.get("shapes", np.empty((sum(architecture[1:-1]), 0), np.float32))
-    activation = getattr(numpy_network, metadata["activation"])
-    inputs = _inputs(raw, preprocessing)
-    return numpy_network.propagate(inputs, groups, weights, arrays["biases"], shapes, activation)
+    return numpy_network.propagate(inputs, groups, weights, biases, shapes, activation)
 
 
 def _inputs(raw: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:

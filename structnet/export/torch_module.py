@@ -26,6 +26,7 @@ from structnet.export.arrays import (
 )
 from structnet.export.model import Model, Written
 from structnet.export.table_arrays import table_arrays
+from structnet.export.torch_maps import MapModule
 
 _ACTIVATED = {
     "relu": ["state = state.relu()"],
@@ -84,6 +85,36 @@ class Network(nn.Module):
         return units[:, {hidden}:]
 '''
 
+_MAP_SOURCE = '''\
+"""{about}
+
+    from safetensors.torch import load_file
+
+    network = Network()
+    network.load_state_dict(load_file("{state_file}"))
+    network(raw)  # logits (batch, {classes})
+
+Takes {raw}.
+Its layers are dense, with weights of 0 where nothing is connected.
+"""
+
+import torch
+from torch import nn
+{imports}
+CLASS_NAMES = {names}
+{columns}
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+{state}
+
+    def forward(self, raw):
+{inputs}
+{lines}
+        return group_{last}
+'''
+
 
 def write(model: Model, folder: Path) -> Written:
     """Writes NAME_torch.py, NAME_torch.safetensors (its state dict) and NAME_torch.pt2 (`torch.export`).
@@ -107,21 +138,30 @@ def write(model: Model, folder: Path) -> Written:
 
 def state_of(model: Model) -> dict[str, torch.Tensor]:
     """The state dict: the arrays of the network, and those of its preprocessing as buffers."""
+    if model.network.topology.architecture.has_maps:
+        return MapModule(model).state | _buffers(model)
+    arrays = {name: torch.from_numpy(array.copy()) for name, array in arrays_of(model.network).items()}
+    return arrays | _buffers(model)
+
+
+def _buffers(model: Model) -> dict[str, torch.Tensor]:
+    """Arrays of the preprocessing."""
     preprocessing = model.preprocessing
-    arrays = arrays_of(model.network)
     if preprocessing["kind"] == "table":
         table = table_arrays(preprocessing["columns"])
-        arrays |= table._asdict()
+        arrays = table._asdict()
         if not table.is_straightened:
             del arrays["power"]
     else:
         kind, shape = (np.float32, (-1, 1, 1)) if preprocessing["kind"] == "image" else (np.float64, (-1,))
-        arrays |= {name: np.array(preprocessing[name], kind).reshape(shape) for name in ("offset", "scale")}
+        arrays = {name: np.array(preprocessing[name], kind).reshape(shape) for name in ("offset", "scale")}
     return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def source_of(model: Model) -> str:
     """The text of the module."""
+    if model.network.topology.architecture.has_maps:
+        return _source_of_maps(model)
     sizes = model.network.architecture
     units, behind = sum(sizes), sizes[0]
     columns = columns_of(model.preprocessing)
@@ -140,6 +180,31 @@ def source_of(model: Model) -> str:
         units=units,
         activated=_indented(activated, 4),
         hidden=units - sizes[-1],
+    )
+
+
+def _source_of_maps(model: Model) -> str:
+    made, columns = MapModule(model), columns_of(model.preprocessing)
+    units, side = made.shape[0], made.shape.sides[0]
+    inputs = _inputs(model)
+    if model.raw_shape == (units, *side):
+        inputs = ["group_0 = (raw.float() - self.offset) / self.scale"]
+    else:
+        inputs.append(f"group_0 = units.reshape(-1, {units}, {side[0]}, {side[1]})")
+    buffers = [_registered(name, tensor) for name, tensor in _buffers(model).items()]
+    imports = "from torch.nn.functional import pad\n" if any("pad(" in line for line in made.lines) else ""
+    return _MAP_SOURCE.format(
+        about=described(model),
+        raw=raw_described(model),
+        state_file=f"{model.name}_torch.safetensors",
+        classes=len(model.class_names),
+        imports=imports,
+        names=shown(list(model.class_names)),
+        columns="" if columns is None else f"COLUMNS = {shown(columns)}\n",
+        state=_indented([*buffers, *made.parts], 2),
+        inputs=_indented(inputs, 2),
+        lines=_indented(made.lines, 2),
+        last=made.topology.groups - 1,
     )
 
 

@@ -59,7 +59,7 @@ def cannistraci_hebb_step(
     leaving, moved = [], {}
     for pair, span in topology.links.items():
         count = min(rounded_down(share * (span.stop - span.start)), topology.absent_of(pair))
-        values = network.values.detach()[span].cpu().numpy()
+        values = network.folded().values.detach()[span].cpu().numpy()
         gone = _least_important(topology, pair, values, count, rng, power)
         leaving.append(span.start + gone)
         moved[pair] = len(gone)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from structnet.network.activations import activation_named
 from structnet.network.edit import connect, disconnect
 from structnet.network.initial_values import initial_shapes
 from structnet.network.network import StructNet
+from structnet.network.normalisation import first_statistics
 from structnet.network.random_topology import erdos_renyi, random_absent
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
@@ -76,7 +78,12 @@ def seed_of_evolution(
     values = rng.standard_normal(topology.connections) * _spread(topology, topology.target, kind)
     topology = replace(topology, shape_numbers=len(activation_named(activation).shape))
     flat = np.concatenate([values, np.zeros(topology.bias_count), initial_shapes(topology, activation)])
-    return StructNet.from_parts(topology, torch.from_numpy(flat.astype(np.float32)), activation=activation)
+    return StructNet.from_parts(
+        topology,
+        torch.from_numpy(flat.astype(np.float32)),
+        activation=activation,
+        statistics=first_statistics(topology),
+    )
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ def links_after_step(
 def _leaving(network: StructNet, pair: Pair, evolution: Evolution, rng: np.random.Generator) -> np.ndarray:
     """Positions in a link of what goes."""
     topology = network.topology
-    values = network.values.detach()[topology.links[pair]].cpu().numpy()
+    values = network.folded().values.detach()[topology.links[pair]].cpu().numpy()
     room = len(values) if evolution.may_return else topology.absent_of(pair)
     weakest = closest_to_zero(values, min(evolution.zeta, room / len(values)))
     return rng.permutation(len(values))[: len(weakest)] if evolution.blind else weakest
@@ -142,6 +149,8 @@ def _leaving(network: StructNet, pair: Pair, evolution: Evolution, rng: np.rando
 
 def _spread(topology: Topology, target: np.ndarray, new_values: str) -> np.ndarray | float:
     if new_values == "fan_in":
-        spread: np.ndarray = np.sqrt(2 / np.array(topology.architecture)[topology.group_of(target) - 1])
+        shape = topology.architecture
+        dense = [shape.possible(pair) / shape[pair[1]] for pair in pairwise(range(len(shape)))]
+        spread: np.ndarray = np.sqrt(2 / np.array(dense)[topology.group_of(target) - 1])
         return spread
     return TENTH if new_values == "tenth" else 0.0

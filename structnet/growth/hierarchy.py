@@ -83,7 +83,8 @@ def hierarchical_edit(
             plan = _new_units(
                 edit, _Site(edit.network, group, *_fans(sizes, group, each)), count, evidence, rng
             )
-            edit = edit.then(connect_units(add_units(edit.network, group, plan.biases), plan.plan()))
+            grown = add_units(edit.network, group, plan.biases)
+            edit = edit.then(connect_units(grown, edit.network.topology, plan.plan()))
     missing = parameters - edit.network.parameter_count
     return edit.then(connect(edit.network, *new_connections(edit, missing, evidence, rng)))
 
@@ -202,6 +203,11 @@ def _checked(small: StructNet, architecture: Sequence[int], parameters: int) -> 
     """The architecture, if the small network and so many parameters fit into it; raises UserError if not."""
     sizes, old = check_architecture(architecture), small.topology.architecture
     shown, shown_old = ",".join(map(str, sizes)), ",".join(map(str, old))
+    if sizes.has_maps or old.has_maps:
+        raise UserError(
+            f"architecture is {sizes}, after {old}, but hierarchical initialisation is for networks without feature "
+            "maps: give plain sizes, such as 784,64,10"
+        )
     if len(sizes) != len(old):
         raise UserError(
             f"architecture is {shown}, but must have {len(old)} groups like the small network, {shown_old}"

@@ -168,7 +168,9 @@ def decisiveness(network: StructNet, spread: np.ndarray) -> np.ndarray:
     """(units,) Σ |weight| of the connections that leave each unit × spread of its activation, (units,)."""
     topology = network.topology
     weight = np.abs(topology.split(network.values.detach())[0].double().cpu().numpy())
-    decisive: np.ndarray = np.bincount(topology.source, weights=weight, minlength=topology.units) * spread
+    decisive: np.ndarray = (
+        np.bincount(topology.source_unit, weights=weight, minlength=topology.units) * spread
+    )
     return decisive
 
 

@@ -16,11 +16,11 @@ import torch
 from structnet.actions.prune import freed_by
 from structnet.measure.diagnosis import Diagnosis, largest
 from structnet.network.activations import gain_of
+from structnet.network.constant_units import constant_units
 from structnet.network.edit import connect, disconnect, fold
 from structnet.network.network import StructNet
 from structnet.network.random_topology import random_absent, random_absent_everywhere
 from structnet.network.state import TrainState
-from structnet.network.topology import Topology
 
 
 def set_step(
@@ -93,7 +93,7 @@ def prune_step(state: TrainState, parameters: int) -> TrainState:
     if excess <= 0:
         return state
     weakest = np.argsort(np.abs(_connection_values(network)), kind="stable")
-    count = _least_that_frees(network.topology, weakest, excess)
+    count = _least_that_frees(network, weakest, excess)
     edit = disconnect(network, weakest[:count])
     return state.edited(edit.then(fold(edit.network)))
 
@@ -137,15 +137,16 @@ def closest_to_zero(values: np.ndarray, share: float) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _least_that_frees(topology: Topology, order: np.ndarray, excess: int) -> int:
+def _least_that_frees(network: StructNet, order: np.ndarray, excess: int) -> int:
     """How many of the first in this order have to go to free so many parameters, units that go with them included."""
+    topology, constant = network.topology, constant_units(network)
     most = min(excess, len(order))
-    if freed_by(topology, order[:most]) == most:
+    if freed_by(topology, order[:most], constant) == most:
         return most
     too_few = -1
     while most - too_few > 1:
         middle = (too_few + most) // 2
-        if freed_by(topology, order[:middle]) >= excess:
+        if freed_by(topology, order[:middle], constant) >= excess:
             most = middle
         else:
             too_few = middle
@@ -158,4 +159,6 @@ def rounded_down(number: float) -> int:
 
 
 def _connection_values(network: StructNet) -> np.ndarray:
-    return network.topology.split(network.values.detach())[0].cpu().numpy()
+    """As they are in use: what maps are scaled by in training says nothing."""
+    values = network.folded().values.detach()
+    return network.topology.split(values)[0].cpu().numpy()

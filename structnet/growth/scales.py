@@ -27,6 +27,8 @@ import torch
 from structnet.actions.prune import RULES, freed_by
 from structnet.data.dataset import Dataset, Split
 from structnet.errors import UserError
+from structnet.network.architecture import Architecture
+from structnet.network.constant_units import constant_units
 from structnet.network.edit import Edit, disconnect, fold
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
@@ -51,6 +53,15 @@ def pooled_images(images: torch.Tensor, factor: int = 2) -> torch.Tensor:
             "choose another one, or fewer scales"
         )
     return images if factor == 1 else torch.nn.functional.avg_pool2d(images, factor)
+
+
+def check_plain(architecture: Architecture) -> None:
+    """Raises UserError for feature maps, whose groups have resolutions of their own."""
+    if architecture.has_maps:
+        raise UserError(
+            f"the architecture is {architecture}, but scales are for networks without feature maps: leave the scales "
+            "out, or begin with so many inputs"
+        )
 
 
 def check_scales(sides: Sequence[int], shape: Sequence[int]) -> None:
@@ -123,9 +134,10 @@ def refine_input(network: StructNet, channels: int, height: int, width: int, fac
     the second is a lower bound, exact where the fine pixels agree. What does change is the pace: one step of
     Adam moves a family as a whole factor² times as far as its parent.
 
-    Raises UserError if the images are not what the network takes.
+    Raises UserError if the images are not what the network takes, and for a network of feature maps.
     """
     topology = network.topology
+    check_plain(topology.architecture)
     if topology.architecture[0] != channels * height * width or factor < 1:
         raise UserError(
             f"images of {channels}×{height}×{width} refined by {factor} do not fit a network of "
@@ -177,9 +189,12 @@ def pruned(state: TrainState, parameters: int, rule: str = RULES[0]) -> TrainSta
     excess = network.parameter_count - parameters
     if excess <= 0:
         return state
-    magnitude = network.topology.split(network.values.detach())[0].abs().cpu().numpy()
+    magnitude = network.topology.split(network.folded().values.detach())[0].abs().cpu().numpy()
     order = np.lexsort((magnitude, worth(state) if rule == RULES[0] else magnitude))
-    count = bisect_left(range(len(order)), excess, key=lambda n: freed_by(network.topology, order[:n]))
+    constant = constant_units(network)
+    count = bisect_left(
+        range(len(order)), excess, key=lambda n: freed_by(network.topology, order[:n], constant)
+    )
     edit = disconnect(network, np.sort(order[:count]))
     return state.edited(edit.then(fold(edit.network)))
 

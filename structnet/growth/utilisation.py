@@ -20,6 +20,8 @@ from structnet.network.propagation import propagate
 from structnet.network.state import TrainState
 from structnet.training.evaluation import columns, evaluate
 
+MAP_IMAGES = 500
+
 
 @dataclass(frozen=True)
 class Utilisation:
@@ -72,7 +74,8 @@ def utilisation(state: TrainState, split: Split, steps: Sequence[int]) -> list[U
 def _largest_correlations(state: TrainState, split: Split, units: Iterable[np.ndarray]) -> np.ndarray:
     """(units of the network,) largest absolute correlation with another unit of the group, for the groups of these.
 
-    0 for a unit that is constant on these images or alone in its group.
+    0 for a unit that is constant on these images or alone in its group. Of maps over their positions as well, so that
+    fewer images are enough.
     """
     topology = state.network.topology
     largest = np.zeros(topology.units)
@@ -80,7 +83,8 @@ def _largest_correlations(state: TrainState, split: Split, units: Iterable[np.nd
     groups = np.unique(topology.group_of(wanted))
     if not len(groups):
         return largest
-    activations = propagate(state.network, state.network.values.detach(), columns(split, 0, len(split)))
+    images = min(len(split), MAP_IMAGES) if topology.architecture.has_maps else len(split)
+    activations = propagate(state.network, state.network.values.detach(), columns(split, 0, images))
     for group in groups:
         centred = activations[group].double()
         centred = centred - centred.mean(dim=1, keepdim=True)

@@ -16,6 +16,7 @@ import torch
 
 from structnet.measure.ports import seen_at
 from structnet.network.activations import Activation, activation_named
+from structnet.network.block_normalisation import BlockNormalisation
 from structnet.network.network import StructNet
 from structnet.network.propagation import backpropagate, flatten, propagate, reaching_output
 from structnet.network.tap_propagation import TapPass
@@ -93,7 +94,7 @@ class Diagnosis:
     @cached_property
     def spread(self) -> np.ndarray:
         """(units,) standard deviation of the activation over the images; exactly 0 where it is only rounding."""
-        return np.concatenate([_spread(group) for group in self.activations])
+        return np.concatenate([spread_of(group) for group in self.activations])
 
     def outer(self, source_group: int, target_group: int) -> torch.Tensor:
         """(target units, source ports) mean outer product of error and activation.
@@ -130,7 +131,7 @@ class Diagnosis:
         gradients come in the order of (target, source). The groups need not be linked. sources, targets: only
         connections between these units.
         """
-        matrix = self._absent_gradient(source_group, target_group)
+        matrix = self.absent_gradient(source_group, target_group)
         rows = self._positions(targets, target_group)
         ports = len(self.topology.architecture.port_range((source_group, target_group)))
         units = self._positions(sources, source_group)
@@ -142,7 +143,8 @@ class Diagnosis:
         row, column, gradient = largest(matrix, k)
         return *self.topology.ends((source_group, target_group), rows[row], columns[column]), gradient
 
-    def _absent_gradient(self, source_group: int, target_group: int) -> torch.Tensor:
+    def absent_gradient(self, source_group: int, target_group: int) -> torch.Tensor:
+        """As `outer`, and 0 for connections that exist."""
         pair = source_group, target_group
         if pair not in self._absent:
             matrix = self.outer(*pair).clone()
@@ -190,15 +192,24 @@ def diagnose_inputs(
     saturated_above: float = SATURATED_ABOVE,
 ) -> Diagnosis:
     """As `diagnose`, of inputs as links take them, (features, n)."""
-    values = network.values.detach()
-    if network.topology.architecture.has_maps:
+    values, images = network.values.detach(), inputs.shape[1]
+    if network.topology.architecture.has_maps and network.is_compiled:
         return _diagnose_maps(network, inputs, labels, dead_below, saturated_above)
-    activations = propagate(network, values, inputs)
+    own = network.statistics
+    normalisation = None if own is None else BlockNormalisation(network.topology, own, images, images)
+    activations = propagate(network, values, inputs, normalisation=normalisation)
     loss, error = _cross_entropy(activations[-1], labels)
-    gradient, errors = backpropagate(network, values, activations, error)
-    activation = activation_named(network.activation)
+    gradient, errors = backpropagate(network, values, activations, error, normalisation=normalisation)
     return Diagnosis(
-        network.topology, activation, loss, activations, errors, gradient, dead_below, saturated_above
+        network.topology,
+        activation_named(network.activation),
+        loss,
+        activations,
+        errors,
+        gradient,
+        dead_below,
+        saturated_above,
+        None if normalisation is None else normalisation.statistics.double().cpu().numpy(),
     )
 
 
@@ -209,7 +220,7 @@ def _diagnose_maps(
     dead_below: float,
     saturated_above: float,
 ) -> Diagnosis:
-    """As `diagnose_inputs`, of a network of feature maps, normalised by these images as it is in training."""
+    """As `diagnose_inputs`, of a compiled network of feature maps, normalised by these images as in training."""
     seen = TapPass(network, network.values.detach(), inputs, by_batch=True)
     activations = seen.activations
     loss, error = _cross_entropy(activations[-1], labels)
@@ -281,7 +292,8 @@ def firing_rate(units: torch.Tensor, activation: Activation) -> np.ndarray:
     return (torch.count_nonzero(fires, dim=1).double() / units.shape[1]).cpu().numpy()
 
 
-def _spread(units: torch.Tensor) -> np.ndarray:
+def spread_of(units: torch.Tensor) -> np.ndarray:
+    """(units,) standard deviation of activations, (units, n); exactly 0 where it is only rounding."""
     spread = units.std(dim=1, correction=0)
     is_real = spread > 1e-6 * units.abs().amax(dim=1)
     return torch.where(is_real, spread, torch.zeros_like(spread)).double().cpu().numpy()

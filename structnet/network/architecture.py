@@ -87,6 +87,8 @@ class Architecture(tuple[int, ...]):
             side = f"{high}" if high == wide else f"{high}x{wide}"
             parts.append(f"{size}" if self.is_plain(group) else f"{size}@{side}")
             parts += [FLAT] if group in self.flat else []
+        if self.has_maps and self.window != WINDOW:
+            parts.insert(1, f"{self.window}x{self.window}")
         return ",".join(parts)
 
     @property
@@ -181,13 +183,13 @@ class Architecture(tuple[int, ...]):
         stay = [group for group, size in enumerate(sizes) if size > 0]
         return self._of(stay, [sizes[group] for group in stay])
 
-    def with_group(self, position: int, units: int, side: Side) -> Architecture:
-        """With one more group of so many units and this side before group `position`."""
+    def with_group(self, position: int, units: int, side: Side, *, flat: bool = False) -> Architecture:
+        """With one more group of so many units and this side before group `position`; flat: whether its maps are."""
         sizes, sides = list(self), list(self.sides)
         sizes.insert(position, units)
         sides.insert(position, side)
-        flat = [group + (group >= position) for group in self.flat]
-        return Architecture(sizes, sides, self.window, flat)
+        flats = [group + (group >= position) for group in self.flat] + [position] * flat
+        return Architecture(sizes, sides, self.window, flats)
 
     def _of(self, groups: Sequence[int], units: Sequence[int]) -> Architecture:
         flat = [place for place, group in enumerate(groups) if group in self.flat]
@@ -208,8 +210,10 @@ def _fitted(size_in: int, size_out: int) -> tuple[int, int]:
     return stride, (size_in - 1 - (size_out - 1) * stride) // 2
 
 
-def architecture_of(sizes: Sequence[int]) -> Architecture:
-    """An architecture as it is, or a sequence of numbers as that of plain groups."""
+def architecture_of(sizes: Sequence[int] | str) -> Architecture:
+    """An architecture as it is, a sequence of numbers as that of plain groups, or what a text says (`sizes_of`)."""
+    if isinstance(sizes, str):
+        return sizes_of(sizes)
     return sizes if isinstance(sizes, Architecture) else Architecture(sizes)
 
 
@@ -259,11 +263,11 @@ def sizes_of(text: str) -> Architecture:
     """`784,100,10`, `784-100-10` or `1@28,8@14,16@7,10`; raises UserError for anything else.
 
     A group of maps is maps@side or maps@heightxwidth; `flat` behind it lets plain groups read its maps position by
-    position.
+    position. `5x5` behind the input is a window other than 3 × 3.
     """
     sizes: list[int] = []
     sides: list[Side] = []
-    flat = []
+    flat, window = [], WINDOW
     for part in text.replace("-", ",").split(","):
         found = re.fullmatch(r"\s*(\d+)(?:@(\d+)(?:[x×](\d+))?)?\s*", part)
         if found:
@@ -272,12 +276,25 @@ def sizes_of(text: str) -> Architecture:
             sides.append((int(high or 1), int(wide or high or 1)))
         elif part.strip() == FLAT and sizes:
             flat.append(len(sizes) - 1)
+        elif (told := re.fullmatch(r"\s*(\d+)[x×]\1\s*", part)) and len(sizes) == 1:
+            window = int(told[1])
         else:
             raise UserError(
                 f"architecture is '{text}', but must be sizes such as 784,100,10, or maps@side such as "
                 "1@28,8@14,16@7,10"
             )
-    return check_architecture(Architecture(sizes, sides, flat=flat))
+    return check_architecture(Architecture(sizes, sides, window, flat))
+
+
+def dashed(architecture: Sequence[int]) -> str:
+    """`784-100-10` or `1@28-8@14-16@7-10`: as names and lines have it, and `sizes_of` reads it."""
+    return str(architecture_of(architecture)).replace(",", "-")
+
+
+def plain_form(architecture: Sequence[int]) -> list[int] | str:
+    """What `architecture_of` reads, for JSON: numbers, or a text where there are maps."""
+    shape = architecture_of(architecture)
+    return str(shape) if shape.has_maps else list(shape)
 
 
 def check_architecture(architecture: Sequence[int]) -> Architecture:

@@ -7,13 +7,13 @@ actions (structnet.actions) are combinations of these.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from structnet.network.activations import activation_named
 from structnet.network.architecture import POINT, Architecture, Side
+from structnet.network.constant_units import constant_units, constants, feeding_maps
 from structnet.network.initial_values import initial_shapes
 from structnet.network.network import StructNet
 from structnet.network.topology import Topology
@@ -139,22 +139,39 @@ def redirect(network: StructNet, connections: np.ndarray, source: np.ndarray) ->
     return _edited(network, topology, order, np.arange(before.units), values, _biases(network))
 
 
-def add_units(network: StructNet, group: int, biases: np.ndarray) -> Edit:
-    """Appends units without connections to a hidden group; biases: (units,). They are the last of the group."""
+def add_units(
+    network: StructNet, group: int, biases: np.ndarray, statistics: np.ndarray | None = None
+) -> Edit:
+    """Appends units without connections to a hidden group; biases: (units,). They are the last of the group.
+
+    statistics: (2, units) means and variances, where the network normalises; 0 and 1 by default.
+    """
     if not 0 < group < network.topology.groups - 1:
         raise ValueError(f"units can be added to hidden groups only, not to group {group}")
     before = network.topology.architecture
     sizes = list(before)
     sizes[group] += len(biases)
-    return _insert_units(network, before.resized(sizes), int(network.topology.offsets[group + 1]), biases)
+    at = int(network.topology.offsets[group + 1])
+    return _insert_units(network, before.resized(sizes), at, biases, statistics)
 
 
-def add_group(network: StructNet, position: int, biases: np.ndarray, side: Side = POINT) -> Edit:
-    """Inserts a hidden group of unconnected units of this side before group `position`; biases: (units,)."""
+def add_group(
+    network: StructNet,
+    position: int,
+    biases: np.ndarray,
+    side: Side = POINT,
+    *,
+    flat: bool = False,
+    statistics: np.ndarray | None = None,
+) -> Edit:
+    """Inserts a hidden group of unconnected units of this side before group `position`; biases: (units,).
+
+    flat: whether plain groups may read its maps position by position. statistics: as in `add_units`.
+    """
     if not 0 < position < network.topology.groups:
         raise ValueError(f"a group can be inserted between input and output only, not at {position}")
-    architecture = network.topology.architecture.with_group(position, len(biases), side)
-    return _insert_units(network, architecture, int(network.topology.offsets[position]), biases)
+    architecture = network.topology.architecture.with_group(position, len(biases), side, flat=flat)
+    return _insert_units(network, architecture, int(network.topology.offsets[position]), biases, statistics)
 
 
 def remove_units(network: StructNet, units: np.ndarray) -> Edit:
@@ -204,27 +221,13 @@ def fold(network: StructNet) -> Edit:
         )
 
 
-def _is_even(network: StructNet, constant: np.ndarray) -> np.ndarray:
+def _is_even(network: StructNet, units: np.ndarray) -> np.ndarray:
     """(units,) booleans: whether units without a connection in are the same wherever they are seen."""
-    topology, shape = network.topology, network.topology.architecture
-    feeds_maps = np.zeros(topology.units, dtype=bool)
-    for pair, span in topology.links.items():
-        if not shape.is_plain(pair[1]):
-            feeds_maps[topology.source_unit[span]] = True
-    even: np.ndarray = ~feeds_maps[constant] | (_constants(network, constant) == 0)
+    constant = constant_units(network)
+    if constant is None:
+        return np.ones(len(units), dtype=bool)
+    even: np.ndarray = ~(feeding_maps(network.topology) & constant)[units]
     return even
-
-
-def _constants(network: StructNet, units: np.ndarray) -> np.ndarray:
-    """(units,) what hidden units without a connection in are: activation(bias)."""
-    topology, flat = network.topology, torch.from_numpy(_flat(network.folded()))
-    place = units - topology.hidden.start
-    bias = topology.split(flat)[1][torch.from_numpy(place)]
-    shapes = topology.shapes(flat)
-    if topology.shape_numbers:
-        shapes = shapes.view(-1, topology.shape_numbers)[torch.from_numpy(place)]
-    found: np.ndarray = activation_named(network.activation).of(bias[:, None].clone(), shapes)[:, 0].numpy()
-    return found
 
 
 def _with_constants_folded(network: StructNet, constant: np.ndarray) -> StructNet:
@@ -235,19 +238,21 @@ def _with_constants_folded(network: StructNet, constant: np.ndarray) -> StructNe
     leaving = np.flatnonzero(np.isin(topology.source_unit, constant))
     if not len(leaving):
         return network
-    amount = values[leaving] * _constants(network, topology.source_unit[leaving])
+    amount = values[leaving] * constants(network, topology.source_unit[leaving])
     np.add.at(biases, topology.target[leaving] - first, amount)
     values = values.copy()
     values[leaving] = 0.0
     return network.with_values(np.concatenate([values, biases, topology.shapes(_flat(network))]))
 
 
-def _insert_units(network: StructNet, architecture: Architecture, at: int, biases: np.ndarray) -> Edit:
+def _insert_units(
+    network: StructNet, architecture: Architecture, at: int, biases: np.ndarray, statistics: np.ndarray | None
+) -> Edit:
     topology = network.topology
     count = len(biases)
     unit_origin = np.insert(np.arange(topology.units), at, np.full(count, -1))
     number = np.arange(topology.units) + count * (np.arange(topology.units) >= at)
-    return _assemble(
+    edit = _assemble(
         network,
         architecture,
         _ports_moved(topology, architecture, topology.source, number),
@@ -257,6 +262,19 @@ def _insert_units(network: StructNet, architecture: Architecture, at: int, biase
         connection_values=_connection_values(network),
         biases=np.insert(_biases(network), at - topology.hidden.start, biases),
     )
+    return edit if statistics is None else normalised_by(edit, edit.new_units, statistics)
+
+
+def normalised_by(edit: Edit, units: np.ndarray, statistics: np.ndarray) -> Edit:
+    """The edit with these means and variances, (2, units), of hidden units of its new network, if that normalises."""
+    kept = edit.network.statistics
+    if kept is None:
+        return edit
+    place = torch.from_numpy(units - edit.network.topology.hidden.start).to(kept.device)
+    changed = kept.clone()
+    changed[:, place] = torch.from_numpy(statistics).to(kept)
+    network = edit.network.like(edit.network.topology, edit.network.values.detach(), changed)
+    return replace(edit, network=network)
 
 
 def _ports_moved(

@@ -2,7 +2,8 @@
 
 A weight that is not zero becomes a connection, an activation a group of units; additions become links that skip groups,
 of value 1 where nothing lies between. Linear layers without an activation between them, batch norm and constant factors
-are multiplied into one. A layer that reads a sum of several groups has its weights once for each of them.
+are multiplied into one. A layer that reads a sum of several groups has its weights once for each of them. A module that
+computes with images is followed once more, with feature maps (structnet.network.from_module_maps).
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from torch.nn.parameter import is_lazy
 
 from structnet.errors import UserError, one_line
 from structnet.network.architecture import check_architecture
-from structnet.network.from_module_operations import OPERATIONS
-from structnet.network.from_module_values import KNOWN, Affine, Reading, WrongSize
+from structnet.network.from_module_map_network import map_network, without_maps
+from structnet.network.from_module_map_operations import MAP_OPERATIONS, NEEDING_MAPS, NeedsMaps
+from structnet.network.from_module_maps import MapReading
+from structnet.network.from_module_values import KNOWN, Affine, Reading, Value, WrongSize
 from structnet.network.network import StructNet
 from structnet.network.topology import Topology
 from structnet.seeds import torch_seed
@@ -41,23 +44,27 @@ class Taken(NamedTuple):
     """What a module became.
 
     network: of its number type and on its device. features: shape of one input. ignored: layers that do nothing in
-    evaluation, folded: batch norms that are part of connections now, each as a message names it.
+    evaluation, folded: batch norms that are part of connections now, kept: those that feature maps are normalised by,
+    each as a message names it.
     """
 
     network: StructNet
     features: tuple[int, ...]
     ignored: list[str]
     folded: list[str]
+    kept: list[str]
 
 
 def from_module(module: nn.Module, *, example_shape: Sequence[int] | None = None) -> StructNet:
     """The StructNet that computes what a module computes in evaluation, (batch, *example_shape) -> (batch, classes).
 
     The module is made of linear layers (pruned and parametrised ones as well), one activation of relu, tanh and
-    sigmoid, flatten, additions, concatenations, batch norm, dropout and products with constants; it may use a layer
-    twice, and is left as it is. example_shape: of one input, without the batch; by default flat, of the size that the
-    first layer takes. Raises UserError, naming the layer, for anything else, for a shape that does not fit, and if
-    the logits of random inputs differ.
+    sigmoid, flatten, additions, concatenations, batch norm, dropout and products with constants, and of Conv2d,
+    average pooling and means over images; it may use a layer twice, and is left as it is. Where every Conv2d has a
+    batch norm and a ReLU behind it, feature maps stay normalised; else batch norms become part of weights.
+    example_shape: of one input, without the batch; by default flat, of the size that the first layer takes. Raises
+    UserError, naming the layer, for anything else, for a shape that does not fit, and if the logits of random inputs
+    differ.
     """
     return take_over(module, example_shape).network
 
@@ -65,7 +72,7 @@ def from_module(module: nn.Module, *, example_shape: Sequence[int] | None = None
 def take_over(module: nn.Module, example_shape: Sequence[int] | None = None) -> Taken:
     """As `from_module`, with what there is to say about it."""
     dtype, device = _number_type(module)
-    followed = partial(_followed, module, dtype, device)
+    followed = partial(_read, module, dtype, device)
     if example_shape is not None:
         features = tuple(int(size) for size in example_shape)
         reading, logits = followed(features)
@@ -84,9 +91,9 @@ def take_over(module: nn.Module, example_shape: Sequence[int] | None = None) -> 
     generator = torch.Generator().manual_seed(torch_seed(0, "from_module"))
     inputs = torch.randn(CHECKED, *features, generator=generator, dtype=dtype)
     largest_difference(module, network, inputs.to(device))
-    return Taken(
-        network, features, *(list(dict.fromkeys(each)) for each in (reading.ignored, reading.folded))
-    )
+    kept = reading.kept if isinstance(reading, MapReading) else []
+    about = (list(dict.fromkeys(each)) for each in (reading.ignored, reading.folded, kept))
+    return Taken(network, features, *about)
 
 
 def largest_difference(module: nn.Module, network: StructNet, inputs: torch.Tensor) -> Difference:
@@ -123,11 +130,27 @@ def takes(module: nn.Module, features: tuple[int, ...]) -> bool:
     return True
 
 
-def _followed(
+def _read(
     module: nn.Module, dtype: torch.dtype, device: torch.device, features: tuple[int, ...]
 ) -> tuple[Reading, Affine]:
-    """The module's forward pass with values in place of tensors, and its logits."""
-    reading = Reading(dtype, device, OPERATIONS)
+    """The module, followed as it has to be, and its logits."""
+    plain = Reading(dtype, device, NEEDING_MAPS)
+    try:
+        return plain, _followed(module, plain, features)
+    except NeedsMaps as needs:
+        channels, high, wide = features if len(features) == 3 else needs.features
+    for keeps_norms in (True, False):
+        reading = MapReading(
+            dtype, device, MAP_OPERATIONS, units=[channels], sides=[(high, wide)], keeps_norms=keeps_norms
+        )
+        logits = _followed(module, reading, features)
+        if not reading.statistics or reading.all_are_normalised:
+            break
+    return reading, logits
+
+
+def _followed(module: nn.Module, reading: Reading, features: tuple[int, ...]) -> Affine:
+    """The module's logits, of its forward pass with values in place of tensors."""
     with ExitStack() as stack:
         stack.enter_context(_evaluating(module))
         stack.enter_context(torch.no_grad())
@@ -136,7 +159,7 @@ def _followed(
             stack.callback(part.register_forward_pre_hook(partial(_enters, reading, about)).remove)
             stack.callback(part.register_forward_hook(partial(_leaves, reading)).remove)
         try:
-            logits = module(Affine.inputs(reading, features))
+            logits = module(reading.inputs(features))
         except UserError:
             raise
         except Exception as error:  # what a module of the user's raises is its own affair
@@ -145,7 +168,8 @@ def _followed(
                 f"{KNOWN}, and where it looks at the shape of its inputs, give that (example_shape, or a dataset)"
             ) from error
     _check_logits(reading, logits, type(module).__name__)
-    return reading, logits
+    found: Affine = logits
+    return found
 
 
 def _enters(reading: Reading, about: tuple[str, str], *_: Any) -> None:
@@ -195,7 +219,7 @@ def _check_logits(reading: Reading, logits: Any, name: str) -> None:
     if not isinstance(logits, Affine) or len(logits.features) != 1:
         what = (
             f"(batch, {', '.join(map(str, logits.features))})"
-            if isinstance(logits, Affine)
+            if isinstance(logits, Value)
             else type(logits).__name__
         )
         raise UserError(
@@ -218,7 +242,12 @@ def _is_identity(value: Affine) -> bool:
 
 def _network(reading: Reading, logits: Affine, inputs: int) -> StructNet:
     """The groups and the logits as a network: entries that are not zero in its number type are its connections."""
-    groups = [*reading.groups, logits]
+    groups = [group for group in (*reading.groups, logits) if isinstance(group, Affine)]
+    if isinstance(reading, MapReading):
+        plain = without_maps(reading, [*reading.groups, logits])
+        if plain is None:
+            return map_network(reading, logits)
+        groups = plain
     architecture = check_architecture([inputs, *(len(group.bias) for group in groups)])
     offsets = np.concatenate([[0], np.cumsum(architecture)])
     kind = np.float64 if reading.dtype == torch.float64 else np.float32

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from structnet.network.from_module_values import BATCH, Affine, WrongSize, values_in
+from structnet.network.from_module_values import BATCH, Affine, Value, WrongSize, values_in
 
 
 def _linear(x: Any, weight: Any, bias: Any = None) -> Affine:
     reading = next(values_in((x, weight, bias))).reading
-    if not isinstance(x, Affine) or not _is_matrix(weight) or isinstance(bias, Affine):
+    if not isinstance(x, Value) or not _is_matrix(weight) or isinstance(bias, Value):
         reading.refuse("multiplies by what is no constant matrix, but weights must not depend on the input")
-    _check_flat(x)
-    _check_size(x, weight.shape[1])
-    return x.through(sparse.csr_array(_numbers(weight)), 0.0 if bias is None else _numbers(bias))
+    flat = _checked_flat(x)
+    _check_size(flat, weight.shape[1])
+    return flat.through(sparse.csr_array(numbers_of(weight)), 0.0 if bias is None else numbers_of(bias))
 
 
 def _matmul(x: Any, other: Any) -> Affine:
@@ -33,16 +33,18 @@ def _is_matrix(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim == 2
 
 
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
+def numbers_of(tensor: torch.Tensor) -> np.ndarray:
+    """float64, on the CPU."""
     numbers: np.ndarray = tensor.detach().to("cpu", torch.float64).numpy()
     return numbers
 
 
-def _check_flat(x: Affine) -> None:
-    if len(x.features) != 1:
+def _checked_flat(x: Value) -> Affine:
+    if not isinstance(x, Affine) or len(x.features) != 1:
         x.reading.refuse(
             f"takes inputs of shape {x.features}, but must take flat ones: put Flatten before it"
         )
+    return x
 
 
 def _check_size(x: Affine, taken: int) -> None:
@@ -55,11 +57,11 @@ def _check_size(x: Affine, taken: int) -> None:
         )
 
 
-def _add(x: Any, other: Any, alpha: float = 1) -> Affine:
-    if not isinstance(x, Affine):
+def _add(x: Any, other: Any, alpha: float = 1) -> Value:
+    if not isinstance(x, Value):
         return _add(_mul(other, alpha), x)
-    if not isinstance(other, Affine):
-        return x.plus(Affine(x.reading, x.features, {}, alpha * x.constant(other)))
+    if not isinstance(other, Value):
+        return x.shifted(alpha * x.constant(other))
     if x.features != other.features:
         x.reading.refuse(
             f"adds values of {x.features} and {other.features} features, but they must be of one shape"
@@ -67,33 +69,34 @@ def _add(x: Any, other: Any, alpha: float = 1) -> Affine:
     return x.plus(other if alpha == 1 else _mul(other, alpha))
 
 
-def _sub(x: Any, other: Any, alpha: float = 1) -> Affine:
+def _sub(x: Any, other: Any, alpha: float = 1) -> Value:
     return _add(x, other, alpha=-alpha)
 
 
-def _reversed_sub(x: Any, other: Any, alpha: float = 1) -> Affine:
+def _reversed_sub(x: Any, other: Any, alpha: float = 1) -> Value:
     return _sub(other, x, alpha)
 
 
-def _mul(x: Any, other: Any) -> Affine:
-    value, factor = (x, other) if isinstance(x, Affine) else (other, x)
-    if isinstance(factor, Affine):
+def _mul(x: Any, other: Any) -> Value:
+    value: Value
+    value, factor = (x, other) if isinstance(x, Value) else (other, x)
+    if isinstance(factor, Value):
         value.reading.refuse("multiplies two values, but only products with constants can be taken over")
     return value.scaled(value.constant(factor))
 
 
-def _div(x: Any, other: Any) -> Affine:
-    if isinstance(other, Affine):
+def _div(x: Any, other: Any) -> Value:
+    if isinstance(other, Value):
         other.reading.refuse("divides by a value, but only quotients by constants can be taken over")
-    value: Affine = x
+    value: Value = x
     return value.scaled(1 / value.constant(other))
 
 
-def _reversed_div(x: Any, other: Any) -> Affine:
+def _reversed_div(x: Any, other: Any) -> Value:
     return _div(other, x)
 
 
-def _neg(x: Affine) -> Affine:
+def _neg(x: Value) -> Value:
     return _mul(x, -1)
 
 
@@ -121,6 +124,11 @@ def _reshape(x: Affine, *shape: Any) -> Affine:
             prod(x.features),
         )
     return x if full[1:] == x.features else x.shaped(full[1:])
+
+
+def _unflatten(x: Affine, dim: int, sizes: Any) -> Affine:
+    at = dim % x.ndim - 1
+    return _reshape(x, BATCH, *x.features[:at], *sizes, *x.features[at + 1 :])
 
 
 def _getitem(x: Affine, index: Any) -> Affine:
@@ -154,7 +162,7 @@ def _cat(tensors: Any, dim: int = 0) -> Affine:
     return whole
 
 
-def _dropout(x: Affine, p: float = 0.5, training: bool = True) -> Affine:
+def _dropout(x: Value, p: float = 0.5, training: bool = True) -> Value:
     if training and p:
         x.reading.refuse(
             "drops units in evaluation too, but has to compute the same every time: pass training"
@@ -175,23 +183,23 @@ def _batch_norm(
 ) -> Affine:
     if training or running_mean is None or running_var is None:
         x.reading.refuse("normalises by the batch in evaluation too: let it track running statistics")
-    _check_flat(x)
+    x = _checked_flat(x)
     _check_size(x, len(running_mean))
-    scale = 1 / np.sqrt(_numbers(running_var) + eps) * (1 if weight is None else _numbers(weight))
-    shift = -_numbers(running_mean) * scale + (0 if bias is None else _numbers(bias))
+    scale = 1 / np.sqrt(numbers_of(running_var) + eps) * (1 if weight is None else numbers_of(weight))
+    shift = -numbers_of(running_mean) * scale + (0 if bias is None else numbers_of(bias))
     x.reading.folded.append(x.reading.where)
-    return x.scaled(scale).plus(Affine(x.reading, x.features, {}, shift))
+    return x.scaled(scale).shifted(shift)
 
 
 def _softmax(x: Affine, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> NoReturn:
     x.reading.refuse("makes probabilities of logits, but logits are needed: give the network without it")
 
 
-def _same(x: Affine, *_: Any, **__: Any) -> Affine:
+def _same(x: Value, *_: Any, **__: Any) -> Value:
     return x
 
 
-def _clone(x: Affine, *_: Any, **__: Any) -> Affine:
+def _clone(x: Value, *_: Any, **__: Any) -> Value:
     return x.copied()
 
 
@@ -215,9 +223,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("neg", "negative"), _neg),
     "flatten": _flatten,
     **dict.fromkeys(("reshape", "view"), _reshape),
+    "unflatten": _unflatten,
     "getitem": _getitem,
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
-    "dropout": _dropout,
+    **dict.fromkeys(("dropout", "dropout2d"), _dropout),
     "batch_norm": _batch_norm,
     **dict.fromkeys(("softmax", "log_softmax"), _softmax),
     **dict.fromkeys(("contiguous", "detach", "float", "double", "to"), _same),

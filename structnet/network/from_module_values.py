@@ -12,16 +12,20 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
 from scipy import sparse
+from typing_extensions import override
 
 from structnet.errors import UserError
 
 BATCH = 7919  # images in the followed pass: a number that no shape of features is likely to have
-KNOWN = "linear layers, relu, tanh, sigmoid, flatten, additions, concatenations, batch norm and products with constants"
+KNOWN = (
+    "linear and Conv2d layers, relu, tanh, sigmoid, average pooling, flatten, additions, concatenations, batch norm "
+    "and products with constants"
+)
 
 
 class WrongSize(UserError):
@@ -45,7 +49,7 @@ class Reading:
     dtype: torch.dtype
     device: torch.device
     operations: Mapping[str, Callable[..., Any]]
-    groups: list[Affine] = field(default_factory=list)
+    groups: list[Value] = field(default_factory=list)
     activation: str = ""
     ignored: list[str] = field(default_factory=list)
     folded: list[str] = field(default_factory=list)
@@ -63,8 +67,20 @@ class Reading:
         """Raises UserError about the innermost module."""
         raise UserError(f"{self.where} {reason}")
 
+    def inputs(self, features: tuple[int, ...]) -> Affine:
+        """What the module is given."""
+        return Affine.inputs(self, features)
+
     def closed(self, value: Affine, activation: str) -> Affine:
         """The activations of a new group of units, one for each feature of the value before them."""
+        self.begin_group(value, activation)
+        units = prod(value.features)
+        return Affine(
+            self, value.features, {len(self.groups): sparse.eye_array(units).tocsr()}, np.zeros(units)
+        )
+
+    def begin_group(self, value: Value, activation: str) -> None:
+        """A new group with this value before its activation, which has to be that of all groups."""
         if self.activation not in ("", activation):
             ends = " (if it only ends the network, leave it out: logits are needed)"
             self.refuse(
@@ -73,31 +89,17 @@ class Reading:
             )
         self.activation = activation
         self.groups.append(value.copied())
-        units = prod(value.features)
-        return Affine(
-            self, value.features, {len(self.groups): sparse.eye_array(units).tocsr()}, np.zeros(units)
-        )
 
 
-class Affine:
-    """A value of the pass, (BATCH, *features): for each group a matrix, (features, units) float64, and a bias.
+class Value:
+    """A value of the pass, (BATCH, *features); torch's functions and methods take it as they take a tensor."""
 
-    Group 0 is the input. Torch's functions and methods take it as they take a tensor.
-    """
-
+    bias: np.ndarray
     __array_ufunc__ = None  # so that numbers of NumPy leave products to it
     requires_grad = False
 
-    def __init__(
-        self, reading: Reading, features: tuple[int, ...], terms: Mapping[int, Any], bias: np.ndarray
-    ) -> None:
-        self.reading, self.features, self.terms, self.bias = reading, features, dict(terms), bias
-
-    @classmethod
-    def inputs(cls, reading: Reading, features: tuple[int, ...]) -> Affine:
-        """What a module is given: the units of group 0."""
-        units = prod(features)
-        return cls(reading, features, {0: sparse.eye_array(units).tocsr()}, np.zeros(units))
+    def __init__(self, reading: Reading, features: tuple[int, ...]) -> None:
+        self.reading, self.features = reading, features
 
     @classmethod
     def __torch_function__(
@@ -151,12 +153,55 @@ class Affine:
     def __bool__(self) -> bool:
         self.reading.refuse("decides by values what it computes, but has to compute the same of every input")
 
-    def copied(self) -> Affine:
+    def copied(self) -> Self:
         """The same value, which changes in place do not reach."""
+        raise NotImplementedError
+
+    def becomes(self, other: Self) -> Self:
+        """Itself, changed in place."""
+        raise NotImplementedError
+
+    def constant(self, value: Any) -> np.ndarray:
+        """A number or a tensor as numbers that `scaled` and `shifted` take; refused if it has another shape."""
+        raise NotImplementedError
+
+    def scaled(self, factor: np.ndarray) -> Self:
+        """Times constants."""
+        raise NotImplementedError
+
+    def shifted(self, added: np.ndarray) -> Self:
+        """Plus constants."""
+        raise NotImplementedError
+
+    def plus(self, other: Self) -> Self:
+        """The sum with a value of the same shape."""
+        raise NotImplementedError
+
+
+class Affine(Value):
+    """For each group a matrix, (features, columns) float64, and a bias, (features,).
+
+    Group 0 is the input, and columns are its units; of feature maps structnet.network.from_module_maps says which.
+    """
+
+    def __init__(
+        self, reading: Reading, features: tuple[int, ...], terms: Mapping[int, Any], bias: np.ndarray
+    ) -> None:
+        super().__init__(reading, features)
+        self.terms, self.bias = dict(terms), bias
+
+    @classmethod
+    def inputs(cls, reading: Reading, features: tuple[int, ...]) -> Affine:
+        """What a module is given: the units of group 0."""
+        units = prod(features)
+        return cls(reading, features, {0: sparse.eye_array(units).tocsr()}, np.zeros(units))
+
+    @override
+    def copied(self) -> Affine:
         return Affine(self.reading, self.features, self.terms, self.bias)
 
+    @override
     def becomes(self, other: Affine) -> Affine:
-        """Itself, changed in place."""
         self.features, self.terms, self.bias = other.features, other.terms, other.bias
         return self
 
@@ -169,19 +214,26 @@ class Affine:
         terms = {group: weight @ matrix for group, matrix in self.terms.items()}
         return Affine(self.reading, (weight.shape[0],), terms, weight @ self.bias + bias)
 
+    @override
     def scaled(self, factor: np.ndarray) -> Affine:
         """Each feature times a factor, (features,)."""
         return self.through(sparse.diags_array(factor).tocsr()).shaped(self.features)
 
+    @override
+    def shifted(self, added: np.ndarray) -> Affine:
+        """Each feature plus a number, (features,)."""
+        return Affine(self.reading, self.features, self.terms, self.bias + added)
+
+    @override
     def plus(self, other: Affine) -> Affine:
-        """The sum with a value of the same shape."""
         terms = dict(self.terms)
         for group, matrix in other.terms.items():
             terms[group] = terms[group] + matrix if group in terms else matrix
         return Affine(self.reading, self.features, terms, self.bias + other.bias)
 
+    @override
     def constant(self, value: Any) -> np.ndarray:
-        """A number or a tensor as one number for each feature, (features,); refused if it has another shape."""
+        """One number for each feature, (features,)."""
         try:
             tensor = torch.as_tensor(value).detach().to("cpu", torch.float64)
             return torch.broadcast_to(tensor, (1, *self.features)).reshape(-1).numpy()
@@ -210,7 +262,7 @@ for _name in (
     *("neg", "abs", "pow", "rpow", "mod", "floordiv", "matmul", "rmatmul", "getitem", "setitem"),
     *("lt", "le", "gt", "ge", "eq", "ne", "invert", "and", "or"),
 ):
-    setattr(Affine, f"__{_name}__", _operator(_name))
+    setattr(Value, f"__{_name}__", _operator(_name))
 
 
 def applied(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -234,15 +286,15 @@ def applied(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     found = operation(*bound.args, **bound.kwargs)
     if not in_place:
         return found
-    if not isinstance(args[0], Affine):
+    if not isinstance(args[0], Value):
         reading.refuse(f"changes a constant in place by {plain}, but constants have to stay what they are")
     return args[0].becomes(found)
 
 
-def values_in(given: Any) -> Iterator[Affine]:
+def values_in(given: Any) -> Iterator[Value]:
     """The values among arguments, also inside lists and tuples of them."""
     for each in given:
-        if isinstance(each, Affine):
+        if isinstance(each, Value):
             yield each
         elif isinstance(each, (list, tuple)):
             yield from values_in(each)

@@ -17,10 +17,18 @@ from structnet.network.activations import ACTIVATIONS, activation_named
 from structnet.network.architecture import architecture_of, parameters_dense
 from structnet.network.initial_values import initial_values
 from structnet.network.link import SparseLink
+from structnet.network.map_link import link_of
 from structnet.network.normalisation import first_statistics, folded_values
 from structnet.network.optimizer import Adam
 from structnet.network.propagation import Propagation, flatten
 from structnet.network.random_topology import random_topology
+from structnet.network.structure_arrays import (
+    STRUCTURE,
+    architecture_in,
+    check_statistics,
+    structure_arrays,
+    topology_in,
+)
 from structnet.network.topology import Topology
 from structnet.seeds import stream
 from structnet.storage.snapshot_files import read_files, write_files
@@ -150,7 +158,7 @@ class StructNet(nn.Module):
             pairs = self.topology.links
             self._links = (
                 device,
-                {pair: SparseLink(self.topology, pair, device, self.kernel) for pair in pairs},
+                {pair: link_of(self.topology, pair, device, self.kernel) for pair in pairs},
             )
         return self._links[1]
 
@@ -261,9 +269,10 @@ class StructNet(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "architecture"] = torch.tensor(self.topology.architecture)
-        destination[prefix + "source"] = torch.from_numpy(self.topology.source.copy())
-        destination[prefix + "target"] = torch.from_numpy(self.topology.target.copy())
+        for name, array in structure_arrays(self.topology).items():
+            destination[prefix + name] = torch.from_numpy(array.copy())
+        if self.statistics is not None:
+            destination[prefix + "statistics"] = self.statistics if keep_vars else self.statistics.detach()
         destination[prefix + "activation"] = torch.tensor(list(ACTIVATIONS).index(self.activation))
 
     def _load_from_state_dict(
@@ -276,11 +285,8 @@ class StructNet(nn.Module):
             )
             loaded.to(self.values.device, self.values.dtype)
             self.become(loaded)
-            state_dict = {
-                key: value
-                for key, value in state_dict.items()
-                if key[len(prefix) :] not in ("architecture", "source", "target", "activation")
-            }
+            taken = {prefix + name for name in (*STRUCTURE, "statistics", "activation")}
+            state_dict = {key: value for key, value in state_dict.items() if key not in taken}
         super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
 
     @classmethod
@@ -290,12 +296,16 @@ class StructNet(nn.Module):
         code = int(state["activation"])
         if not 0 <= code < len(names):
             raise ValueError(f"unknown activation number {code}")
-        topology, order = Topology.sorted(
-            state["architecture"].tolist(),
-            state["source"].cpu().numpy(),
-            state["target"].cpu().numpy(),
-            len(ACTIVATIONS[names[code]].shape),
+        arrays = {name: state[name].cpu().numpy() for name in STRUCTURE if name in state}
+        numbers = len(ACTIVATIONS[names[code]].shape)
+        topology = topology_in(arrays, architecture_in(arrays), numbers)
+        kept = state.get("statistics")
+        if kept is not None:
+            check_statistics(kept.cpu().numpy(), topology)
+        return cls.from_parts(
+            topology,
+            state["values"].clone(),
+            activation=names[code],
+            kernel=kernel,
+            statistics=None if kept is None else kept.clone(),
         )
-        if np.any(np.diff(order) < 0):
-            raise ValueError("the connections are not in their order")
-        return cls.from_parts(topology, state["values"].clone(), activation=names[code], kernel=kernel)

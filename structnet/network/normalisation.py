@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from structnet.compiled.normalise import LEAST_VARIANCE
@@ -44,7 +43,10 @@ def scales(network: Normalised) -> tuple[torch.Tensor, torch.Tensor]:
     if statistics is None:
         raise ValueError("the network does not normalise")
     mean, variance = statistics[0], statistics[1]
-    normal = torch.from_numpy(_is_map(topology)).to(mean.device)
+    normal = torch.zeros(topology.bias_count, dtype=torch.bool)
+    for span in map_spans(topology).values():
+        normal[span] = True
+    normal = normal.to(mean.device)
     deviation = torch.where(normal, (variance + LEAST_VARIANCE).rsqrt(), torch.ones_like(variance))
     shift = torch.where(normal, -mean * deviation, torch.zeros_like(mean))
     unit = torch.from_numpy(topology.target.astype("int64") - topology.architecture[0]).to(mean.device)
@@ -62,9 +64,11 @@ def folded_values(network: Normalised, values: torch.Tensor) -> torch.Tensor:
     return values * factor + added
 
 
-def _is_map(topology: Topology) -> np.ndarray:
-    """(units behind the input,) booleans: of more than one position."""
-    architecture = topology.architecture
-    plain = [architecture.is_plain(group) for group in range(1, topology.groups)]
-    found: np.ndarray = np.repeat(~np.array(plain), architecture[1:])
-    return found
+def map_spans(topology: Topology) -> dict[int, slice]:
+    """By group of maps, where these lie among the units behind the input."""
+    inputs = topology.architecture[0]
+    return {
+        group: slice(int(topology.offsets[group]) - inputs, int(topology.offsets[group + 1]) - inputs)
+        for group in range(1, topology.groups)
+        if not topology.architecture.is_plain(group)
+    }

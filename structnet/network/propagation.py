@@ -15,7 +15,9 @@ import torch
 
 from structnet.compiled.plan import one_blas_thread
 from structnet.network.activations import ACTIVATIONS, activation_named, srelu_errors
+from structnet.network.block_normalisation import BlockNormalisation
 from structnet.network.link import SparseLink
+from structnet.network.normalisation import folded_values, scales
 from structnet.network.tap_propagation import TapPass
 from structnet.network.topology import Topology
 
@@ -47,25 +49,32 @@ class Dropout(NamedTuple):
 
 
 def propagate(
-    network: Computed, values: torch.Tensor, inputs: torch.Tensor, dropout: Dropout | None = None
+    network: Computed,
+    values: torch.Tensor,
+    inputs: torch.Tensor,
+    dropout: Dropout | None = None,
+    normalisation: BlockNormalisation | None = None,
 ) -> list[torch.Tensor]:
     """Activations of every group, each (units, batch), input first; the last are the logits.
 
     Of feature maps they are (units, positions · batch), as structnet.network.tap_propagation says.
 
-    values: (parameters,) the flat vector. inputs: (input units, batch), contiguous, of the same number type. Raises
+    values: (parameters,) the flat vector. inputs: (input units, batch), contiguous, of the same number type.
+    normalisation: of maps by what they are on these inputs, as in training, and not by what the network holds. Raises
     ValueError if the inputs are not that.
     """
     _check_inputs(network, values, inputs)
-    if network.topology.architecture.has_maps:
-        return TapPass(network, values, inputs).activations
-    if network.is_compiled and dropout is None:
+    if network.is_compiled and dropout is None and normalisation is None:
+        if network.topology.architecture.has_maps:
+            return TapPass(network, values, inputs).activations
         return [inputs, *_groups_of(network, _compiled_activations(network, values, inputs))]
+    values = folded_values(network, values) if normalisation is None else values
     activation = activation_named(network.activation)
     last = network.topology.groups - 1
-    activations = [inputs]
+    shape = network.topology.architecture
+    activations = [inputs.view(shape[0], shape.area(0) * inputs.shape[1])]
     for group in range(1, last + 1):
-        state = _state_of(network, values, activations, group)
+        state = _state_of(network, values, activations, group, normalisation)
         if group < last:
             state = activation.of(state, _shapes_of(network, values, group))
             if dropout is not None:
@@ -75,14 +84,23 @@ def propagate(
 
 
 def _state_of(
-    network: Computed, values: torch.Tensor, activations: list[torch.Tensor], group: int
+    network: Computed,
+    values: torch.Tensor,
+    activations: list[torch.Tensor],
+    group: int,
+    normalisation: BlockNormalisation | None = None,
 ) -> torch.Tensor:
     """What a group is before its activation, (units, batch), by torch; activations: of the groups before it."""
-    state = values[network.topology.bias_spans[group]].unsqueeze(1)
+    bias = values[network.topology.bias_spans[group]]
+    own = normalisation if normalisation is not None and normalisation.normalises(group) else None
+    state = (bias if own is None else torch.zeros_like(bias)).unsqueeze(1)
     incoming = network.incoming[group]
     for link in incoming:
         state = link.kernel.forward(link, values[link.span], activations[link.pair[0]], state)
-    return state if incoming else state.repeat(1, activations[0].shape[1])
+    if not incoming:
+        shape = network.topology.architecture
+        state = state.repeat(1, activations[0].shape[1] // shape.area(0) * shape.area(group))
+    return state if own is None else own.after(group, state, bias)
 
 
 def _hidden_of(topology: Topology, group: int) -> slice:
@@ -120,21 +138,24 @@ def backpropagate(
     *,
     input_error: bool = False,
     dropout: Dropout | None = None,
+    normalisation: BlockNormalisation | None = None,
 ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
     """Gradient of the flat vector, (parameters,), and the error at every group's pre-activation, (units, batch).
 
     error: (classes, batch) derivative of the loss by the logits. The entry of group 0 is the derivative by
-    the inputs if input_error is asked for, else None; a group that reaches no output has None too. dropout: of the
-    forward pass. Raises ValueError if the error is not of the logits' shape.
+    the inputs if input_error is asked for, else None; a group that reaches no output has None too. dropout,
+    normalisation: of the forward pass. Raises ValueError if the error is not of the logits' shape.
     """
     if error.shape != activations[-1].shape:
         raise ValueError(
             f"the error at the output is {tuple(error.shape)}, but the logits {tuple(activations[-1].shape)}"
         )
-    if network.topology.architecture.has_maps:
-        return _through_maps(network, values, activations, error, input_error)
-    if network.is_compiled and dropout is None:
+    if network.is_compiled and dropout is None and normalisation is None:
+        if network.topology.architecture.has_maps:
+            return _through_maps(network, values, activations, error, input_error)
         return _compiled_gradients(network, values, activations, error, input_error)
+    is_folded = network.statistics is not None and normalisation is None
+    values = folded_values(network, values) if is_folded else values
     gradient = torch.zeros_like(values)
     errors: list[torch.Tensor | None] = [None] * len(activations)
     errors[-1] = error.contiguous()
@@ -147,14 +168,35 @@ def backpropagate(
                 network, values, activations, group, here, gradient, dropout
             )
         torch.sum(here, dim=1, out=gradient[network.topology.bias_spans[group]])
-        for link in network.incoming[group]:
-            source = link.pair[0]
-            link.kernel.value_gradient(link, here, activations[source], gradient[link.span])
-            if source > 0 or input_error:
-                upstream = link.kernel.source_gradient(link, values[link.span], here)
-                known = errors[source]
-                errors[source] = upstream if known is None else known + upstream
+        if normalisation is not None and normalisation.normalises(group):
+            here = errors[group] = normalisation.before(group, here)
+        _return_links(network, values, activations, errors, gradient, group, input_error)
+    if is_folded:
+        gradient *= scales(network)[0]
+    if errors[0] is not None:
+        errors[0] = errors[0].view(network.topology.architecture.inputs, error.shape[1])
     return gradient, errors
+
+
+def _return_links(
+    network: Computed,
+    values: torch.Tensor,
+    activations: list[torch.Tensor],
+    errors: list[torch.Tensor | None],
+    gradient: torch.Tensor,
+    group: int,
+    input_error: bool,
+) -> None:
+    """Fills the gradient of the links that end at a group, and adds to the errors of the groups they come from."""
+    here = errors[group]
+    assert here is not None
+    for link in network.incoming[group]:
+        source = link.pair[0]
+        link.kernel.value_gradient(link, here, activations[source], gradient[link.span])
+        if source > 0 or input_error:
+            upstream = link.kernel.source_gradient(link, values[link.span], here)
+            known = errors[source]
+            errors[source] = upstream if known is None else known + upstream
 
 
 def _before_activation(

@@ -1,14 +1,14 @@
-"""To and from plain PyTorch: an `nn.Sequential` of Linear layers that computes the same.
+"""To and from plain PyTorch: an `nn.Sequential` of Linear layers, and Conv2d ones of maps, that computes the same.
 
 Only a network without skip links has such a form. It is dense, and anything that knows PyTorch can load it;
 on the way back the weights that are not zero become the connections. A module whose layers do not just follow each
-other comes back by structnet.network.from_module.
+other, or that has images, comes back by structnet.network.from_module.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,14 +19,20 @@ from torch import nn
 from structnet.errors import UserError
 from structnet.network.activations import activation_named
 from structnet.network.architecture import check_architecture
+from structnet.network.from_module import from_module
 from structnet.network.network import StructNet
+from structnet.network.remap_maps import maps_to_sequential
 from structnet.network.topology import Topology
 
 MODULES: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+OF_IMAGES = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d)
 
 
 def to_sequential(network: StructNet) -> nn.Sequential:
     """Flatten, Linear, activation, Linear, …: the same logits, with weights of 0 where nothing is connected.
+
+    Of feature maps Conv2d, BatchNorm2d where they are normalised, activation, …, which take (batch, channels, height,
+    width), and behind them AdaptiveAvgPool2d(1) or Flatten, and Linear; in evaluation it computes the same.
 
     Keeps device and type, shares no memory with the network. Raises UserError if it has skip links, or an activation
     that is no module of torch.
@@ -43,6 +49,8 @@ def to_sequential(network: StructNet) -> nn.Sequential:
             f"the network has skip links ({shown}), but an nn.Sequential joins neighbouring groups only: "
             "`structnet export --to torch` writes a module that has them"
         )
+    if network.topology.architecture.has_maps:
+        return maps_to_sequential(network, MODULES[network.activation])
     values = network.values.detach()
     sizes = network.architecture
     modules: list[nn.Module] = [nn.Flatten()]
@@ -65,19 +73,24 @@ def from_sequential(
     module_or_state_dict: nn.Module | Mapping[str, torch.Tensor],
     activation: str = "relu",
     mask: Mapping[str, torch.Tensor] | None = None,
+    *,
+    example_shape: Sequence[int] | None = None,
 ) -> StructNet:
     """The StructNet of these Linear layers: its connections are the weights that are not zero.
 
     Keys end in `weight`, (out, in), and `bias`, (out,); any prefix will do, such as `0.` or `model.fc1.`.
     Layers come in the order of the keys, or of their numbers if the keys differ in numbers only. A layer
     without bias gets biases of 0. mask: key of a weight -> boolean (out, in): which connections exist,
-    whatever their weight; weights outside are dropped. Raises UserError for other layers, another activation,
-    or shapes that do not chain.
+    whatever their weight; weights outside are dropped. A module with layers of images is followed by
+    structnet.network.from_module, which needs the example_shape, (channels, height, width), and no mask. Raises
+    UserError for other layers, another activation, or shapes that do not chain.
     """
     activation_named(activation)
     if activation not in MODULES:
         raise UserError(f"activation is '{activation}', but must be that of a module: relu, tanh or sigmoid")
     if isinstance(module_or_state_dict, nn.Module):
+        if any(isinstance(part, OF_IMAGES) for part in module_or_state_dict.modules()):
+            return _with_maps(module_or_state_dict, activation, mask, example_shape)
         _check_modules(module_or_state_dict, activation)
         module_or_state_dict = module_or_state_dict.state_dict()
     layers = _layers(module_or_state_dict)
@@ -95,6 +108,23 @@ def from_sequential(
     connections = torch.cat([layer.weight[here] for layer, here in zip(layers, exists)])
     values = torch.cat([connections, *(layer.bias for layer in layers)])
     return StructNet.from_parts(topology, values, activation=activation)
+
+
+def _with_maps(
+    module: nn.Module,
+    activation: str,
+    mask: Mapping[str, torch.Tensor] | None,
+    example_shape: Sequence[int] | None,
+) -> StructNet:
+    if mask:
+        raise UserError("mask is given, but the module takes images: set weights to 0 that are to be no taps")
+    network = from_module(module, example_shape=example_shape)
+    if network.activation != activation and network.topology.groups > 2:
+        raise UserError(
+            f"activation is '{activation}', but that of the module is {network.activation}: pass activation="
+            f"'{network.activation}'"
+        )
+    return network
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from structnet.compiled.arrays import aligned_zeros
 from structnet.compiled.normalise import Statistics
 from structnet.compiled.sheets import HIGH, ORIGIN, PITCH, ROW, SHEET, UNITS, WIDE
 from structnet.network.activations import ACTIVATIONS
@@ -49,9 +50,9 @@ class TapPass:
         self._flat = flat.detach().numpy()
         seen = inputs.detach().numpy()
         self.images = seen.shape[1]
-        self._state = np.zeros((self._plan.rows, self.images), dtype=seen.dtype)
+        self._state = aligned_zeros((self._plan.rows, self.images), seen.dtype)
         self._state[: len(seen)] = seen
-        before = np.zeros((self._plan.map_rows, self.images) if self.by_batch else (0, 0), dtype=seen.dtype)
+        before = aligned_zeros((self._plan.map_rows * self.images if self.by_batch else 0,), seen.dtype)
         self._statistics = Statistics(before, np.zeros(topology.bias_count), np.ones(topology.bias_count))
         pass_taps(self._plan, self._code, self._flat, self._statistics, self._state, self.images)
 
@@ -74,7 +75,8 @@ class TapPass:
         """
         from structnet.compiled.tap_step import return_taps
 
-        errors, gradient = np.zeros_like(self._state), np.zeros_like(self._flat)
+        errors = aligned_zeros(self._state.shape, self._state.dtype)
+        gradient = np.zeros_like(self._flat)
         last = self._plan.groups[-1]
         errors[last[ROW] : last[ROW] + last[UNITS]] = error.detach().numpy()
         return_taps(

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 TEXT, INT, REAL, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME, INTS, REALS = pa.timestamp("us", tz="UTC"), pa.list_(pa.int64()), pa.list_(pa.float64())
+SIDES = pa.list_(INTS)
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -17,6 +18,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 # JSON columns (config, versions, data_fingerprint, machine) hold text. Seconds, bits and credits are real numbers.
+# sides: [height, width] of the maps of every group in `architecture`; null where all groups are plain. macs:
+# multiply-adds of one image.
 SCHEMAS: dict[str, pa.Schema] = {
     "experiments": _schema(
         trial=TEXT,
@@ -50,6 +53,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         majority=REAL,
         bytes=INT,
         data_fingerprint=TEXT,
+        sides=SIDES,
+        macs=INT,
     ),
     "networks": _schema(
         trial=TEXT,
@@ -110,6 +115,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         balanced_accuracy=REAL,
         majority=REAL,
         bytes=INT,
+        sides=SIDES,
+        macs=INT,
     ),
     "epochs": _schema(
         trial=TEXT,
@@ -202,6 +209,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         credits_deciding=REAL,
         forks_afforded=INT,
         bytes=INT,
+        sides=SIDES,
+        macs=INT,
     ),
     "fronts": _schema(
         trial=TEXT,

@@ -2,7 +2,8 @@
 
 `ID.safetensors` has the arrays (values, Adam's moments, ages, connections), `ID.json` everything else: steps,
 the preprocessing of the inputs, the SHA-256 of the first file. The JSON is written last, so a snapshot exists
-only once it is whole.
+only once it is whole. Connections are told as structnet.network.structure_arrays has them; where feature maps are
+normalised, `statistics` has what they were on average.
 """
 
 from __future__ import annotations
@@ -26,23 +27,32 @@ from safetensors.numpy import save as save_tensors
 from structnet.data.preprocessing import fingerprint
 from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS
-from structnet.network.architecture import check_architecture, unit_parameters
+from structnet.network.architecture import architecture_of, unit_parameters
+from structnet.network.structure_arrays import (
+    OF_MAPS,
+    architecture_in,
+    check_statistics,
+    structure_arrays,
+    topology_in,
+)
 from structnet.network.topology import Topology
 from structnet.storage.atomic import write_whole
 
 FORMAT = "structnet snapshot"
 FORMAT_VERSION = 1
 
-# Name -> kinds of numbers it may have (numpy's letters: f floating, i signed).
+# Name -> kind of its numbers (numpy's letters: f floating, i signed) and its dimensions.
 _TENSORS = {
-    "values": "f",
-    "first": "f",
-    "second": "f",
-    "born": "i",
-    "source": "i",
-    "target": "i",
-    "architecture": "i",
+    "values": ("f", 1),
+    "first": ("f", 1),
+    "second": ("f", 1),
+    "born": ("i", 1),
+    "source": ("i", 1),
+    "target": ("i", 1),
+    "architecture": ("i", 1),
 }
+_TENSORS_OF_MAPS = dict.fromkeys(OF_MAPS, ("i", 1)) | {"sides": ("i", 2)}
+_STATISTICS = {"statistics": ("f", 2)}
 FIELDS: dict[str, type] = {
     "activation": str,
     "step": int,
@@ -133,13 +143,13 @@ def read_files(path: str) -> SnapshotFiles:
         stored = load_tensors(tensors)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(tensor_file, "it is not in the safetensors format") from error
-    shape_numbers = len(ACTIVATIONS[content["activation"]].shape)
-    topology = _topology(stored, shape_numbers, tensor_file)
+    topology = _topology(stored, len(ACTIVATIONS[content["activation"]].shape), tensor_file)
     names = tuple(content["class_names"])
     if names and len(names) != topology.architecture[-1]:
         raise _damaged(file, f"it names {len(names)} classes for {topology.architecture[-1]} outputs")
     optimizer = content["optimizer"]
-    arrays = stored | {
+    arrays: dict[str, Any] = {name: array for name, array in stored.items() if name not in OF_MAPS}
+    arrays |= {
         "architecture": topology.architecture,
         "source": topology.source,
         "target": topology.target,
@@ -175,9 +185,16 @@ def remove_snapshot(path: str) -> None:
 
 
 def _tensors(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    architecture = np.array(arrays["architecture"], dtype=np.int64)
-    stored = {**arrays, "architecture": architecture}
-    return {name: np.ascontiguousarray(stored[name]) for name in _TENSORS}
+    topology = Topology(architecture_of(arrays["architecture"]), arrays["source"], arrays["target"])
+    stored = {**arrays, **structure_arrays(topology)}
+    return {name: np.ascontiguousarray(stored[name]) for name in _expected(stored)}
+
+
+def _expected(arrays: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """What there must be of a network such as these arrays have."""
+    if "sides" not in arrays:
+        return _TENSORS
+    return _TENSORS | _TENSORS_OF_MAPS | (_STATISTICS if "statistics" in arrays else {})
 
 
 def _own_version() -> str:
@@ -228,30 +245,31 @@ def _check_fields(content: Mapping[str, Any], fields: Mapping[str, Any], file: s
 
 def _topology(arrays: Mapping[str, np.ndarray], shape_numbers: int, file: str) -> Topology:
     """The topology in these arrays, once all arrays are known to fit each other; shape_numbers: of the activation."""
-    if set(arrays) != set(_TENSORS):
-        raise _damaged(file, f"its arrays are {', '.join(sorted(arrays))}, not {', '.join(sorted(_TENSORS))}")
-    for name, kind in _TENSORS.items():
-        if arrays[name].ndim != 1 or arrays[name].dtype.kind != kind:
+    expected = _expected(arrays)
+    if set(arrays) != set(expected):
+        raise _damaged(file, f"its arrays are {', '.join(sorted(arrays))}, not {', '.join(sorted(expected))}")
+    for name, kind in expected.items():
+        if (arrays[name].dtype.kind, arrays[name].ndim) != kind:
             raise _damaged(file, f"'{name}' has shape {arrays[name].shape} and type {arrays[name].dtype}")
     try:
-        architecture = check_architecture(arrays["architecture"].tolist())
-    except UserError as error:
-        raise _damaged(file, str(error)) from error
-    parameters = len(arrays["source"]) + unit_parameters(architecture, shape_numbers)
-    lengths = {len(arrays[name]) for name in ("values", "first", "second", "born")}
-    if lengths != {parameters} or len(arrays["target"]) != len(arrays["source"]):
-        raise _damaged(file, f"its arrays do not have one entry for each of {parameters} parameters")
-    if len({arrays[name].dtype for name in ("values", "first", "second")}) != 1:
-        raise _damaged(file, "values and moments have different types")
-    if sum(architecture) > np.iinfo(np.int32).max:
-        raise _damaged(file, "it has more units than can be numbered")
-    try:
-        topology, order = Topology.sorted(architecture, arrays["source"], arrays["target"], shape_numbers)
+        architecture = architecture_in(arrays)
+        _check_lengths(arrays, len(arrays["source"]) + unit_parameters(architecture, shape_numbers))
+        topology = topology_in(arrays, architecture, shape_numbers)
+        if "statistics" in arrays:
+            check_statistics(arrays["statistics"], topology)
     except ValueError as error:
         raise _damaged(file, str(error)) from error
-    if np.any(np.diff(order) < 0):
-        raise _damaged(file, "its connections are not in their order")
     return topology
+
+
+def _check_lengths(arrays: Mapping[str, np.ndarray], parameters: int) -> None:
+    """Raises ValueError where an array of parameters has not so many, or not the number type of the others."""
+    lengths = {len(arrays[name]) for name in ("values", "first", "second", "born")}
+    if lengths != {parameters} or len(arrays["target"]) != len(arrays["source"]):
+        raise ValueError(f"its arrays do not have one entry for each of {parameters} parameters")
+    together = [name for name in ("values", "first", "second", "statistics") if name in arrays]
+    if len({arrays[name].dtype for name in together}) != 1:
+        raise ValueError(f"{', '.join(together[:-1])} and {together[-1]} have different types")
 
 
 def _damaged(file: str, reason: str) -> UserError:

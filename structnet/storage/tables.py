@@ -12,7 +12,7 @@ import re
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from numbers import Integral, Real
 from pathlib import Path
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from structnet.errors import UserError
 from structnet.storage.atomic import is_local, write_whole
-from structnet.storage.schemas import BOOL, INT, INTS, KEYS, SCHEMAS, TEXT
+from structnet.storage.schemas import BOOL, INT, INTS, KEYS, SCHEMAS, SIDES, TEXT
 
 __all__ = ["KEYS", "SCHEMAS", "Part", "TableWriter", "check_name", "list_parts", "read_table"]
 
@@ -261,10 +261,9 @@ def _to_arrow(table: str, rows: Sequence[dict[str, Any]]) -> pa.Table:
 def _column(table: str, field: pa.Field, values: list[Any]) -> pa.Array:
     for value in values:
         # Arrow would cut fractions off, and take a time without zone for UTC.
-        numbers = value if isinstance(value, (list, tuple)) else [value]
-        fraction = any(isinstance(number, Real) and not isinstance(number, Integral) for number in numbers)
+        fraction = any(isinstance(part, Real) and not isinstance(part, Integral) for part in _parts(value))
         local_time = isinstance(value, datetime) and value.tzinfo is None
-        if (fraction and field.type in (INT, INTS)) or local_time:
+        if (fraction and field.type in (INT, INTS, SIDES)) or local_time:
             raise ValueError(f"{field.name!r} of {table} is {value!r}, but must be of type {field.type}")
     try:
         return pa.array(values, field.type)
@@ -272,3 +271,12 @@ def _column(table: str, field: pa.Field, values: list[Any]) -> pa.Array:
         raise ValueError(
             f"{field.name!r} of {table} must be of type {field.type}: {first_line(error)}"
         ) from error
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """The values in lists of any depth."""
+    if not isinstance(value, (list, tuple)):
+        yield value
+        return
+    for part in value:
+        yield from _parts(part)

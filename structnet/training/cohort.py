@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ import torch
 from structnet.data.dataset import Split
 from structnet.measure.diagnosis import unhealthy_units
 from structnet.measure.imbalance import balanced_accuracy
-from structnet.measure.size import stored_bytes
+from structnet.measure.size import multiply_adds, stored_bytes
 from structnet.network.activations import activation_named
-from structnet.network.architecture import bias_count, unit_parameters
+from structnet.network.architecture import Architecture, architecture_of, bias_count, unit_parameters
+from structnet.network.block_normalisation import BLOCK
 from structnet.network.propagation import flatten
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
@@ -49,8 +51,8 @@ class Cohort:
     """Networks in training on the same batches, each with a learning rate of its own.
 
     states: the members; they must agree in inputs, classes, activation, kernel, steps and the options of the optimizer,
-    and where they are joined in depth. rates: (members,) learning rates, multiplied by the schedule of `train`. The
-    states are copied; `take` gives a member back.
+    in whether they normalise, and where they are joined in depth. rates: (members,) learning rates, multiplied by the
+    schedule of `train`. The states are copied; `take` gives a member back.
 
     Raises ValueError for members that do not fit each other, or for none.
     """
@@ -77,6 +79,11 @@ class Cohort:
     def bytes(self) -> list[int]:
         """What each member takes in its smallest form."""
         return [stored_bytes(topology) for topology in self.topologies]
+
+    @property
+    def macs(self) -> list[int]:
+        """Multiply-adds of an image through each member."""
+        return [multiply_adds(topology) for topology in self.topologies]
 
     @property
     def topologies(self) -> list[Topology]:
@@ -166,7 +173,7 @@ class Cohort:
         """Plain arrays and numbers that `from_arrays` goes on from, to the bit."""
         states = [self.take(member).to_arrays() for member in range(len(self))]
         joined = ("source", "target", "values", "first", "second", "born")
-        return {
+        return _arrays_of_maps(states) | {
             "groups": np.array([len(state["architecture"]) for state in states], dtype=np.int64),
             "architectures": np.concatenate([state["architecture"] for state in states]),
             "connections": np.array([len(state["source"]) for state in states], dtype=np.int64),
@@ -182,10 +189,7 @@ class Cohort:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> Cohort:
         """The cohort that `to_arrays` took apart."""
-        stops = np.cumsum(arrays["groups"])[:-1]
-        architectures = [
-            tuple(sizes.tolist()) for sizes in np.split(np.asarray(arrays["architectures"]), stops)
-        ]
+        architectures = _architectures(arrays)
         connections = np.asarray(arrays["connections"]).tolist()
         numbers = len(activation_named(arrays["activation"]).shape)
         parameters = [
@@ -194,8 +198,10 @@ class Cohort:
         lengths = {"source": connections, "target": connections} | dict.fromkeys(
             ("values", "first", "second", "born"), parameters
         )
+        if "statistics" in arrays:
+            lengths["statistics"] = [bias_count(sizes) for sizes in architectures]
         pieces = {
-            name: np.split(np.asarray(arrays[name]), list(accumulate(counts))[:-1])
+            name: np.split(np.asarray(arrays[name]), list(accumulate(counts))[:-1], axis=-1)
             for name, counts in lengths.items()
         }
         shared = {
@@ -211,13 +217,81 @@ class Cohort:
         return cls(states, arrays["rates"])
 
 
+def _arrays_of_maps(states: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """What `to_arrays` adds where there are feature maps.
+
+    sides: (groups of all members, 2), is_flat: (groups of all members,), windows: (members,), and statistics, (2, units
+    behind the input of all members), if they normalise.
+    """
+    shapes: list[Architecture] = [state["architecture"] for state in states]
+    if not shapes[0].has_maps:
+        return {}
+    found = {
+        "sides": np.array([side for shape in shapes for side in shape.sides], dtype=np.int64),
+        "is_flat": np.array([group in shape.flat for shape in shapes for group in range(len(shape))]),
+        "windows": np.array([shape.window for shape in shapes], dtype=np.int64),
+    }
+    if "statistics" in states[0]:
+        found["statistics"] = np.concatenate([state["statistics"] for state in states], axis=1)
+    return found
+
+
+def _architectures(arrays: Mapping[str, Any]) -> list[Architecture]:
+    """Of every member, from the arrays of a cohort."""
+    stops = np.cumsum(arrays["groups"])[:-1]
+    sizes = [part.tolist() for part in np.split(np.asarray(arrays["architectures"]), stops)]
+    if "sides" not in arrays:
+        return [Architecture(units) for units in sizes]
+    sides, flat = (np.split(np.asarray(arrays[name]), stops) for name in ("sides", "is_flat"))
+    return [
+        Architecture(units, (tuple(side) for side in its.tolist()), int(window), np.flatnonzero(its_flat))
+        for units, its, its_flat, window in zip(sizes, sides, flat, arrays["windows"])
+    ]
+
+
 def cohort_bytes(architecture: Sequence[int], connections: int) -> int:
     """About what a cohort on a CPU holds for a member, in float32.
 
-    A parameter: its value, two moments, age, and int32 indices in two forms (the member's own, and those of the plan).
-    Joining members takes about as much again for a moment. The workspace is that of one member.
+    A parameter: its value, two moments, age, and int32 indices in two forms (the member's own, and those of the plan);
+    with feature maps the plan has int64 rows instead, of both ends and in both directions. Joining members takes about
+    as much again for a moment. The workspace is that of one member (`workspace_bytes`).
     """
-    return 48 * (connections + bias_count(architecture))
+    each = 104 if architecture_of(architecture).has_maps else 48
+    return each * (connections + bias_count(architecture))
+
+
+def workspace_bytes(architecture: Sequence[int]) -> int:
+    """About what a training step of a network of feature maps writes into, in float32; 0 without maps: it is little.
+
+    For a block of images every map with its border, and the views that links between neighbours read: activations,
+    errors, and what maps are before their biases.
+    """
+    shape = architecture_of(architecture)
+    if not shape.has_maps:
+        return 0
+    pairs = list(pairwise(range(len(shape))))
+    border = shape.window // 2 * (1 + any(_sees_beyond(shape, pair) for pair in pairs))
+
+    def sheet(group: int) -> int:
+        high, wide = shape.sides[group]
+        return 1 if shape.is_plain(group) else (high + 2 * border) * (wide + 2 * border)
+
+    maps = shape.inputs + sum(shape[group] * sheet(group) for group in range(1, len(shape)))
+    views = 0
+    for source, target in pairs:
+        strides = (1, 1) if shape.is_plain(target) else shape.geometry((source, target)).stride
+        if source == 0 or shape.sides[source] != shape.sides[target]:
+            views += shape[source] * sheet(target) * prod(min(shape.window, step) for step in strides)
+    return 4 * BLOCK * (3 * maps + 2 * views)
+
+
+def _sees_beyond(shape: Architecture, pair: tuple[int, int]) -> bool:
+    """Whether steps do not cover a source evenly, so that windows see more of it than of the target's sides."""
+    if shape.is_plain(pair[1]):
+        return False
+    (strides, starts), (source, target) = shape.geometry(pair), (shape.sides[group] for group in pair)
+    along = zip(strides, starts, source, target)
+    return any(start > 0 or size_in - 1 >= step * size_out for step, start, size_in, size_out in along)
 
 
 def shared_by_members(state: TrainState) -> tuple[tuple[str, Any], ...]:
@@ -228,6 +302,8 @@ def shared_by_members(state: TrainState) -> tuple[tuple[str, Any], ...]:
         # Compiled members need not be as deep as the others.
         ("groups", None if state.network.is_compiled else len(sizes)),
         ("inputs", sizes[0]),
+        ("sides of the input", sizes.sides[0]),
+        ("normalisation", state.network.statistics is not None),
         ("classes", sizes[-1]),
         ("activation", state.network.activation),
         ("number type", state.network.values.dtype),

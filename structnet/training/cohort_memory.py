@@ -67,8 +67,13 @@ def bounds_within(states: Sequence[TrainState], free: int) -> list[int]:
 
 
 def first_bounds(states: Sequence[TrainState]) -> list[int]:
-    """Where the parts of a new cohort begin and end: as few as the memory of a GPU takes, one on a CPU."""
-    values = states[0].network.values
+    """Where the parts of a new cohort begin and end: as few as the memory of a GPU takes, one on a CPU.
+
+    Networks of feature maps by torch, whose convolutions are not joined, are a part each.
+    """
+    network, values = states[0].network, states[0].network.values
+    if network.topology.architecture.has_maps and not network.is_compiled:
+        return list(range(len(states) + 1))
     if not values.is_cuda:
         return [0, len(states)]
     return bounds_within(states, int(SHARE * free_bytes(values.device)))

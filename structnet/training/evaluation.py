@@ -117,7 +117,7 @@ def _in_blocks(network: StructNet, split: Split, block: int) -> tuple[np.ndarray
 def features_of(network: StructNet, split: Split, block: int | None = None) -> np.ndarray | None:
     """(images, units) activations of the groups that feed the output; None where only the input does.
 
-    block: as for `evaluate`.
+    Of maps their means, as the output reads them; of flat ones every position. block: as for `evaluate`.
     """
     feeding = sorted(pair[0] for pair in network.topology.links if pair[1] == network.topology.groups - 1)
     hidden = [group for group in feeding if group > 0]
@@ -128,10 +128,14 @@ def features_of(network: StructNet, split: Split, block: int | None = None) -> n
 
 
 def _features_in_blocks(network: StructNet, split: Split, hidden: Sequence[int], block: int) -> np.ndarray:
-    values, found = network.values.detach(), []
+    values, found, shape = network.values.detach(), [], network.topology.architecture
     for start in range(0, len(split), block):
         activations = propagate(network, values, columns(split, start, start + block))
-        found.append(torch.cat([activations[group] for group in hidden]).t())
+        read = []
+        for group in hidden:
+            maps = activations[group].view(shape[group], shape.area(group), -1)
+            read.append(maps.flatten(0, 1) if group in shape.flat else maps.mean(dim=1))
+        found.append(torch.cat(read).t())
     features: np.ndarray = torch.cat(found).cpu().numpy()
     return features
 

@@ -16,11 +16,13 @@ import torch
 
 from structnet.errors import UserError
 from structnet.network.activations import activation_named
+from structnet.network.block_normalisation import block_width, normalisation_of
 from structnet.network.network import StructNet
 from structnet.network.propagation import backpropagate, flatten, propagate
 from structnet.network.random_topology import least_density
 from structnet.training.lockstep import BLOCK, STEPS, workspace_for
 from structnet.training.out_of_memory import retry_smaller
+from structnet.training.tap_lockstep import tap_workspace
 
 SHARE = 0.5  # of the free memory, for a batch: the rest is for networks that grow, and for neighbours
 # Of a training epoch, whatever would fit. The result follows the batch: with fewer updates, at learning rates that were
@@ -125,21 +127,29 @@ def bytes_per_image(network: StructNet, *, training: bool = True) -> float:
 def _compiled_bytes(network: StructNet) -> float:
     """The columns of a workspace, and the place of the image in the order of all steps of a call."""
     kind = np.dtype(str(network.values.dtype).removeprefix("torch."))
-    code = activation_named(network.activation).code
-    work = workspace_for(network.topology.plan, code, network.architecture[0], BLOCK, kind)
-    columns = [array for array in work if array.ndim == 2]
-    return sum(array.nbytes for array in columns) / BLOCK + STEPS * np.dtype(np.int64).itemsize
+    topology, shape, width = network.topology, network.topology.architecture, BLOCK
+    columns: list[np.ndarray]
+    if shape.has_maps:
+        taps = tap_workspace(topology.sheets, BLOCK, kind, is_normal=network.statistics is not None)
+        columns, width = [taps.state, taps.error, taps.before], block_width(BLOCK)
+    else:
+        code = activation_named(network.activation).code
+        work = workspace_for(topology.plan, code, shape.inputs, BLOCK, kind)
+        columns = [array for array in work if array.ndim == 2]
+    return sum(array.nbytes for array in columns) / width + STEPS * np.dtype(np.int64).itemsize
 
 
 def _passes(network: StructNet, images: int, training: bool) -> list[torch.Tensor]:
     """What a step of so many images keeps at once: the images, activations, and errors in training."""
     values = network.values.detach()
-    stored = torch.zeros(images, network.architecture[0], dtype=values.dtype, device=values.device)
-    activations = propagate(network, values, flatten(stored, values.dtype))
+    inputs = network.topology.architecture.inputs
+    stored = torch.zeros(images, inputs, dtype=values.dtype, device=values.device)
+    normalisation = normalisation_of(network, images, images) if training else None
+    activations = propagate(network, values, flatten(stored, values.dtype), normalisation=normalisation)
     if not training:
         return [stored, *activations]
     error = torch.log_softmax(activations[-1], dim=0).exp_()
-    _, errors = backpropagate(network, values, activations, error)
+    _, errors = backpropagate(network, values, activations, error, normalisation=normalisation)
     return [stored, *activations, *(found for found in errors if found is not None)]
 
 

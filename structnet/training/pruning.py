@@ -39,7 +39,7 @@ def pruned_to(network: StructNet, parameters: int, data: Dataset | None = None, 
 
 def _by_magnitude(network: StructNet, parameters: int) -> StructNet:
     """Without as few connections as bring it to the size, found by bisection."""
-    magnitude = network.values.detach()[: network.connection_count].abs().cpu().numpy()
+    magnitude = network.folded().values.detach()[: network.connection_count].abs().cpu().numpy()
     weakest = np.argsort(magnitude, kind="stable")
 
     def without(count: int) -> StructNet:

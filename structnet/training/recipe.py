@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from structnet.errors import UserError
+from structnet.network.architecture import Architecture
 from structnet.training.rates import AgeRates
 
 DECOUPLED, COUPLED, BARE = "decoupled", "coupled", "bare"
@@ -87,6 +88,15 @@ class Recipe:
             raise UserError(
                 f"weight_decay is {self.weight_decay}, but must be at most 1: bare, it is a share of each value"
             )
+
+
+def check_dropout(recipe: Recipe, architecture: Architecture) -> None:
+    """Raises UserError if hidden units should be dropped that are feature maps."""
+    if recipe.dropout and architecture.has_maps:
+        raise UserError(
+            f"dropout is {recipe.dropout}, but must be 0 for {architecture}, whose units are feature maps: leave it "
+            "out, or drop inputs with input_dropout"
+        )
 
 
 def recipe_of(options: Mapping[str, Any], **more: Any) -> Recipe:

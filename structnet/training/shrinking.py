@@ -28,8 +28,8 @@ import torch
 from structnet.data.dataset import Split
 from structnet.errors import UserError
 from structnet.measure.diagnosis import diagnose_inputs
-from structnet.measure.size import stored_bytes
-from structnet.network.edit import connect, disconnect, fold, unchanged
+from structnet.measure.size import multiply_adds, positions_used, stored_bytes
+from structnet.network.edit import Edit, connect, disconnect, fold, unchanged
 from structnet.network.network import StructNet
 from structnet.network.normalisation import scales
 from structnet.network.random_topology import random_absent_everywhere
@@ -52,7 +52,8 @@ class Shrinking:
     moved in `interval` steps at the beginning, falling along a cosine to 0 at pruned_until. interval: most steps
     between two changes. images: training images that the gradient of absent connections is taken from. placed:
     where connections grow on the way to the peak, at `random` places or by `gradient`. limit_bytes: what the network
-    may take in its smallest form once all is pruned, if that is less.
+    may take in its smallest form once all is pruned, if that is less. limit_macs: multiply-adds of an image that it may
+    have then, likewise.
     """
 
     start: int
@@ -67,6 +68,7 @@ class Shrinking:
     images: int = 1024
     placed: str = "random"
     limit_bytes: int | None = None
+    limit_macs: int | None = None
 
     @property
     def every(self) -> int:
@@ -77,13 +79,26 @@ class Shrinking:
         """Parameters the network should have at this step: the limit, at the last change at the latest."""
         progress, top = self._progress(step), max(self.size, self.peak)
         least = min(self.limit, top)
-        if step + self.every >= self.stop:
+        if self.is_last(step):
             return least
         if self.grows(step):
             return self.size + round((self.peak - self.size) * progress / self.grown_until)
         begin = self.grown_until if self.peak > self.size else 0.0
         done = min(1.0, (progress - begin) / (self.pruned_until - begin))
         return least + round((top - least) * (1 - done) ** 3)
+
+    def is_last(self, step: int) -> bool:
+        """Whether a change at this step is the last."""
+        return step + self.every >= self.stop
+
+    def macs(self, step: int) -> int | None:
+        """Multiply-adds of an image that it may have at this step: as many times the limit as it has parameters.
+
+        None for any number, as while connections grow.
+        """
+        if self.limit_macs is None or (self.grows(step) and not self.is_last(step)):
+            return None
+        return self.limit_macs * self.target(step) // self.target(self.stop)
 
     @property
     def mean_parameters(self) -> float:
@@ -115,7 +130,7 @@ class Shrinking:
 
     def folds(self, step: int) -> bool:
         """Whether units without a way in or out have no move to wait for any more."""
-        return self._progress(step) >= self.pruned_until or step + self.every >= self.stop
+        return self._progress(step) >= self.pruned_until or self.is_last(step)
 
     def _progress(self, step: int) -> float:
         return min(1.0, max(0.0, (step - self.start) / max(1, self.stop - self.start)))
@@ -181,27 +196,23 @@ def _change(
     shrinking: Shrinking,
     ranked: Callable[[TrainState], np.ndarray],
 ) -> TrainState:
-    network, target = state.network, shrinking.target(state.step)
+    network, target, macs = state.network, shrinking.target(state.step), shrinking.macs(state.step)
     limit_bytes = shrinking.limit_bytes if shrinking.folds(state.step) else None
     if limit_bytes is not None:
         target = min(target, _fitting(network, limit_bytes))
-    # Before the first step it is too early to say what is worth least, unless it has to go.
-    moved = round(shrinking.moves(state.step) * network.connection_count) if state.optimizer.step else 0
-    wanted = moved + max(0, target - network.parameter_count)
-    edit = unchanged(network)
-    if wanted and shrinking.grows(state.step) and shrinking.placed == "random":
-        rng = stream(recipe.rng_seed, "explore", state.step)
-        edit = connect(network, *random_absent_everywhere(network.topology, wanted, rng))
-    elif wanted:
-        # Beside what is moved, this grows back what folding has freed.
-        edit = connect(network, *_wanted(state, split, recipe, shrinking, wanted))
+    edit = _with_more(state, split, recipe, shrinking, target, macs)
     # Fewer may have been found than were wanted, so what is pruned follows from what is there now.
     excess = max(0, edit.network.parameter_count - target)
-    if excess:
+    too_dear = 0 if macs is None else multiply_adds(edit.network.topology) - macs
+    if excess or too_dear > 0:
         # Least worth among what was there before: new connections have had no time to be worth anything.
-        weakest = np.argsort(ranked(state), kind="stable")[:excess]
+        weakest = _weakest(ranked(state), positions_used(network.topology), excess, too_dear)
         edit = edit.then(disconnect(edit.network, np.flatnonzero(np.isin(edit.origin, weakest))))
     state = _within(state.edited(edit), target, ranked)
+    while macs is not None and (too_dear := multiply_adds(state.network.topology) - macs) > 0:
+        # All that was there before is gone, and what has come is too dear by itself, with the means that it reads.
+        gone = _weakest(ranked(state), positions_used(state.network.topology), 0, too_dear)
+        state = state.edited(disconnect(state.network, gone))
     # Not before the moves have ended, as a unit may get a new way in or out - unless there are so many biases
     # that idle units would crowd out the last connections of the others.
     if shrinking.folds(state.step) or state.network.topology.bias_count > CROWDED * target:
@@ -210,6 +221,55 @@ def _change(
         fitting = _fitting(state.network, limit_bytes)
         state = _within(state, min(fitting, state.network.parameter_count - 1), ranked)
     return state
+
+
+def _with_more(
+    state: TrainState,
+    split: Split,
+    recipe: Recipe,
+    shrinking: Shrinking,
+    target: int,
+    macs: int | None,
+) -> Edit:
+    """With as many connections more as are to move, and as the target and the multiply-adds leave room for."""
+    network = state.network
+    # Before the first step it is too early to say what is worth least, unless it has to go.
+    moved = round(shrinking.moves(state.step) * network.connection_count) if state.optimizer.step else 0
+    room = target if macs is None else min(target, _affordable(network, macs))
+    wanted = moved + max(0, room - network.parameter_count)
+    if not wanted:
+        return unchanged(network)
+    if shrinking.grows(state.step) and shrinking.placed == "random":
+        rng = stream(recipe.rng_seed, "explore", state.step)
+        return connect(network, *random_absent_everywhere(network.topology, wanted, rng))
+    # Beside what is moved, this grows back what folding has freed.
+    left = None
+    if macs is not None:
+        # What moves has about as many multiply-adds as it is of all, so that it does not drive out what stays.
+        share = moved / max(1, network.connection_count)
+        left = max(0, macs - multiply_adds(network.topology)) + int(share * macs)
+    return connect(network, *_wanted(state, split, recipe, shrinking, wanted, left))
+
+
+def _weakest(worth: np.ndarray, positions: np.ndarray, excess: int, too_dear: int) -> np.ndarray:
+    """The connections of least worth: so many, and then those of least worth for their multiply-adds.
+
+    worth, positions: (connections,), positions: at which each is used. too_dear: multiply-adds that have to go with all
+    of these, which is none where it is not above 0.
+    """
+    order = np.argsort(worth, kind="stable")
+    gone, left = order[:excess], order[excess:]
+    too_dear -= int(positions[gone].sum())
+    if too_dear <= 0:
+        return gone
+    left = left[np.argsort(worth[left] / positions[left], kind="stable")]
+    saved = np.cumsum(positions[left])
+    return np.concatenate([gone, left[: int(np.searchsorted(saved, too_dear)) + 1]])
+
+
+def _affordable(network: StructNet, macs: int) -> int:
+    """Parameters of which about so many multiply-adds come, if each has what it has now."""
+    return network.parameter_count * macs // max(1, multiply_adds(network.topology))
 
 
 def _fitting(network: StructNet, limit_bytes: int) -> int:
@@ -221,10 +281,11 @@ def _fitting(network: StructNet, limit_bytes: int) -> int:
 
 
 def _wanted(
-    state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinking, count: int
+    state: TrainState, split: Split, recipe: Recipe, shrinking: Shrinking, count: int, macs: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Absent connections of the largest gradient, over all links together, at most so many of them.
 
+    macs: multiply-adds that all of them may have; where they would have more, those of the largest gradient for theirs.
     The gradient is that of a set of training images fixed by rng_seed and step.
     """
     images = min(shrinking.images, len(split))
@@ -232,7 +293,11 @@ def _wanted(
     diagnosis = diagnose_inputs(state.network, *sample_inputs(split, positions, state.network.values.dtype))
     found = [diagnosis.absent(*pair, count) for pair in _pairs(state.network)]
     source, target, gradient = (np.concatenate(part) for part in zip(*found))
-    best = np.argsort(-np.abs(gradient), kind="stable")[:count]
+    size, used = np.abs(gradient), positions_used(state.network.topology, target)
+    best = np.argsort(-size, kind="stable")[:count]
+    if macs is not None and used[best].sum() > macs:
+        best = np.argsort(-size / used, kind="stable")[:count]
+        best = best[np.cumsum(used[best]) <= macs]
     return source[best], target[best]
 
 

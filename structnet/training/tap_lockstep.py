@@ -12,16 +12,19 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
 from structnet.compiled import sheets as columns
-from structnet.compiled.arrays import Moments
+from structnet.compiled.arrays import Moments, Rules, aligned_zeros
 from structnet.compiled.sheets import Sheets, joined_sheets
+from structnet.data.dataset import Split
+from structnet.network.block_normalisation import block_width, follow
 from structnet.network.normalisation import folded_values
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
+from structnet.training.batches import batch_indices, noise_of
 from structnet.training.lockstep import Lockstep
-
-BLOCK = 32  # images
+from structnet.training.recipe import Recipe, check_dropout
 
 
 class TapLockstep(Lockstep):
@@ -70,11 +73,49 @@ class TapLockstep(Lockstep):
         is_normal = self.statistics is not None
         return tap_workspace(self.plan, batch, self.values.dtype, is_normal=is_normal)
 
+    def rules(self, recipe: Recipe, decays: np.ndarray | None = None) -> Rules:
+        """As of Lockstep. Raises UserError for dropout of hidden units."""
+        check_dropout(recipe, self.topologies[0].architecture)
+        return super().rules(recipe, decays)
+
     def _train(self, *told: Any) -> None:
         from structnet.compiled.tap_step import train_taps
 
         kept = np.empty((2, 0), dtype=self.values.dtype) if self.statistics is None else self.statistics
         train_taps(self.plan, self.code, self.values, self.moments, kept, *told)
+
+    def gradient_of_part(
+        self, split: Split, recipe: Recipe, step: int, part: slice
+    ) -> tuple[float, np.ndarray]:
+        """As of Lockstep, of a part of whole blocks; behind the gradient is what it adds to means and variances."""
+        from structnet.compiled.shares import tap_gradient_of_part
+
+        order = batch_indices(len(split), recipe.batch_size, recipe.rng_seed, step)
+        work, parameters = self.workspace(len(order)), len(self.values)
+        units = 0 if self.statistics is None else self.statistics.shape[1]
+        joined = np.zeros(parameters + 2 * units, dtype=self.values.dtype)
+        loss = tap_gradient_of_part(
+            self.plan,
+            self.code,
+            self.values,
+            self.images(split),
+            noise_of(recipe),
+            order,
+            part.start,
+            part.stop,
+            step,
+            work._replace(gradient=joined[:parameters]),
+            joined[parameters:].reshape(2, units),
+        )
+        return loss, joined
+
+    def apply_gradient(self, gradient: np.ndarray, recipe: Recipe, rate: float, step: int) -> None:
+        """As of Lockstep, by a sum over all parts of what `gradient_of_part` returns."""
+        parameters = len(self.values)
+        super().apply_gradient(gradient[:parameters], recipe, rate, step)
+        if self.statistics is not None:
+            seen = torch.from_numpy(gradient[parameters:]).view(2, -1)
+            follow(torch.from_numpy(self.statistics), self.topologies[0], seen)
 
     def _judge(self, *told: Any) -> None:
         from structnet.compiled.tap_step import judge_taps
@@ -101,13 +142,13 @@ def tap_workspace(plan: Sheets, batch: int, kind: np.dtype, *, is_normal: bool) 
     """For batches of so many images, in blocks of equal width but for the last; is_normal: maps are normalised."""
     from structnet.compiled.tap_step import TapWorkspace
 
-    width = -(-batch // -(-batch // BLOCK))
+    width = block_width(batch)
     units = int(np.diff(plan.members[:, columns.FIRST_UNIT]).max())
-    before = (plan.map_rows, width) if is_normal else (0, 0)
+    before = (plan.map_rows * width if is_normal else 0,)
     return TapWorkspace(
-        np.zeros((plan.rows, width), dtype=kind),
-        np.zeros((plan.rows, width), dtype=kind),
-        np.zeros(before, dtype=kind),
+        aligned_zeros((plan.rows, width), kind),
+        aligned_zeros((plan.rows, width), kind),
+        aligned_zeros(before, kind),
         np.zeros(units),
         np.zeros(units),
         np.zeros(plan.members[-1, columns.FIRST_PARAMETER], dtype=kind),

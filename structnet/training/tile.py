@@ -1,7 +1,8 @@
 """A tile: members of a cohort side by side in one network whose links are block-diagonal, by torch.
 
 Networks of the same depth are joined group by group: the hidden units of all of them lie side by side in one group, and
-each connection stays within its network, so one pass of the ordinary kernels trains all of them.
+each connection stays within its network, so one pass of the ordinary kernels trains all of them. Networks of feature
+maps are not joined: each is a tile of its own, and a cohort trains one after the other.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 
 from structnet.data.dataset import Split
 from structnet.measure.information import log2_of_labels
+from structnet.network.network import StructNet
 from structnet.network.propagation import propagate
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
@@ -30,7 +32,7 @@ class Tile:
     """Neighbouring members as one block-diagonal network with one optimizer.
 
     places: per member, (parameters,) where its parameters lie in the flat vector of the tile. owner:
-    (parameters of the tile,) whose each parameter is.
+    (parameters of the tile,) whose each parameter is. Raises ValueError for members that cannot be joined (`join`).
     """
 
     def __init__(self, states: Sequence[TrainState]) -> None:
@@ -45,10 +47,13 @@ class Tile:
             return flat
 
         self.network = states[0].network.like(
-            joint, gathered([state.network.values.detach() for state in states])
+            joint,
+            gathered([state.network.values.detach() for state in states]),
+            _statistics_of(states[0].network),
         )
-        shapes = np.array([topology.architecture for topology in self.topologies])
-        use_tile_kernels(self.network, shapes, self.network.kernel)
+        if not joint.architecture.has_maps:
+            shapes = np.array([topology.architecture for topology in self.topologies])
+            use_tile_kernels(self.network, shapes, self.network.kernel)
         self.optimizer = states[0].optimizer.with_moments(
             gathered([state.optimizer.first for state in states]),
             gathered([state.optimizer.second for state in states]),
@@ -88,10 +93,13 @@ class Tile:
     def undoing(self) -> Callable[[], None]:
         """A function that puts back all that training changes as it is now."""
         values, optimizer = self.network.values.detach().clone(), self.optimizer.copy()
+        statistics = _statistics_of(self.network)
 
         def put_back() -> None:
             self.network.values.detach().copy_(values)
             self.optimizer = optimizer
+            if self.network.statistics is not None and statistics is not None:
+                self.network.statistics.copy_(statistics)
 
         return put_back
 
@@ -120,9 +128,15 @@ class Tile:
     def take(self, member: int, step: int) -> TrainState:
         """A member as an ordinary state of its own, at this step."""
         where = torch.from_numpy(self.places[member]).to(self.device)
-        network = self.network.like(self.topologies[member], self.network.values.detach()[where])
+        values, statistics = self.network.values.detach()[where], _statistics_of(self.network)
+        network = self.network.like(self.topologies[member], values, statistics)
         optimizer = self.optimizer.with_moments(self.optimizer.first[where], self.optimizer.second[where])
         return TrainState(network, optimizer, step, self.born[self.places[member]])
+
+
+def _statistics_of(network: StructNet) -> torch.Tensor | None:
+    """A copy of what the maps of a network were on average; None where nothing is normalised."""
+    return None if network.statistics is None else network.statistics.clone()
 
 
 def hidden_numbers(topologies: Sequence[Topology]) -> np.ndarray:
@@ -139,8 +153,13 @@ def join(topologies: Sequence[Topology]) -> tuple[Topology, list[np.ndarray]]:
     """Networks side by side as one topology, and where the parameters of each lie in its flat vector.
 
     The input group is shared; all other groups are joined, member after member. The second result is, per
-    member, (parameters,) int64 positions. Raises ValueError if the depths or the inputs differ.
+    member, (parameters,) int64 positions. Raises ValueError if the depths or the inputs differ, and for several of
+    which one has feature maps; one alone is what it is.
     """
+    if any(topology.architecture.has_maps for topology in topologies):
+        if len(topologies) > 1:
+            raise ValueError("networks of feature maps cannot be joined: make a tile of each")
+        return topologies[0], [np.arange(topologies[0].parameters)]
     if len({(topology.groups, topology.architecture[0]) for topology in topologies}) > 1:
         raise ValueError("networks that are joined must have the same depth and inputs")
     shapes = np.array([topology.architecture for topology in topologies], dtype=np.int64)

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from structnet.data.dataset import Split
+from structnet.network.block_normalisation import BlockNormalisation, follow, normalisation_of
 from structnet.network.network import StructNet
 from structnet.network.optimizer import Adam
 from structnet.network.propagation import Dropout, backpropagate, propagate
 from structnet.training.augmentation import drop_masks, keys_of
 from structnet.training.batches import batch_at, batch_indices, noise_seed
 from structnet.training.rates import scaled_step
-from structnet.training.recipe import COUPLED, Recipe
+from structnet.training.recipe import COUPLED, Recipe, check_dropout
 
 STRETCH = 256  # steps whose numbers are sent to the device at once
 # Steps from which on a CUDA graph is recorded. Not measured, as no GPU was at hand: recording takes about as
@@ -30,9 +31,10 @@ def loss_and_gradient(
     inputs: torch.Tensor,
     labels: torch.Tensor,
     dropout: Dropout | None = None,
+    normalisation: BlockNormalisation | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean cross-entropy in nats, and its gradient by the flat vector. inputs: (features, batch)."""
-    losses, gradient = losses_and_gradient(network, values, inputs, labels, 1, dropout)
+    losses, gradient = losses_and_gradient(network, values, inputs, labels, 1, dropout, normalisation)
     return losses[0], gradient
 
 
@@ -43,9 +45,10 @@ def losses_and_gradient(
     labels: torch.Tensor,
     members: int,
     dropout: Dropout | None = None,
+    normalisation: BlockNormalisation | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `loss_and_gradient`, of so many networks that lie side by side in one: (members,) losses."""
-    activations = propagate(network, values, inputs, dropout)
+    activations = propagate(network, values, inputs, dropout, normalisation)
     logits = activations[-1]
     log_probability = torch.log_softmax(logits.view(members, -1, len(labels)), dim=1)
     true_class = labels.expand(members, 1, -1)
@@ -53,7 +56,10 @@ def losses_and_gradient(
     error = log_probability.exp_()
     error.scatter_add_(1, true_class, error.new_full((1, 1, 1), -1.0).expand(true_class.shape))
     error = error.div_(len(labels)).view(logits.shape)
-    return losses, backpropagate(network, values, activations, error, dropout=dropout)[0]
+    gradient, _ = backpropagate(
+        network, values, activations, error, dropout=dropout, normalisation=normalisation
+    )
+    return losses, gradient
 
 
 def dropout_of(
@@ -66,8 +72,9 @@ def dropout_of(
 ) -> Dropout | None:
     """Which hidden units a step drops for its inputs, (features, images); first: position of the first image.
 
-    numbers: (hidden units,), where they are not those of one network alone.
+    numbers: (hidden units,), where they are not those of one network alone. Raises UserError for feature maps.
     """
+    check_dropout(recipe, network.topology.architecture)
     if not recipe.dropout:
         return None
     hidden = network.topology.hidden
@@ -175,10 +182,10 @@ class TorchSteps:
     counter that is on the device too. So no step waits for the host, and one that has been recorded as a CUDA
     graph is every step.
 
-    What is trained is the network and the optimizer themselves. born: (parameters,) int64 step at which each
-    came to be. shares: (members,) factors of the learning rates. owner: (parameters,) int whose each is;
-    needed where shares differ. numbers: (hidden units,) of each in its network, where there are several. All three lie
-    on the device.
+    What is trained is the network and the optimizer themselves; one with feature maps has to be alone. born:
+    (parameters,) int64 step at which each came to be. shares: (members,) factors of the learning rates. owner:
+    (parameters,) int whose each is; needed where shares differ. numbers: (hidden units,) of each in its network, where
+    there are several. All three lie on the device.
     """
 
     def __init__(
@@ -250,7 +257,12 @@ class TorchSteps:
         epsilon, rate, kept = real[0], real[1 : 1 + rates], real[1 + rates :]
         inputs, labels = batch_at(self._split, recipe, row[:batch], key)
         dropout = dropout_of(self._network, recipe, inputs, key, numbers=self._hidden_numbers)
-        losses, gradient = losses_and_gradient(self._network, values, inputs, labels, self._members, dropout)
+        normalisation = normalisation_of(self._network, batch, batch)
+        losses, gradient = losses_and_gradient(
+            self._network, values, inputs, labels, self._members, dropout, normalisation
+        )
+        if self._network.statistics is not None and normalisation is not None:
+            follow(self._network.statistics, self._network.topology, normalisation.seen)
         self._losses.index_copy_(0, self._row, losses[None])
         if self._norms is not None:
             self._norms.index_copy_(0, self._row, torch.linalg.vector_norm(gradient).view(1, 1))

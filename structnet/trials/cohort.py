@@ -31,7 +31,7 @@ from structnet.trials.champions import (
     survivors,
 )
 from structnet.trials.grid import Block, Member
-from structnet.trials.rows import Reference
+from structnet.trials.rows import Reference, shape_columns
 from structnet.trials.work import Shared
 
 # A report and a checkpoint after each: two for a block of half a minute. Tune writes its whole state once more whenever
@@ -163,7 +163,7 @@ class CohortWork:
         """
         found = cohort.evaluate(self.data.validation)
         units = self._unhealthy_units(cohort) if with_units else None
-        bytes_of = cohort.bytes if with_units else []
+        bytes_of, macs_of = (cohort.bytes, cohort.macs) if with_units else ([], [])
         bad = cohort.diverged() | ~np.isfinite(found.loss) | ~torch.isfinite(losses).all(dim=1).cpu().numpy()
         means = losses.double().mean(dim=1).tolist()
         # Once for all: the cohort gathers both from its tiles every time it is asked.
@@ -178,7 +178,7 @@ class CohortWork:
                 row["train_loss"] = means[index]
                 if units:
                     row |= {"saturated": int(units[0][index]), "dead": int(units[1][index])}
-                    row["bytes"] = bytes_of[index]
+                    row |= {"bytes": bytes_of[index], "macs": macs_of[index]}
                 judged = (found.accuracy, found.loss, found.balanced_accuracy)
                 row |= self._quality(row, *(float(each[index]) for each in judged))
             rows.append(row)
@@ -200,7 +200,7 @@ class CohortWork:
         return {
             "trial": self.block.name,
             "network": member.key,
-            "architecture": list(member.architecture),
+            **shape_columns(member.architecture),
             "density": member.density,
             "density_real": density_real,
             "rng_seed": member.rng_seed,

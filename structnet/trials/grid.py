@@ -12,7 +12,15 @@ from itertools import groupby
 from typing import Any
 
 from structnet.errors import UserError
-from structnet.network.architecture import bias_count, possible_connections
+from structnet.network.architecture import (
+    Architecture,
+    Side,
+    architecture_of,
+    bias_count,
+    dashed,
+    plain_form,
+    possible_connections,
+)
 
 # What a training step of a block may cost, in connections: about half a minute of five epochs of MNIST on one
 # core, and about 100 MB. A unit costs about as much as eight connections (measured on 784-64-10).
@@ -24,19 +32,21 @@ UNIT_COST = 8
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A network of a grid, by what it is made from."""
+    """A network of a grid, by what it is made from; the architecture may be numbers or a text."""
 
-    architecture: tuple[int, ...]
+    architecture: Architecture
     density: float
     rng_seed: int
     allocation: str = "proportional"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "architecture", architecture_of(self.architecture))
+
     @property
     def key(self) -> str:
         """Its name in tables and snapshots."""
-        shape = "-".join(map(str, self.architecture))
         shared = "" if self.allocation == "proportional" else f"_{self.allocation}"
-        return f"{shape}_d{self.density:g}{shared}_s{self.rng_seed}"
+        return f"{dashed(self.architecture)}_d{self.density:g}{shared}_s{self.rng_seed}"
 
     @property
     def units(self) -> int:
@@ -50,13 +60,19 @@ class Member:
 
     @property
     def cost(self) -> float:
-        """Of a training step, in connections."""
-        return self.density * self.possible + UNIT_COST * self.units
+        """Of a training step, in connections; those into maps count at every position."""
+        shape = self.architecture
+        if not shape.has_maps:
+            return self.density * self.possible + UNIT_COST * self.units
+        groups = range(1, len(shape))
+        connections = sum(shape.area(group) * shape.possible((group - 1, group)) for group in groups)
+        positions = sum(shape.area(group) * shape[group] for group in groups)
+        return self.density * connections + UNIT_COST * positions
 
 
 @dataclass(frozen=True)
 class Block:
-    """Networks of one depth, density and allocation, trained as one cohort."""
+    """Networks of one depth, side of the input, density and allocation, trained as one cohort."""
 
     name: str
     members: tuple[Member, ...]
@@ -69,10 +85,12 @@ class Block:
     @property
     def bytes(self) -> int:
         """What a worker holds while it trains the block; joining the members takes as much again for a moment."""
-        from structnet.training.cohort import cohort_bytes
+        from structnet.training.cohort import cohort_bytes, workspace_bytes
 
         connections = [(member, round(member.density * member.possible)) for member in self.members]
-        return 2 * sum(cohort_bytes(member.architecture, count) for member, count in connections)
+        held = 2 * sum(cohort_bytes(member.architecture, count) for member, count in connections)
+        shapes = {member.architecture for member in self.members}
+        return held + max(map(workspace_bytes, shapes))
 
     def to_config(self) -> dict[str, Any]:
         """As plain values; of each member those of its fields, as there may be a million."""
@@ -81,7 +99,7 @@ class Block:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Block:
         """From what `to_config` gave."""
-        return cls(config["name"], tuple(Member(tuple(shape), *rest) for shape, *rest in config["members"]))
+        return cls(config["name"], tuple(Member(shape, *rest) for shape, *rest in config["members"]))
 
 
 def grid(
@@ -106,7 +124,7 @@ def grid(
             f"the grid has {count:,} networks ({shape}), but limit is {limit:,}: raise --limit or thin it out"
         )
     members = [
-        Member(tuple(architecture), density, rng_seed, allocation)
+        Member(architecture_of(architecture), density, rng_seed, allocation)
         for allocation in allocations
         for density in densities
         for rng_seed in rng_seeds
@@ -133,8 +151,9 @@ def blocks_of(members: Sequence[Member], block_cost: float | None = None) -> lis
     if block_cost is None:
         block_cost = min(BLOCK_COST, max(LEAST_BLOCK_COST, _cost(members) / LEAST_BLOCKS))
 
-    def family(member: Member) -> tuple[int, float, str]:
-        return len(member.architecture), member.density, member.allocation
+    def family(member: Member) -> tuple[int, Side, float, str]:
+        shape = member.architecture
+        return len(shape), shape.sides[0], member.density, member.allocation
 
     cut: list[list[Member]] = []
     for _, found in groupby(sorted(members, key=family), key=family):
@@ -169,7 +188,7 @@ def check_memory(blocks: Sequence[Block], workers: int) -> None:
 
 
 def _values(member: Member) -> tuple[Any, ...]:
-    return member.architecture, member.density, member.rng_seed, member.allocation
+    return plain_form(member.architecture), member.density, member.rng_seed, member.allocation
 
 
 def _pieces(members: list[Member], block_cost: float) -> list[list[Member]]:

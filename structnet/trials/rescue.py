@@ -20,7 +20,7 @@ from structnet.training.evaluation import chance_accuracy
 from structnet.training.loop import Diverged
 from structnet.training.recipe import recipe_of
 from structnet.trials.champions import efficiency
-from structnet.trials.rows import structure_columns
+from structnet.trials.rows import shape_columns, structure_columns
 from structnet.trials.work import Shared
 
 STRETCH_SECONDS = 5.0
@@ -103,7 +103,7 @@ class RescueWork:
         }
 
     def _failed(self) -> dict[str, Any]:
-        return {"architecture": list(self.test.plan.architecture), "status": "failed", "error": self.error}
+        return {**shape_columns(self.test.plan.architecture), "status": "failed", "error": self.error}
 
     def _saved(self, result: ArmResult) -> str:
         return self.shared.save(f"{self.name}-{result.arm}", TrainState.fresh(result.network), self.data)
@@ -112,7 +112,7 @@ class RescueWork:
 def plan_of(options: dict[str, Any], rng_seed: int) -> RescuePlan:
     """The test of one rng_seed; raises UserError for what cannot be."""
     return RescuePlan(
-        tuple(sizes_of(options["architecture"])),
+        sizes_of(options["architecture"]),
         options["density"],
         options["mechanism"],
         options["budget"],

@@ -16,7 +16,7 @@ from structnet.errors import UserError
 from structnet.experiments.baselines import Method, evolve_steps
 from structnet.experiments.methods import METHODS
 from structnet.network.activations import activation_named
-from structnet.network.architecture import density_for, sizes_of
+from structnet.network.architecture import architecture_of, density_for, sizes_of
 from structnet.network.state import TrainState
 from structnet.storage.snapshot import load_snapshot, save_snapshot
 from structnet.storage.tables import TableWriter
@@ -25,7 +25,7 @@ from structnet.training.evaluation import evaluate
 from structnet.training.loop import Diverged
 from structnet.training.recipe import Recipe, recipe_of
 from structnet.training.schedules import SCHEDULES
-from structnet.trials.rows import Reference, structure_columns
+from structnet.trials.rows import Reference, shape_columns, structure_columns
 from structnet.trials.work import Shared
 
 STRETCH_SECONDS = 5.0
@@ -83,7 +83,7 @@ def trials_of(rivals: Sequence[Rival], steps: int) -> list[dict[str, Any]]:
 def method_of(rival: Rival, architecture: Sequence[int], steps: int, options: dict[str, Any]) -> Method:
     """The way to this network; raises UserError for what cannot be."""
     return METHODS[rival.method](
-        tuple(architecture),
+        architecture_of(architecture),
         rival.parameters,
         steps,
         rival.rng_seed,
@@ -218,7 +218,7 @@ class EvolveWork:
                 "network": rival.key,
                 "method": rival.method,
                 "max_parameters": rival.parameters,
-                "architecture": shape,
+                **shape_columns(shape),
                 "density": density_for(shape, rival.parameters, self._shape_numbers),
                 "rng_seed": rival.rng_seed,
                 "epochs": len(self.epochs),

@@ -7,8 +7,8 @@ from typing import Any
 
 from structnet.data.dataset import Split
 from structnet.measure.information import label_entropy
-from structnet.measure.size import stored_bytes
-from structnet.network.architecture import hidden_units
+from structnet.measure.size import multiply_adds, stored_bytes
+from structnet.network.architecture import Architecture, hidden_units
 from structnet.network.network import StructNet
 from structnet.training.evaluation import chance_accuracy
 from structnet.trials.champions import efficiency
@@ -17,13 +17,20 @@ from structnet.trials.champions import efficiency
 def structure_columns(network: StructNet) -> dict[str, Any]:
     """Its structure."""
     return {
-        "architecture": network.architecture,
+        **shape_columns(network.topology.architecture),
         "density_real": network.topology.density,
         "parameters": network.parameter_count,
         "parameters_dense": network.parameters_dense,
         "hidden_units": hidden_units(network.architecture),
         "bytes": stored_bytes(network.topology),
+        "macs": multiply_adds(network.topology),
     }
+
+
+def shape_columns(architecture: Architecture) -> dict[str, Any]:
+    """Its groups: units, and the sides of their maps where there are any."""
+    sides = [list(side) for side in architecture.sides] if architecture.has_maps else None
+    return {"architecture": list(architecture), "sides": sides}
 
 
 class Reference:

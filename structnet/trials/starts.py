@@ -25,7 +25,7 @@ from structnet.training.recipe import Recipe, recipe_of
 from structnet.training.schedules import cosine
 from structnet.trials.cohort import build
 from structnet.trials.grid import Member
-from structnet.trials.rows import Reference, structure_columns
+from structnet.trials.rows import Reference, shape_columns, structure_columns
 from structnet.trials.work import Shared
 
 SMALL = "small"
@@ -145,7 +145,7 @@ class StartWork:
 
     def _failed(self, name: str, error: str) -> dict[str, Any]:
         shape = sizes_of(self.shared.options["larger"])
-        return {**self._key(name), "architecture": shape, "status": "failed", "error": error}
+        return {**self._key(name), **shape_columns(shape), "status": "failed", "error": error}
 
     def _key(self, name: str) -> dict[str, Any]:
         return {"trial": self.config["name"], "network": name, "rng_seed": self.config["rng_seed"]}
@@ -163,7 +163,7 @@ def small_network(
     member: dict[str, Any], data: Dataset, recipe: Recipe, options: dict[str, Any]
 ) -> TrainState:
     """The small network as the grid trained it, to the bit: networks of a cohort do not touch each other."""
-    small = Member(**{**member, "architecture": tuple(member["architecture"])})
+    small = Member(**member)
     steps = options["epochs"] * steps_per_epoch(len(data.train), recipe.batch_size)
     cohort = Cohort([TrainState.fresh(build(small))], [options["learning_rate"]])
     cohort.train(data.train, recipe, steps, cosine(1.0, 0, steps))

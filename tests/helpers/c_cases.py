@@ -15,7 +15,8 @@ from helpers.compiled_cases import topologies
 from hypothesis import strategies as st
 
 from structnet.data.tables import input_count, yeo_johnson
-from structnet.export.c_source import header, raw_type
+from structnet.export.c_source import header
+from structnet.export.c_text import raw_type
 from structnet.export.int8 import quantised
 from structnet.export.int8_network import IntegerNetwork
 from structnet.export.model import Model

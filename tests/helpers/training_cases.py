@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,23 @@ def check_survivors(before: TrainState, after: TrainState) -> tuple[set[Any], se
         assert new[cell][2] > 0.0
     assert after.network.parameter_count == len(after.optimizer.first) == len(after.born)
     return old.keys() - new.keys(), new.keys() - old.keys()
+
+
+def arrays_in(thing: object) -> Iterator[np.ndarray | torch.Tensor]:
+    """All arrays that something holds, in whatever it holds."""
+    if isinstance(thing, np.ndarray | torch.Tensor):
+        yield thing
+        return
+    inside = thing if isinstance(thing, list | tuple) else ()
+    inside = list(thing.values()) if isinstance(thing, dict) else inside
+    for part in [*inside, *vars(thing).values()] if hasattr(thing, "__dict__") else inside:
+        yield from arrays_in(part)
+
+
+def memory(thing: np.ndarray | torch.Tensor) -> tuple[int, int]:
+    """Address and bytes of the whole memory that an array lies in."""
+    if isinstance(thing, torch.Tensor):
+        return thing.untyped_storage().data_ptr(), thing.untyped_storage().nbytes()
+    while isinstance(thing.base, np.ndarray):
+        thing = thing.base
+    return thing.ctypes.data, thing.nbytes

@@ -14,8 +14,9 @@ from search.commands.bench import kernels as bench_kernels
 from search.commands.bench import links as bench_links
 from search.commands.bench import measuring as benchmark
 from search.commands.bench import sides
+from search.commands.bench import taps as bench_taps
 from search.commands.bench import tournament as bench_tournament
-from search.commands.bench.command import HeadsOptions, LinksOptions, TournamentOptions
+from search.commands.bench.command import HeadsOptions, LinksOptions, TapsOptions, TournamentOptions
 from structnet import StructNet, load_dataset
 from structnet.errors import UserError
 from structnet.storage.tables import read_table
@@ -30,6 +31,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_links, "NETWORKS", ([20, 12, 4], [20, 12, 8, 4]))
     monkeypatch.setattr(bench_links, "DENSITY", 0.3)
     monkeypatch.setattr(bench_kernels, "SIZES", ((20, 10), (30, 40)))
+    monkeypatch.setattr(bench_taps, "SIZES", ((3, 5), (2, 4)))
+    monkeypatch.setattr(bench_taps, "DENSITIES", (1.0, 0.3))
     for name, value in {
         "FORKS": 4,
         "STEPS": 4,
@@ -43,6 +46,22 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows_of(results: Path, experiment: str) -> list[dict]:
     return read_table(str(results), "benchmarks", experiment).to_pylist()
+
+
+def test_taps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench_taps.run(TapsOptions(repeats=1, results=str(tmp_path)))
+    rows = rows_of(tmp_path, "bench-taps")
+    assert sorted(row["case"] for row in rows) == sorted(
+        f"{size} density {density}" for size in ("3 → 3, 5,", "2 → 2, 4,") for density in ("1", "0.3")
+    )
+    assert all(row["benchmark"] == "taps" and row["ratio"] > 0 for row in rows)
+    assert "3 → 3, 5" in capsys.readouterr().out
+
+
+def test_both_sides_of_taps_learn_the_same() -> None:
+    ours, theirs = bench_taps.agreement(3, 5, 0.4)
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert theirs[-1] < theirs[0]
 
 
 def test_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,12 +12,14 @@ import pytest
 from helpers.command_cases import assert_refused, structnet
 from helpers.data_files import png
 from helpers.export_cases import network, stored
+from helpers.map_networks import random_map_network
 
 from search.commands.export.run import Place, identifier, place_of
 from structnet.data.datasets import load_dataset, load_raw
 from structnet.export.model import Model
 from structnet.export.registry import FORMS, write
 from structnet.network.activations import ACTIVATIONS
+from structnet.network.architecture import sizes_of
 from structnet.network.network import StructNet
 from structnet.storage.snapshot import load_snapshot
 
@@ -109,6 +111,30 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(
     snapshot = str(results / "results" / "snapshots" / "my-digits" / "round-0001")
     assert_refused(structnet("export", snapshot, *line, cwd=tmp_path), message)
     assert not list(tmp_path.iterdir())
+
+
+def test_feature_maps_are_exported_in_every_form(tmp_path: Path) -> None:
+    """Normalised ones as they are used; and what is written for torch comes back."""
+    data = load_dataset("digits")
+    shape = sizes_of("1@8,4@8,6@4,10")
+    grown = random_map_network(np.random.default_rng(0), shape, normalised=True, share=0.4)
+    place = stored(tmp_path / "results", "maps", grown, data.preprocessing, dataset="digits")
+    for form in FORMS:
+        done = structnet("export", place, "--to", form, cwd=tmp_path)
+        assert done.code == 0, done.err
+        assert (
+            "0 predictions change." in done.out
+            and f"maps: 1@8-4@8-6@4-10: {grown.parameter_count}" in done.out
+        )
+    done = structnet("export", place, "--to", "c", "--int8", "--name", "small", cwd=tmp_path)
+    assert done.code == 0 and "every logit is that of its reference." in done.out
+    back = ("maps_torch:Network", "--weights", "maps_torch.safetensors", "--dataset", "digits", "--raw")
+    done = structnet("import", *back, "--output", "back", cwd=tmp_path / "export")
+    sys.modules.pop("maps_torch")
+    assert done.code == 0, done.err
+    network, folded = load_snapshot(str(tmp_path / "export" / "back")).state.network, grown.folded()
+    np.testing.assert_array_equal(network.topology.source, folded.topology.source)
+    np.testing.assert_allclose(network.values.detach(), folded.values.detach(), rtol=1e-5)
 
 
 def test_a_snapshot_that_says_too_little_is_refused(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_it_says_what_it_does_and_what_came_of_it(
         place = "all" if density is None else f"{density:g}"
         (line,) = [line for line in table if line[:2] == [criterion, place]]
         assert line[2] == row["network"]
-        assert float(line[4]) == pytest.approx(row["accuracy"], abs=1e-4)
+        assert float(line[5]) == pytest.approx(row["accuracy"], abs=1e-4)
         assert float(line[-1]) == pytest.approx(row["test_accuracy"], abs=1e-4)
 
 

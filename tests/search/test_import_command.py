@@ -19,6 +19,7 @@ from structnet import StructNet, fit, load_dataset
 from structnet.export.model import Model
 from structnet.export.torch_module import source_of, state_of
 from structnet.measure.prediction import predict
+from structnet.network.architecture import sizes_of
 from structnet.network.remap import to_sequential
 from structnet.storage.snapshot import Snapshot, load_snapshot
 from structnet.training.evaluation import evaluate
@@ -36,6 +37,11 @@ def normed(): return nn.Sequential(*digits(), nn.BatchNorm1d(10))
 def double(): return digits().double()
 def few(): return nn.Linear(64, 9)
 def images(): return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 10))
+def pooled(): return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 10))
+def maps(): return nn.Sequential(
+    nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
+    nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(),
+    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10))
 def wanting(size): return nn.Linear(size, 10)
 def failing(): raise RuntimeError("no\\nway")
 def making_text(): return "network"
@@ -134,6 +140,19 @@ def test_what_is_left_out_or_folded_is_said(place: Path, tmp_path: Path) -> None
     assert "Part of the connections now: BatchNorm1d '3'" in done.out
 
 
+def test_images_become_feature_maps_that_stay_normalised(place: Path, tmp_path: Path) -> None:
+    done, snapshot = imported(place, tmp_path, "their_nets:maps", "--dataset", "digits")
+    assert "Taken over: 1@8-4@8-6@4-10: 332 parameters" in done.out
+    assert "Feature maps are normalised by: BatchNorm2d '1', BatchNorm2d '4'" in done.out
+    network = snapshot.state.network
+    assert network.topology.architecture == sizes_of("1@8,4@8,6@4,10") and network.statistics is not None
+    size = ("--max-parameters", "150", "--epochs", "1")
+    _, pruned = imported(place, tmp_path, "their_nets:maps", "--dataset", "digits", *size)
+    assert pruned.state.network.parameter_count <= 150
+    _, flat = imported(place, tmp_path, "their_nets:images", "--dataset", "digits")
+    assert flat.state.network.topology.architecture == (64, 10)
+
+
 def test_numbers_stay_of_their_type(place: Path, tmp_path: Path) -> None:
     assert imported(place, tmp_path, "their_nets:double")[1].state.network.values.dtype == torch.float64
     assert imported(place, tmp_path, "their_nets:digits")[1].state.network.values.dtype == torch.float32
@@ -215,8 +234,8 @@ def test_a_layer_that_is_there_twice_may_be_stored_once(place: Path, tmp_path: P
         (["their_nets:wanting"], "missing 1 required positional argument: 'size'): name a function without arguments"),
         (["their_nets:failing"], "(RuntimeError: no, their_nets.py:"),
         (["their_nets:making_text"], "makes str, but must make a torch.nn.Module"),
-        (["their_nets:images"], "Conv2d '0' computes conv2d"),
-        (["their_nets:images", "--dataset", "digits"], "Conv2d '0' computes conv2d"),
+        (["their_nets:images"], "Conv2d '0' takes images, but is given (1,) features: give the shape of an image"),
+        (["their_nets:pooled", "--dataset", "digits"], "MaxPool2d '2' takes the largest of several positions"),
         (["their_nets:few", "--dataset", "digits"], "digits has 10 classes, but the network 9 outputs"),
         (["their_nets:few", "--dataset", "teacher"], "teacher has 32 inputs, but the network takes 64"),
         (["their_nets:digits", "--class-names", "one,two"], "class_names has 2 names, but the network has 10 outputs"),

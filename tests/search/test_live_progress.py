@@ -13,6 +13,7 @@ from search.session.progress import COLUMNS, Plain, Terminal, cells, watcher
 ROW: dict[str, Any] = {
     "round": 3,
     "architecture": [784, 100, 10],
+    "sides": None,
     "parameters": 1525,
     "accuracy": 0.8943,
     "information": 2.817,
@@ -37,6 +38,8 @@ def test_a_row_has_every_column() -> None:
     assert cells(ROW)[1:4] == ["784-100-10", "1,525", "0.8943"]
     assert "+0.0191 ± 0.0060" in cells(ROW)
     assert "nothing significant" in cells(QUIET)
+    maps = {"architecture": [1, 8, 10], "sides": [[28, 28], [14, 12], [1, 1]]}
+    assert cells(ROW | maps)[1] == "1@28-8@14x12-10"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from helpers.cohort_cases import FACTOR, member
-from helpers.training_cases import skip_network
+from helpers.training_cases import arrays_in, memory, skip_network
 
 from structnet import StructNet
 from structnet.data.dataset import Split
@@ -117,22 +117,3 @@ def test_bytes_of_a_member_as_estimated(architecture: list[int]) -> None:
     held = dict(memory(thing) for thing in arrays_in(together))
     estimate = sum(cohort_bytes(architecture, state.network.connection_count) for state in states)
     assert 0.5 * sum(held.values()) < estimate < 2 * sum(held.values())
-
-
-def arrays_in(thing: object) -> Iterator[np.ndarray | torch.Tensor]:
-    if isinstance(thing, np.ndarray | torch.Tensor):
-        yield thing
-        return
-    inside = thing if isinstance(thing, list | tuple) else ()
-    inside = list(thing.values()) if isinstance(thing, dict) else inside
-    for part in [*inside, *vars(thing).values()] if hasattr(thing, "__dict__") else inside:
-        yield from arrays_in(part)
-
-
-def memory(thing: np.ndarray | torch.Tensor) -> tuple[int, int]:
-    """Address and bytes of the whole memory that an array lies in."""
-    if isinstance(thing, torch.Tensor):
-        return thing.untyped_storage().data_ptr(), thing.untyped_storage().nbytes()
-    while isinstance(thing.base, np.ndarray):
-        thing = thing.base
-    return thing.ctypes.data, thing.nbytes

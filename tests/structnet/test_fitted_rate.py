@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from structnet.data.dataset import Split
+from structnet.network.architecture import sizes_of
 from structnet.training.fitted_rate import fitted_rate
 
 
@@ -27,3 +28,12 @@ def test_it_goes_by_the_mean_square_over_images_of_the_whole_set() -> None:
     images = torch.zeros(5000, 100)
     images[2500:] = 2.0  # 0 and 400 in equal parts
     assert fitted_rate(split(images)) == pytest.approx(float(f"{0.11 / 200**0.5:.2g}"), rel=0.02)
+
+
+def test_of_normalised_maps_inputs_do_not_matter() -> None:
+    shape = sizes_of("1@4,3@2,2")
+    assert (
+        fitted_rate(split(torch.ones(8, 16)), shape)
+        == fitted_rate(split(torch.full((8, 16), 9.0)), shape)
+        == 0.08
+    )

@@ -25,7 +25,7 @@ def forwarded(forward: Callable[[Any, Any], Any]) -> nn.Module:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(4, 2)), "Conv2d '0' computes conv2d, but"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(4, 2)), "Conv2d '0' takes images, but is given"),
         (nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2)), "GELU '1' computes gelu"),
         (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), "LayerNorm '1' computes layer_norm"),
         (nn.Sequential(nn.Linear(4, 4), nn.Softmax(1)), "Softmax '1' makes .* give the network without it"),

@@ -11,9 +11,11 @@ from helpers.action_cases import Case, change_of_output, eventful, make
 
 from structnet.actions import ACTIONS
 from structnet.actions.base import Context, Proposal, unlinked_pairs
+from structnet.actions.firing import threshold
 from structnet.actions.highway import ends
-from structnet.actions.new_units import plan_units, threshold, weighted
+from structnet.actions.new_units import plan_units
 from structnet.actions.proportional import shares
+from structnet.actions.reading import Reading
 from structnet.measure.diagnosis import bottlenecks, diagnose
 from structnet.network.activations import activation_named, gain_of
 from structnet.network.edit import Edit, connect
@@ -300,7 +302,7 @@ def against_random(activation: str, fan_in: int, seed: int) -> tuple[float, floa
 def strengths(case: Case, column: np.ndarray, value: np.ndarray) -> np.ndarray:
     """(rows,) norm of the gradient of the fan-out, to the output, of units with these fans-in from the input."""
     diagnosis = case.diagnosis
-    state = weighted(diagnosis, [0], column, value)
+    state = Reading(diagnosis, [0], 1).sums(column, value)
     fires = activation_named(case.network.activation).apply(state - threshold(state)[:, None])
     error = diagnosis.errors[2]
     assert error is not None

@@ -30,6 +30,7 @@ def example_row(table: str) -> dict[str, Any]:
         pa.bool_(): True,
         pa.list_(pa.int64()): [784, 10],
         pa.list_(pa.float64()): [0.5, 1.25],
+        pa.list_(pa.list_(pa.int64())): [[28, 28], [1, 1]],
         pa.timestamp("us", tz="UTC"): datetime(2024, 1, 2, tzinfo=UTC),
     }
     return {field.name: values[field.type] for field in SCHEMAS[table]}
@@ -41,11 +42,11 @@ def example_row(table: str) -> dict[str, Any]:
 def test_the_tables_have_their_columns_in_order() -> None:
     counts = {name: len(schema) for name, schema in SCHEMAS.items()}
     assert counts == {
-        "experiments": 31,
-        "networks": 58,
+        "experiments": 33,
+        "networks": 60,
         "epochs": 19,
         "candidates": 35,
-        "rounds": 32,
+        "rounds": 34,
         "fronts": 20,
         "connectivity": 7,
         "decisions": 13,
@@ -57,12 +58,14 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "connections moved trend centre_ratio core_centre_ratio ring_ratio core_ring_ratio phase"
     )
     assert " ".join(SCHEMAS["epochs"].names) == expected
-    assert SCHEMAS["rounds"].names[-5:] == [
+    assert SCHEMAS["rounds"].names[-7:] == [
         "triggered_by",
         "share_deciding",
         "credits_deciding",
         "forks_afforded",
         "bytes",
+        "sides",
+        "macs",
     ]
     for table, key in KEYS.items():
         assert set(key) <= set(SCHEMAS[table].names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,10 @@ import pytest
 import torch
 from helpers.cohort_cases import CASES, FACTOR, assert_same, pool, train_split
 from helpers.compiled_cases import assert_same_bits, linked, network_of, state_of
+from helpers.graph_cases import FakeGraph, FakeStream, OnHost, fake_graphs
 from helpers.training_cases import image_split
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from structnet.data.dataset import Scaling, Split
 from structnet.network.optimizer import Adam
@@ -138,24 +137,6 @@ def test_keys_of_a_stretch_are_those_of_its_steps(seed: int, step: int) -> None:
 # --- nothing waits for the host
 
 
-class OnHost(TorchDispatchMode):
-    """Keeps the names of operations on what does not lie on the meta device, or that wait for it.
-
-    Such a tensor has a shape and no numbers, so whatever asks for numbers of it fails anyway.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
-        if "_local_scalar_dense" in str(func) or any(tensor.device.type != "meta" for tensor in tensors):
-            self.found.append(str(func))
-        return result
-
-
 def pixels(device: str) -> Split:
     stored = torch.arange(60 * 16).reshape(60, 1, 4, 4).to(torch.uint8)
     scaling = Scaling(torch.full((1, 1, 1), 100.0), torch.full((1, 1, 1), 50.0))
@@ -223,78 +204,9 @@ def test_steps_of_sparse_rows_read_no_number(recipe: Recipe) -> None:
 # --- CUDA graphs, of which a stand-in replays the same operations on the same memory
 
 
-class FakeGraph(TorchDispatchMode):
-    """Keeps operations with their tensors; `replay` does them again, into the memory of their first results.
-
-    So a number that the host has put into an operation stays what it was, as in a CUDA graph.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations: list[tuple[Any, Any, Any, list[torch.Tensor]]] = []
-        self.replays = 0
-        self._inside: set[int] = set()
-        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for tensor in tensors_in((args, kwargs)):
-            memory = tensor.untyped_storage()
-            if memory.data_ptr() not in self._inside | self._before.keys():
-                self._before[memory.data_ptr()] = memory, memory.clone()
-        result = func(*args, **(kwargs or {}))
-        results = tensors_in(result)
-        new = {tensor.untyped_storage().data_ptr() for tensor in results}
-        self._inside |= new - self._before.keys()
-        self.operations.append((func, args, kwargs or {}, results))
-        return result
-
-    def put_back(self) -> None:
-        """What was there before: nothing is computed while a graph is recorded."""
-        for memory, before in self._before.values():
-            memory.copy_(before)
-
-    def replay(self) -> None:
-        self.replays += 1
-        for func, args, kwargs, results in self.operations:
-            for kept, again in zip(results, tensors_in(func(*args, **kwargs)), strict=True):
-                if kept.untyped_storage().data_ptr() != again.untyped_storage().data_ptr():
-                    kept.copy_(again)
-
-
-def tensors_in(tree: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
-
-
-class FakeStream:
-    def __init__(self, device: torch.device) -> None:
-        assert device.type == "cpu"
-
-    def wait_stream(self, other: FakeStream) -> None:
-        """All is done at once here."""
-
-
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
-    """Those that are recorded from now on, by networks whose kernels would allow it."""
-    made: list[FakeGraph] = []
-
-    def graph() -> FakeGraph:
-        made.append(FakeGraph())
-        return made[-1]
-
-    @contextmanager
-    def recording(graph: FakeGraph, stream: FakeStream) -> Iterator[None]:
-        with graph:
-            yield
-        graph.put_back()
-
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
-    monkeypatch.setattr(torch.cuda, "graph", recording)
-    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
-    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
-    monkeypatch.setattr(torch_step, "_is_recordable", lambda network: True)
-    return made
+    return fake_graphs(monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

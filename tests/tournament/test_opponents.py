@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from structnet import StructNet
@@ -17,6 +18,7 @@ from structnet.experiments.methods import METHODS
 from structnet.network.architecture import dense_architecture, density_for, parameters_dense
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
+from structnet.network.topology import Topology
 from structnet.training.evaluation import evaluate
 from structnet.training.rates import AgeRates
 from structnet.training.recipe import Recipe
@@ -158,7 +160,7 @@ def test_the_rival_moves_in_the_usual_shape(
 class Sized:
     """All that opponents know of a network."""
 
-    architecture = (64, 16, 10)
+    topology = Topology((64, 16, 10), np.empty(0, np.int32), np.empty(0, np.int32))
 
     def __init__(self, size: int) -> None:
         self.parameter_count = size

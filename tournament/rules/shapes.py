@@ -6,6 +6,9 @@ tells, and pruning decides without asking. Between shapes it tells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from structnet.network.architecture import Architecture
 from tournament.rules.score import Gain
 
 # What is taken where nothing is known; a seed of another width has to be surely better than it.
@@ -18,7 +21,12 @@ ALIKE = 2.0  # widths within this factor of each other are not both tried
 Shape = tuple[int, ...]
 
 
-def challengers(hidden: Shape, last: str = "") -> dict[str, Shape]:
+def usual_of(architecture: Architecture) -> Shape | None:
+    """The hidden groups to take where nothing is known; None where they are maps, of which no shape is usual."""
+    return None if architecture.has_maps else USUAL
+
+
+def challengers(hidden: Shape, last: str = "", usual: Shape | None = USUAL) -> dict[str, Shape]:
     """Move -> hidden groups, for the shape of now. last: the move that led to it; empty for a seed.
 
     From a seed: `wide` and `narrow`; where its width is far from the usual one, only `usual`. After `wide` and `usual`
@@ -30,16 +38,24 @@ def challengers(hidden: Shape, last: str = "") -> dict[str, Shape]:
     narrow = tuple(max(2, units // FACTOR) for units in hidden)
     if last:
         found = {"wide": wide} if last in ("wide", USUAL_MOVE) else {}
-    elif any(_alike(USUAL, shape) for shape in (hidden, wide, narrow)):
+    elif usual is None or any(_alike(usual, shape) for shape in (hidden, wide, narrow)):
         found = {"wide": wide, NARROW_MOVE: narrow}
     else:
-        found = {USUAL_MOVE: USUAL}
+        found = {USUAL_MOVE: usual}
     return {move: shape for move, shape in found.items() if shape != hidden}
 
 
-def reference(hidden: Shape) -> Shape:
+def reference(architecture: Architecture) -> Architecture:
     """The shape that sizes and costs are reckoned from: that of the seed, or the usual one where that is far off."""
-    return USUAL if USUAL_MOVE in challengers(hidden) else hidden
+    hidden = tuple(architecture[1:-1])
+    offered = challengers(hidden, usual=usual_of(architecture))
+    return with_hidden(architecture, offered.get(USUAL_MOVE, hidden))
+
+
+def with_hidden(architecture: Architecture, hidden: Sequence[int]) -> Architecture:
+    """The architecture with these hidden groups; maps keep their sides, and are as many groups."""
+    sizes = (architecture[0], *hidden, architecture[-1])
+    return architecture.resized(sizes) if architecture.has_maps else Architecture(sizes)
 
 
 def proves(move: str, now: Gain, in_the_end: Gain, z: float) -> bool:

@@ -16,6 +16,7 @@ import torch
 from structnet.data.dataset import Split
 from structnet.data.packing import unpack
 from structnet.growth.scales import pooled_split, zoom
+from structnet.network.architecture import architecture_of
 from structnet.training.recipe import Recipe
 from tournament.workers.fork import Arrays
 
@@ -64,7 +65,7 @@ class Contender:
     def split(self, name: str, architecture: Sequence[int]) -> Split:
         """A split as a network of these groups sees it; pooled once for every resolution."""
         split = self.splits[name]
-        factor = zoom(split.shape, architecture[0])
+        factor = zoom(split.shape, architecture_of(architecture).inputs)
         if factor == 1:
             return split
         if (name, factor) not in self._pooled:
@@ -73,4 +74,5 @@ class Contender:
 
     def recipe(self, recipe: Recipe, architecture: Sequence[int]) -> Recipe:
         """The recipe at the resolution of such a network: shifts are told in pixels of the data."""
-        return replace(recipe, shift=recipe.shift // zoom(self.splits["train"].shape, architecture[0]))
+        factor = zoom(self.splits["train"].shape, architecture_of(architecture).inputs)
+        return replace(recipe, shift=recipe.shift // factor)

@@ -151,10 +151,10 @@ class Refine:
 
     def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[Measured, Made]:
         line = TrainState.from_arrays(states[0], contender.device)
-        channels, height, width = contender.split("train", line.network.architecture).shape
+        channels, height, width = contender.split("train", line.network.topology.architecture).shape
         refined = line.edited(refine_input(line.network, channels, height, width, self.factor))
         line = pruned(refined, self.most)
-        validation = contender.split("validation", line.network.architecture)
+        validation = contender.split("validation", line.network.topology.architecture)
         return fork.measure(line, validation, with_probe=self.with_probe), [line.to_arrays()]
 
 
@@ -169,7 +169,7 @@ class Measure:
 
     def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[Measured, Made]:
         line = TrainState.from_arrays(states[0], contender.device)
-        seen = contender.split(self.split, line.network.architecture)
+        seen = contender.split(self.split, line.network.topology.architecture)
         return fork.measure(line, seen, with_probe=self.with_probe), []
 
 
@@ -183,7 +183,7 @@ class MeasureUtilisation:
 
     def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[list[Utilisation], Made]:
         line = TrainState.from_arrays(states[0], contender.device)
-        validation = contender.split("validation", line.network.architecture)
+        validation = contender.split("validation", line.network.topology.architecture)
         return utilisation(line, validation, self.growths), []
 
 

@@ -19,6 +19,13 @@ class LinksOptions(Options):
     rule: bool = option(False, "Measure what the rule for dense links rests on.")
 
 
+class TapsOptions(Options):
+    """The options of `bench taps`."""
+
+    repeats: int = option(7, "Timed pairs of each size and density.")
+    results: str | None = option(None, WRITTEN)
+
+
 class TournamentOptions(Options):
     """The options of `bench tournament`."""
 
@@ -69,6 +76,12 @@ COMMAND = Group(
             "Training on the connections that exist against dense × mask: a step, an epoch, a loop of one's own.",
             LinksOptions,
             "search.commands.bench.links:run",
+        ),
+        Command(
+            "taps",
+            "Training of feature maps on the taps that exist against dense convolution × mask.",
+            TapsOptions,
+            "search.commands.bench.taps:run",
         ),
         Command(
             "tournament",

@@ -60,6 +60,12 @@ class SimulatedCohort:
         return [5 * count for count in self.parameters.tolist()]
 
     @property
+    def macs(self) -> list[int]:
+        """About the multiply-adds of an image through them."""
+        found: list[int] = self.parameters.tolist()
+        return found
+
+    @property
     def topologies(self) -> list[Member]:
         """Of a topology only its density is asked for, and a member has that."""
         return self.members

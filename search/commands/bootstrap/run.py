@@ -25,7 +25,7 @@ from structnet.errors import UserError
 from structnet.experiments.seed_finder import Candidate, candidates, smallest
 from structnet.growth.hierarchy import LEAST_PER_UNIT
 from structnet.growth.scales import default_scales, pooled_images
-from structnet.network.architecture import bias_count, parameters_dense, sizes_of
+from structnet.network.architecture import bias_count, dashed, parameters_dense, sizes_of
 from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import Member, blocks_of
 from structnet.trials.starts import COMPARISONS, SMALL, StartWork, configs_of
@@ -108,17 +108,22 @@ def fitted_to(options: BootstrapOptions, data: Dataset) -> BootstrapOptions:
     if options.cull:
         raise UserError("cull is true, but a candidate is judged by all of its training: leave cull out")
     larger = architecture_of(options.larger, data)
+    if larger.has_maps or "@" in options.architectures:
+        raise UserError(
+            f"larger is {options.larger} and architectures are {options.architectures}, but networks of feature maps "
+            "are not begun from smaller ones: give groups without maps, such as input-64-classes"
+        )
     dense, biases = parameters_dense(larger), bias_count(larger)
     parameters = min(PARAMETERS, dense // 2) if options.parameters is None else options.parameters
     if not biases < parameters <= dense:
         raise UserError(
             f"parameters is {parameters}, but must be {biases + 1} to {dense} for a larger network of "
-            f"{'-'.join(map(str, larger))}: choose a number between, or another --larger"
+            f"{dashed(larger)}: choose a number between, or another --larger"
         )
     scales = default_scales(data) if options.scales is None else options.scales
     if scales > 1:
         pooled_images(data.train.images[:1], 2 ** (scales - 1))
-    found = {"larger": "-".join(map(str, larger)), "parameters": parameters, "scales": scales}
+    found = {"larger": dashed(larger), "parameters": parameters, "scales": scales}
     return options.model_copy(update=found)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from search.options import (
     GRID,
     TRAINING,
-    BatchOptions,
     Command,
     CommonOptions,
     activation,
@@ -17,6 +16,7 @@ from search.options import (
     option,
     rng_seeds,
 )
+from search.training_options import BatchOptions
 from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
 
@@ -79,7 +79,9 @@ class EvolveOptions(BatchOptions):
     epsilon: float | None = option(
         None, "In their place the connections of a link, by its units in and out; at most all.", GRID, gt=0
     )
-    architecture: str = option("input-300-100-classes", "What is sparse, or is pruned.", GRID)
+    architecture: str = option(
+        "input-300-100-classes", "What is sparse, or is pruned, such as 784-300-10 or 1@28-8@14-10.", GRID
+    )
     rng_seeds: int = rng_seeds(5, ge=1)
     zeta: float | None = option(
         None, "Share of the connections moved at first.", GRID, shown="0.3; for granet 0.5"

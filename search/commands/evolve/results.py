@@ -11,7 +11,7 @@ from search.session.console import Console
 from search.session.tables import table_of
 from structnet.experiments.error_curve import Gap, Point, gap_between
 from structnet.measure.statistics import paired_lead, shown_with_spread
-from structnet.network.architecture import possible_connections
+from structnet.network.architecture import bias_count, possible_connections
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -108,7 +108,7 @@ def _cells(rows: Rows) -> list[str]:
     if not rows:
         return ["", "", "", "0", "", "", "", ""]
     parameters = np.mean([row["parameters"] for row in rows])
-    others = np.mean([row["parameters_dense"] - possible_connections(row["architecture"]) for row in rows])
+    others = np.mean([_of_units(row) for row in rows])
     return [
         *(
             shown_with_spread([row[name] for row in rows])
@@ -120,3 +120,10 @@ def _cells(rows: Rows) -> list[str]:
         f"{np.mean([row['multiply_adds'] for row in rows]) / 1e9:,.2f}",
         f"{np.mean([row['seconds'] for row in rows]):,.1f}",
     ]
+
+
+def _of_units(row: Mapping[str, Any]) -> int:
+    """Parameters of a network that are no connections."""
+    if row["sides"]:
+        return bias_count(row["architecture"])
+    return int(row["parameters_dense"]) - possible_connections(row["architecture"])

@@ -15,12 +15,13 @@ from search.commands.evolve.command import EvolveOptions
 from search.commands.evolve.results import print_gaps, print_results
 from search.grid.trials import train_trials, trial_rows
 from search.options import numbers
+from search.session.augmentation import augmented
 from search.session.batch_size import with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
-    check_augmentation,
+    check_maps,
     load_data,
     on_ray,
     print_outcome,
@@ -31,7 +32,8 @@ from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.network.activations import activation_named
-from structnet.network.architecture import unit_parameters
+from structnet.network.architecture import Architecture, dashed, unit_parameters
+from structnet.network.network import StructNet
 from structnet.network.random_topology import erdos_renyi_counts
 from structnet.network.topology import ALLOCATIONS
 from structnet.training.batches import steps_per_epoch
@@ -72,11 +74,10 @@ def run(options: EvolveOptions) -> None:
 
 def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
-    options = with_batch_size(options, data)
+    options = augmented(with_batch_size(options, data), data)
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
     recipe_of_rivals({**dict(options), "batch_size": batch_size})
     numbers_of_unit = len(activation_named(options.activation).shape)
-    check_augmentation(options.shift, options.flip, data)
     if options.allocation not in ALLOCATIONS:
         raise UserError(f"allocation is '{options.allocation}', but must be one of {', '.join(ALLOCATIONS)}")
     if options.schedule not in SCHEDULES:
@@ -84,7 +85,10 @@ def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
     shape = architecture_of(options.architecture, data)
     if len(shape) < 3:
         raise UserError(f"architecture is {options.architecture}, but must have hidden units")
-    fitted: dict[str, Any] = {"batch_size": batch_size, "architecture": "-".join(map(str, shape))}
+    if shape.has_maps:
+        check_maps(shape, options)
+        StructNet(shape, 1.0, activation=options.activation)  # not every activation is for maps
+    fitted: dict[str, Any] = {"batch_size": batch_size, "architecture": dashed(shape)}
     if options.preset:
         _check_preset(options.preset, data)
         fitted["interval"] = options.interval or steps_per_epoch(len(data.train), batch_size)
@@ -109,21 +113,21 @@ def _check_preset(preset: str, data: Dataset) -> None:
         )
 
 
-def _connections_at(density: float, shape: Sequence[int], allocation: str) -> int:
+def _connections_at(density: float, shape: Architecture, allocation: str) -> int:
     """Of a network of which each link has this share of its connections, a full output apart."""
-    rooms = [n_in * n_out for n_in, n_out in pairwise(shape)]
+    rooms = [shape.possible(link) for link in pairwise(range(len(shape)))]
     full = rooms.pop() if allocation == "dense_output" else 0
     return full + round(density * sum(rooms))
 
 
-def _connections_by(epsilon: float, shape: Sequence[int]) -> int:
+def _connections_by(epsilon: float, shape: Architecture) -> int:
     """Of a network of which each link has epsilon times its units in and out; the output, which is small, at most all.
 
     Raises UserError where another link would have more than there are.
     """
-    n_in, n_out = shape[-2:]
-    output = min(n_in * n_out, math.floor(epsilon * (n_in + n_out) + 1e-9))
-    return sum(erdos_renyi_counts(shape[:-1], epsilon)) + output
+    last = len(shape) - 1
+    output = min(shape.possible((last - 1, last)), math.floor(epsilon * (shape[-2] + shape[-1]) + 1e-9))
+    return sum(erdos_renyi_counts(shape, epsilon, links=last - 1)) + output
 
 
 def planned(options: EvolveOptions, data: Dataset) -> tuple[list[Rival], int]:

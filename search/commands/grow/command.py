@@ -7,21 +7,31 @@ from search.options import (
     GROWTH,
     JOB,
     TRAINING,
-    BatchOptions,
     Command,
     allocation,
     one_of,
     option,
 )
-from structnet.actions import offered
+from search.training_options import BatchOptions
+from structnet.actions import ACTIONS, offered
 from structnet.growth.triggers import TRIGGERS
 from tournament.rules.score import POLICIES
+
+LATER = "".join(
+    f"; from --heat-steps {action.least_steps} on {action.name}"
+    for action in ACTIONS.values()
+    if action.least_steps
+)
 
 
 class GrowOptions(BatchOptions):
     """The options of `grow`; lengths that are None are fitted to the data (grow.run.fitted_to)."""
 
-    architecture: str = option("input,100,classes", "The seed's groups, such as 784,100,10.", GROWTH)
+    architecture: str = option(
+        "input,100,classes",
+        "The seed's groups, such as 784,100,10, or maps@side as in 1@28,8@14,16@7,10.",
+        GROWTH,
+    )
     density: float | None = option(None, "Share of connections that exist in the seed.", GROWTH, shown="0.01")
     allocation: str = allocation(GROWTH)
     epochs: int | None = option(
@@ -42,6 +52,9 @@ class GrowOptions(BatchOptions):
     max_bytes: int | None = option(
         None, "Bound on the bytes of the network, in float32 with its indices.", JOB, ge=1
     )
+    max_macs: int | None = option(
+        None, "Bound on the multiply-adds of an image through the network.", JOB, ge=1
+    )
     front: str | None = option(None, "Sizes to pass on the way, such as 500,1000,2000.", JOB)
     knee: float | None = option(
         None,
@@ -59,7 +72,9 @@ class GrowOptions(BatchOptions):
         None, "Steps of a fork over all heats.", GROWTH, shown="those of two rounds"
     )
     candidates: int = option(16, "Forks in the first heat.", GROWTH)
-    actions: str = option(",".join(offered()), "Growth actions offered, with commas.", GROWTH)
+    actions: str | None = option(
+        None, "Growth actions offered, with commas.", GROWTH, shown=",".join(offered()) + LATER
+    )
     trigger: str = option("interval", f"When to grow: {one_of(TRIGGERS)}.", GROWTH)
     policy: str | None = option(
         None, f"{one_of(POLICIES)}.", GROWTH, shown="shape; with --scales, --indefinite or --trigger score"

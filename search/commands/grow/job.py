@@ -15,7 +15,8 @@ TARGETS = ("accuracy", "loss", "balanced_accuracy")
 
 def with_knee(options: GrowOptions) -> GrowOptions:
     """The options as `grow` by itself takes them: where nothing is asked for, the knee is."""
-    asked = _has_job(options) or options.max_parameters is not None or options.max_bytes is not None
+    bounds = options.max_parameters, options.max_bytes, options.max_macs
+    asked = _has_job(options) or any(bound is not None for bound in bounds)
     return options if asked else options.model_copy(update={"knee": KNEE})
 
 
@@ -75,6 +76,8 @@ def job_of(options: GrowOptions) -> str:
     ]
     if options.max_bytes is not None:
         asked.append(f"at most {options.max_bytes:,} bytes")
+    if options.max_macs is not None:
+        asked.append(f"at most {options.max_macs:,} multiply-adds an image")
     if options.max_parameters is not None:
         asked.append(f"at most {options.max_parameters:,} parameters")
     if sizes := front_of(options):

@@ -8,6 +8,7 @@ from search.commands.grow.command import GrowOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.front import print_front
+from structnet.network.architecture import dashed
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
@@ -29,7 +30,7 @@ def print_result(
         console.say(line)
     console.say(f"Growth ended because {result.progress.reason}.")
     from structnet.measure.imbalance import balance_of
-    from structnet.measure.size import stored_bytes
+    from structnet.measure.size import multiply_adds, stored_bytes
 
     shown = [
         f"{name} {found.accuracy:.2%}{balance_of(found.right, split.labels.numpy(), data.classes).shown}"
@@ -38,9 +39,9 @@ def print_result(
             ("test", result.test, data.test),
         )
     ]
-    console.say(
-        f"Grown: {result.network.describe()}, {stored_bytes(result.network.topology):,} bytes; {', '.join(shown)}"
-    )
+    topology = result.network.topology
+    takes = f"{stored_bytes(topology):,} bytes, {multiply_adds(topology):,} multiply-adds an image"
+    console.say(f"Grown: {result.network.describe()}, {takes}; {', '.join(shown)}")
     if balance_of(result.measured.right, data.validation.labels.numpy(), data.classes).says_one_class:
         console.say(
             "It only ever says the commonest class: give rare classes more weight with --balance, or ask for "
@@ -91,7 +92,7 @@ def _answer(result: Result, settings: Settings) -> list[str]:
 
 def _opponent(rival: Rival, cost: int) -> str:
     """One line on the rival of a run that took so many parameter-steps: what it was given, and how it did."""
-    shape, found = "-".join(map(str, rival.architecture)), rival.found
+    shape, found = dashed(rival.architecture), rival.found
     if found is None:
         return f"No opponent: RigL in {shape} failed ({rival.error})"
     return (
@@ -128,3 +129,33 @@ def draw_fronts(options: GrowOptions, experiment: Experiment, console: Console) 
     trials = sorted({row["trial"] for row in rows})
     plot_front(path, {trial: undominated([row for row in rows if row["trial"] == trial]) for trial in trials})
     console.say(f"Plot: {path}")
+
+
+def final_columns(result: Result, data: Dataset) -> dict[str, Any]:
+    """The columns of the experiments table for a tournament that has ended on a dataset."""
+    from structnet.measure.imbalance import balance_of
+    from structnet.measure.size import multiply_adds, stored_bytes
+    from structnet.trials.rows import shape_columns
+
+    validation = balance_of(result.measured.right, data.validation.labels.numpy(), data.classes)
+    test = balance_of(result.test.right, data.test.labels.numpy(), data.classes)
+    progress, network = result.progress, result.network
+    return {
+        "seconds": progress.seconds,
+        "parameters": network.parameter_count,
+        "connections": network.connection_count,
+        "steps": progress.step,
+        "steps_all": progress.steps_all,
+        "parameter_steps": progress.parameter_steps,
+        "parameter_steps_all": progress.parameter_steps_all,
+        "accuracy": result.measured.accuracy,
+        "test_accuracy": result.test.accuracy,
+        "test_loss": result.test.loss,
+        "balanced_accuracy": validation.balanced_accuracy,
+        "test_balanced_accuracy": test.balanced_accuracy,
+        "majority": validation.majority,
+        "bytes": stored_bytes(network.topology),
+        "sides": shape_columns(network.topology.architecture)["sides"],
+        "macs": multiply_adds(network.topology),
+        "snapshot": result.snapshot or None,
+    }

@@ -7,24 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.command import GrowOptions
 from search.commands.grow.job import budget_of, front_of, job_of, policy_of, rounds_of, with_knee
-from search.commands.grow.outcome import draw_fronts, print_result
+from search.commands.grow.outcome import draw_fronts, final_columns, print_result
 from search.options import numbers
+from search.session.augmentation import augmented
 from search.session.batch_size import with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
-    check_augmentation,
+    check_maps,
     load_data,
     on_ray,
     print_outcome,
     recorded,
     shape_of,
 )
+from structnet.actions import offered
 from structnet.errors import UserError
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
+    from structnet.network.architecture import Architecture
     from structnet.network.network import StructNet
     from tournament.coordinator import Result, Tournament
     from tournament.observer import Observer
@@ -41,7 +44,7 @@ def run(options: GrowOptions) -> None:
 
     console = Console()
     data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
-    check_augmentation(options.shift, options.flip, data)
+    options = augmented(options, data)
     warn_of(data, console)
     options = fitted_to(with_knee(options), data)
     check_job(settings_for(options, options.rng_seed), data)
@@ -103,7 +106,7 @@ def _within_budget(options: GrowOptions, data: Dataset) -> GrowOptions:
 
 
 def _fitted(options: GrowOptions, data: Dataset) -> GrowOptions:
-    from structnet.measure.fitting_size import parameters_within
+    from structnet.measure.fitting_size import parameters_within, parameters_within_macs
     from structnet.network.random_topology import least_density
     from structnet.training.batches import steps_per_epoch
     from structnet.training.fitted_rate import fitted_rate
@@ -129,13 +132,20 @@ def _fitted(options: GrowOptions, data: Dataset) -> GrowOptions:
     if options.max_bytes is not None:
         fitting = parameters_within(options.max_bytes, shape)
         limit = fitting if limit is None else min(limit, fitting)
+    if options.max_macs is not None:
+        # Which parameters are dear is known only while they are pruned: of a bound on their number it takes nothing.
+        fitting = parameters_within_macs(options.max_macs, shape)
+        limit = fitting if limit is None else limit
     found = {
         "max_parameters": limit,
         "batch_size": batch_size,
         "round_steps": round_steps,
         "heat_steps": heat_steps,
+        "actions": ",".join(offered(heat_steps)) if options.actions is None else options.actions,
         "density": density,
-        "learning_rate": fitted_rate(data.train) if options.learning_rate is None else options.learning_rate,
+        "learning_rate": fitted_rate(data.train, shape)
+        if options.learning_rate is None
+        else options.learning_rate,
         "policy": policy_of(options),
         "rounds": rounds_of(options),
         "matures_after": rates.matures_after if rates else None,
@@ -153,6 +163,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
 
     assert options.round_steps is not None and options.heat_steps is not None and options.rounds is not None
     assert options.learning_rate is not None and options.policy is not None and options.epochs is not None
+    assert options.actions is not None
     budget, minutes = budget_of(options)
     rates = None
     if options.matures_after is not None:
@@ -174,6 +185,7 @@ def settings_for(options: GrowOptions, rng_seed: int) -> Settings:
         knee=options.knee,
         max_parameters=options.max_parameters,
         max_bytes=options.max_bytes,
+        max_macs=options.max_macs,
         overshoot=options.overshoot,
         price=options.price,
         score_floor=options.score_floor,
@@ -200,15 +212,18 @@ def scales_of(options: GrowOptions) -> tuple[int, ...]:
     return tuple(int(side) for side in found)
 
 
-def seed_shape(options: GrowOptions, data: Dataset) -> tuple[int, ...]:
+def seed_shape(options: GrowOptions, data: Dataset) -> Architecture:
     """The groups of the seed: the architecture, with as many inputs as the coarsest images have; raises UserError."""
-    from structnet.growth.scales import check_scales
+    from structnet.growth.scales import check_plain, check_scales
+    from structnet.network.architecture import Architecture
 
     shape, scales = architecture_of(options.architecture, data), scales_of(options)
+    check_maps(shape, options)
     if not scales:
         return shape
+    check_plain(shape)
     check_scales(scales, data.input_shape)
-    return (data.input_shape[0] * scales[0] ** 2, *shape[1:])
+    return Architecture((data.input_shape[0] * scales[0] ** 2, *shape[1:]))
 
 
 def seed_network(options: GrowOptions, data: Dataset, rng_seed: int) -> StructNet:
@@ -350,33 +365,6 @@ def _progress_columns(row: dict[str, Any]) -> dict[str, Any]:
         "accuracy",
     )
     return {name: row[name] for name in names}
-
-
-def final_columns(result: Result, data: Dataset) -> dict[str, Any]:
-    """The columns of the experiments table for a tournament that has ended on a dataset."""
-    from structnet.measure.imbalance import balance_of
-    from structnet.measure.size import stored_bytes
-
-    validation = balance_of(result.measured.right, data.validation.labels.numpy(), data.classes)
-    test = balance_of(result.test.right, data.test.labels.numpy(), data.classes)
-    progress, network = result.progress, result.network
-    return {
-        "seconds": progress.seconds,
-        "parameters": network.parameter_count,
-        "connections": network.connection_count,
-        "steps": progress.step,
-        "steps_all": progress.steps_all,
-        "parameter_steps": progress.parameter_steps,
-        "parameter_steps_all": progress.parameter_steps_all,
-        "accuracy": result.measured.accuracy,
-        "test_accuracy": result.test.accuracy,
-        "test_loss": result.test.loss,
-        "balanced_accuracy": validation.balanced_accuracy,
-        "test_balanced_accuracy": test.balanced_accuracy,
-        "majority": validation.majority,
-        "bytes": stored_bytes(network.topology),
-        "snapshot": result.snapshot or None,
-    }
 
 
 def _summarise(results: list[Result], options: GrowOptions, experiment: Experiment, console: Console) -> None:

@@ -20,7 +20,7 @@ class HuntOptions(GridOptions):
 
     architectures: str = option(
         ARCHITECTURES,
-        "Such as 'input-64-classes input-64-32-classes'.",
+        "Such as 'input-64-classes input-8@14-classes'.",
         GRID,
         shown="28 of them",
     )

@@ -18,6 +18,7 @@ from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
+    check_maps,
     load_data,
     on_ray,
     one_thread,
@@ -88,6 +89,8 @@ def members_of(options: HuntOptions, data: Dataset) -> list[Member]:
     """The grid of the options; raises UserError for what does not fit the data."""
     texts = options.architectures.replace(",", " ").split()
     architectures = [architecture_of(text, data) for text in texts]
+    for shape in architectures:
+        check_maps(shape, options)
     densities = numbers("densities", options.densities)
     seeds = range(options.rng_seed, options.rng_seed + options.rng_seeds)
     return grid(architectures, densities, seeds, [options.allocation], limit=options.limit)
@@ -136,7 +139,14 @@ def print_status(rows: pa.Table, console: Console) -> None:
 
 def print_champions(found: Champions, chance: float, console: Console) -> None:
     """The best by every criterion, of all and of each density."""
-    headings = ("parameters", "accuracy", "points/1,000 parameters", "patchability", "test")
+    headings = (
+        "parameters",
+        "multiply-adds",
+        "accuracy",
+        "points/1,000 parameters",
+        "patchability",
+        "test",
+    )
     table = table_of(("best by", "density", "network"), headings)
     for (criterion, density), row in found.items():
         patchability = row["patchability"]
@@ -145,6 +155,7 @@ def print_champions(found: Champions, chance: float, console: Console) -> None:
             "all" if density is None else f"{density:g}",
             row["network"],
             f"{row['parameters']:,}",
+            "" if row["macs"] is None else f"{row['macs']:,}",
             f"{row['accuracy']:.4f}",
             f"{1e5 * row['efficiency']:.1f}",
             "" if patchability is None else f"{patchability:.3f}",

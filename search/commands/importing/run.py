@@ -151,6 +151,8 @@ def _say_what_it_is(module: nn.Module, taken: Taken, console: Console) -> None:
         console.say(f"Left out, as it does nothing in evaluation: {', '.join(taken.ignored)}", markup=False)
     if taken.folded:
         console.say(f"Part of the connections now: {', '.join(taken.folded)}", markup=False)
+    if taken.kept:
+        console.say(f"Feature maps are normalised by: {', '.join(taken.kept)}", markup=False)
 
 
 def _say_difference(module: nn.Module, taken: Taken, data: Dataset | None, console: Console) -> None:

@@ -11,11 +11,20 @@ from search.grid.train_grid import fitted, train_grid
 from search.options import numbers
 from search.session.console import Console
 from search.session.plots import plot_ladder
-from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
+from search.session.run import (
+    architecture_of,
+    check_maps,
+    load_data,
+    on_ray,
+    print_outcome,
+    recorded,
+    unfinished,
+)
 from search.session.tables import table_of
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
+from structnet.network.architecture import dashed
 from structnet.network.topology import ALLOCATIONS
 from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import Member, grid
@@ -44,7 +53,7 @@ def run(options: LadderOptions) -> None:
         ladders = {share: rungs_of(rows, members, share) for share in shares}
         check_rungs(ladders, members)
         cliffs = {share: locate_cliff(rungs, chance) for share, rungs in ladders.items()}
-        shape = "-".join(map(str, members[0].architecture))
+        shape = dashed(members[0].architecture)
         plot_ladder(plot, ladders, cliffs, chance, title=f"{shape} on {data.name}, {options.epochs} epochs")
         experiment.end("", "finished", accuracy=max(cliff.plateau for cliff in cliffs.values()))
     print_ladders(rows, members, ladders, cliffs, console)
@@ -65,6 +74,7 @@ def members_of(options: LadderOptions, data: Dataset, shares: Sequence[str]) -> 
             "plateau that a fall is measured from"
         )
     shape = architecture_of(options.architecture, data)
+    check_maps(shape, options)
     seeds = range(options.rng_seed, options.rng_seed + options.rng_seeds)
     members = grid([shape], densities, seeds, shares, limit=options.limit)
     rungs: dict[int, float] = {}

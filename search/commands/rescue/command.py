@@ -13,7 +13,7 @@ class RescueOptions(GridOptions):
     mechanism: str = option(
         growing()[0], f"The growth action that is tested: {', '.join(growing())}.", GROWTH
     )
-    architecture: str = option("input-256-classes", "Such as 784-256-10.", GROWTH)
+    architecture: str = option("input-256-classes", "Such as 784-256-10 or 1@28-8@14-10.", GROWTH)
     density: float = option(0.001, "Of the start, below the cliff that ladder finds.", GROWTH)
     allocation: str = allocation(GROWTH)
     budget: int | None = option(

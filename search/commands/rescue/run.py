@@ -18,7 +18,15 @@ from search.grid.train_grid import fitted, train_grid
 from search.grid.trials import train_trials, trial_rows
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
+from search.session.run import (
+    architecture_of,
+    check_maps,
+    load_data,
+    on_ray,
+    print_outcome,
+    recorded,
+    unfinished,
+)
 from search.session.tables import table_of
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
@@ -27,7 +35,7 @@ from structnet.experiments.cliff import LEARNS, halfway
 from structnet.experiments.rescue import ARMS, Rescue
 from structnet.experiments.verdict import RescueVerdict, judge
 from structnet.measure.statistics import shown_with_spread
-from structnet.network.architecture import sizes_of
+from structnet.network.architecture import dashed, sizes_of
 from structnet.network.network import StructNet
 from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import Member, grid
@@ -100,6 +108,7 @@ def fitted_to(options: RescueOptions, data: Dataset) -> RescueOptions:
     if options.cull:
         raise UserError("cull is true, but a plateau is that of all networks: leave cull out")
     shape = architecture_of(options.architecture, data)
+    check_maps(shape, options)
     least = chance_accuracy(data.validation.labels, data.classes) + LEARNS
     if options.plateau is None and options.density >= min(PLATEAU_DENSITIES):
         raise UserError(
@@ -113,7 +122,7 @@ def fitted_to(options: RescueOptions, data: Dataset) -> RescueOptions:
         )
     start = StructNet(shape, options.density, rng_seed=options.rng_seed, allocation=options.allocation)
     budget = start.connection_count if options.budget is None else options.budget
-    options = options.model_copy(update={"architecture": "-".join(map(str, shape)), "budget": budget})
+    options = options.model_copy(update={"architecture": dashed(shape), "budget": budget})
     plateau_members(options)
     check_growth(options, data)
     return options

@@ -99,11 +99,11 @@ FOCUSES = tuple(PLANS["grow"])
 
 
 def scaled(option: str, default: Any, factor: float) -> Any:
-    """A multiple of a default: of a number, of every density in a list, of every hidden width in a text."""
+    """A multiple of a default: of a number, of every density in a list, of every hidden width or maps in a text."""
     if option in ("architecture", "architectures"):
         # In a list of architectures commas stand between them, in a single one between its widths.
         between = "-" if option == "architectures" else ",-"
-        hidden = rf"(?<=[{between}])\d+(?=[{between}])"
+        hidden = rf"(?<=[{between}])\d+(?=[@{between}])"
         return re.sub(hidden, lambda width: str(max(1, round(factor * int(width[0])))), default)
     if option == "densities":
         found = [min(1.0, factor * float(part)) for part in default.replace(",", " ").split()]

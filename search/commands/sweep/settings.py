@@ -26,7 +26,7 @@ from search.commands.sweep.plans import (
 )
 from search.grid.train_grid import fitted
 from search.options import BatchSizeOptions, CommonOptions, checked
-from search.session.run import check_augmentation
+from search.session.augmentation import augmented
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
@@ -189,8 +189,7 @@ def _fitted(options: SweepOptions, changes: dict[str, Any], data: Dataset) -> Va
         )
     if isinstance(whole, HuntOptions):
         return fitted(whole, data)
-    check_augmentation(whole.shift, whole.flip, data)
-    return fitted_to(whole, data)
+    return fitted_to(augmented(whole, data), data)
 
 
 def _plain(value: Any) -> Any:

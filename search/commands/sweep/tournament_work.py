@@ -13,7 +13,8 @@ from typing import Any
 import ray
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import final_columns, tournament_of
+from search.commands.grow.outcome import final_columns
+from search.commands.grow.run import tournament_of
 from search.session.experiment import Experiment
 from search.tune.trials import StoredArrays
 from structnet.data.dataset import Dataset

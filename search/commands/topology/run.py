@@ -21,6 +21,7 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.evolution import seed_of_evolution
 from structnet.measure.connectivity import check_images
+from structnet.network.architecture import dashed
 from structnet.storage.sql import run_query
 from structnet.training.recipe import DECAYS
 from structnet.trials.topology import (
@@ -73,6 +74,11 @@ def fitted_to(options: TopologyOptions, data: Dataset) -> TopologyOptions:
     check_images(data.input_shape)
     options = with_batch_size(options, data)
     shape = architecture_of(options.architecture, data)
+    if shape.has_maps:
+        raise UserError(
+            f"architecture is {options.architecture}, but what SET learns is looked at pixel by pixel: give groups "
+            "without maps, such as input-512-128-classes"
+        )
     if options.device != "cpu":
         raise UserError(
             f"device is '{options.device}', but networks evolve on cpu: their steps are compiled for it"
@@ -80,7 +86,7 @@ def fitted_to(options: TopologyOptions, data: Dataset) -> TopologyOptions:
     return options.model_copy(
         update={
             "batch_size": options.batch_size or fitted_batch(len(data.train)),
-            "architecture": "-".join(map(str, shape)),
+            "architecture": dashed(shape),
         }
     )
 

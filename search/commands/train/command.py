@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.options import TRAINING, BatchOptions, Command, allocation, batch_size, option
+from search.options import TRAINING, Command, allocation, batch_size, option
+from search.training_options import BatchOptions
 from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
 
@@ -18,7 +19,9 @@ class TrainOptions(BatchOptions):
         "A grown network to train on, such as results/snapshots/NAME/round-0009; its optimizer starts anew.",
         TRAINING,
     )
-    architecture: str = option("input,100,classes", "Its groups, such as 784,100,10.", TRAINING)
+    architecture: str = option(
+        "input,100,classes", "Its groups, such as 784,100,10 or 1@28,8@14,10.", TRAINING
+    )
     density: float = option(0.01, "Share of connections that exist.", TRAINING)
     allocation: str = allocation(TRAINING)
     epochs: int = option(20, "Passes over the training images.", TRAINING, ge=1)

@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search.commands.train.command import TrainOptions
+from search.session.augmentation import augmented
 from search.session.batch_size import batch_size_now, with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
-    check_augmentation,
+    check_maps,
     load_data,
     on_ray,
     print_outcome,
@@ -44,9 +45,10 @@ def run(options: TrainOptions) -> None:
     from tournament.settings import fitted_lengths
 
     data, console = load_data(options), Console()
-    check_augmentation(options.shift, options.flip, data)
+    options = augmented(options, data)
     network = start_network(options, data)
-    options = with_batch_size(options, data, architecture=network.architecture, parts=options.workers)
+    shape = network.topology.architecture
+    options = with_batch_size(options, data, architecture=shape, parts=options.workers)
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
     if options.batch_size is None:
         batch_size += -batch_size % options.workers
@@ -108,6 +110,7 @@ def start_network(options: TrainOptions, data: Dataset) -> StructNet:
 
     if options.snapshot is None:
         shape = architecture_of(options.architecture, data)
+        check_maps(shape, options)
         return StructNet(
             shape,
             options.density,
@@ -118,10 +121,12 @@ def start_network(options: TrainOptions, data: Dataset) -> StructNet:
     found = load_snapshot(options.snapshot)
     check_preprocessing(found, data)
     network = found.state.network
-    if (network.architecture[0], network.architecture[-1]) != (data.input_units, data.classes):
+    shape = network.topology.architecture
+    check_maps(shape, options)
+    if (shape.inputs, shape[-1]) != (data.input_units, data.classes):
         raise UserError(
-            f"snapshot '{options.snapshot}' has {network.architecture[0]} inputs and {network.architecture[-1]} "
-            f"outputs, but {data.name} has {data.input_units} and {data.classes}: take the dataset it was grown on"
+            f"snapshot '{options.snapshot}' has {shape.inputs} inputs and {shape[-1]} outputs, but {data.name} has "
+            f"{data.input_units} and {data.classes}: take the dataset it was grown on"
         )
     return network
 

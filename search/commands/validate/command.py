@@ -8,7 +8,9 @@ from search.options import GROWTH, TRAINING, BatchSizeOptions, Command, allocati
 class ValidateOptions(BatchSizeOptions):
     """The options of `validate`; density and batch size follow from the data as in `grow`."""
 
-    architecture: str = option("input,100,classes", "The base network's groups, such as 784,100,10.", GROWTH)
+    architecture: str = option(
+        "input,100,classes", "The base network's groups, such as 784,100,10 or 1@28,8@14,10.", GROWTH
+    )
     density: float | None = option(None, "Share of connections that exist in it.", GROWTH, shown="0.01")
     allocation: str = allocation(GROWTH)
     epochs: int = option(3, "Length of each short training.", TRAINING, ge=1)

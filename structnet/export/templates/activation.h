@@ -1,5 +1,5 @@
 {# What makes an activation of a sum, where that is more than an expression. #}
-{% if integers and activation == "relu" %}
+{% if integers and (activation == "relu" or has_means) %}
 /* The code of max(0, sum). */
 static inline uint8_t {{ name }}_relu(int32_t sum, {{ wide }} multiplier, unsigned shift)
 {
@@ -10,7 +10,8 @@ static inline uint8_t {{ name }}_relu(int32_t sum, {{ wide }} multiplier, unsign
     code = (sum * multiplier + (({{ wide }})1 << (shift - 1))) >> shift;
     return code > 255 ? 255 : (uint8_t)code;
 }
-{% elif integers and activation == "srelu" %}
+{% endif %}
+{% if integers and activation == "srelu" %}
 /* The code of a sum that rises with other slopes below left and above right. */
 static inline uint8_t {{ name }}_srelu(int32_t sum, int32_t left, int32_t right, int32_t below, int32_t above,
                                        int32_t multiplier, unsigned shift, int32_t zero)
@@ -28,7 +29,7 @@ static inline uint8_t {{ name }}_srelu(int32_t sum, int32_t left, int32_t right,
     code >>= shift;
     return code > 255 ? 255 : (uint8_t)code;
 }
-{% elif integers %}
+{% elif integers and activation != "relu" %}
 /* The code of the sigmoid, by lines between the entries of its table. */
 static inline uint8_t {{ name }}_curve(int32_t sum, {{ wide }} multiplier, unsigned shift)
 {
@@ -43,7 +44,7 @@ static inline uint8_t {{ name }}_curve(int32_t sum, {{ wide }} multiplier, unsig
     code = (code + 32768) >> 16;
     return (uint8_t)(sum < 0 ? 255 - code : code);
 }
-{% else %}
+{% elif activation == "srelu" %}
 /* The identity between two thresholds, and slopes of its own outside; shape: left, slope, right, slope. */
 static inline float {{ name }}_srelu(float sum, const float *shape)
 {

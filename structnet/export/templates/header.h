@@ -1,4 +1,5 @@
 {% from "rows.h" import walk with context %}
+{% from "maps.h" import convolve, take_in with context %}
 /* {{ title }}
 
    {{ name }}_predict(raw) is the number of the class and {{ name }}_classes[number] its name; {{ name }}_logits(raw, logits)
@@ -28,7 +29,7 @@
 {% for table in tables %}
 {{ table }}
 {% endfor %}
-{% if has_activation %}
+{% if has_activation or (integers and has_means) %}
 {% include "activation.h" %}
 
 {% endif %}
@@ -44,6 +45,12 @@ static inline int {{ name }}_run(const {{ raw }} *raw, {{ sum }} *logits)
 {% if hidden %}
     {{ unit }} hidden[{{ hidden }}];
 {% endif %}
+{% if layout and layout.maps %}
+    {{ unit }} maps[{{ layout.maps }}];
+{% endif %}
+{% if layout and layout.sums %}
+    {{ sum }} sums[{{ layout.sums }}];
+{% endif %}
     {{ sum }} best = 0;
     size_t row;
     int found = 0;
@@ -54,8 +61,11 @@ static inline int {{ name }}_run(const {{ raw }} *raw, {{ sum }} *logits)
 {% if makes_inputs %}
     {{ name }}_inputs(raw, inputs);
 {% endif %}
+{% if input_maps %}
+{{ take_in(input_maps) }}
+{% endif %}
 {% for group in groups %}
-{{ walk(group) }}
+{{ convolve(group) if group.maps else walk(group) }}
 {% endfor %}
     return found;
 }
