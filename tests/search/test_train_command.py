@@ -135,6 +135,10 @@ def test_a_grown_network_is_trained_on(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"batch_size": 33}, "batch_size is 33, but must be a multiple of the 2 workers"),
+        (
+            {"batch_size": 32, "architecture": "1@8,4@4,10", "density": 0.5},
+            "batch_size is 32, but feature maps are normalised by blocks of 32 images, and each of the 2 workers",
+        ),
         ({"snapshot": "x", "density": 0.1}, "the snapshot has both"),
         ({"snapshot": "nowhere", "density": None}, "nowhere"),
         ({"epochs": 0}, "epochs is 0"),

@@ -41,7 +41,7 @@ GLANCE_SECONDS = 1.0
 def run(options: TrainOptions) -> None:
     """Runs the command."""
     from structnet.network.state import TrainState
-    from structnet.training.data_parallel import check_share
+    from structnet.training.data_parallel import check_blocks, check_share
     from tournament.settings import fitted_lengths
 
     data, console = load_data(options), Console()
@@ -54,6 +54,8 @@ def run(options: TrainOptions) -> None:
         batch_size += -batch_size % options.workers
     options = options.model_copy(update={"batch_size": batch_size})
     check_share(batch_size_now(options), options.workers)
+    if network.statistics is not None:
+        check_blocks(batch_size_now(options), options.workers)
     experiment = unfinished("train", options, console, data)
     if experiment is None:
         return
