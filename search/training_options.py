@@ -11,7 +11,7 @@ SHIFT, FLIP, CROP = AUGMENTATIONS = ("shift", "flip", "crop")
 class BatchOptions(BatchSizeOptions):
     """How networks are trained. is_augmented: whether shift and flip are what augment comes to for the data."""
 
-    l1: float = option(5e-5, L1, TRAINING)
+    l1: float | None = option(None, L1, TRAINING, shown="5e-05, of feature maps 0")
     input_dropout: float = option(0.0, "Share of inputs set to zero.", TRAINING)
     dropout: float = option(0.0, "Share of hidden units set to zero, anew for each image.", TRAINING)
     augment: str | None = option(

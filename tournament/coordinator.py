@@ -94,8 +94,10 @@ class Tournament:
         **options: Any,
     ) -> None:
         self.network, self.data, self.pool = network, data, pool
-        options.setdefault("learning_rate", fitted_rate(data.train, network.topology.architecture))
-        self.settings = settings or fitted_settings(len(data.train), economy=economy or Economy(), **options)
+        shape = network.topology.architecture
+        options.setdefault("learning_rate", fitted_rate(data.train, shape))
+        options.setdefault("economy", economy or Economy())
+        self.settings = settings or fitted_settings(len(data.train), architecture=shape, **options)
         check_job(self.settings, data)
         if self.settings.scales:
             check_scales(self.settings.scales, data.input_shape)

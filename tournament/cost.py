@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from structnet.measure.size import training_share
 from structnet.network.architecture import parameters_dense
 from structnet.network.network import StructNet
 from structnet.training.batches import DIAGNOSIS_IMAGES, steps_per_epoch
@@ -24,6 +25,8 @@ from tournament.settings import Settings
 STEP_SECONDS = 8e-4
 COHORT_STEP_SECONDS = 1e-4
 CONNECTION_SECONDS = 14e-9
+# Of feature maps: a step, and a multiply-add. MNIST, 1,000 and 5,000 parameters, within a factor of two.
+MAP_STEP_SECONDS, MULTIPLY_ADD_SECONDS = 2e-3, 5e-11
 # Paths on MNIST, digits and the teacher took 1.4 to 4 times what as many steps at their first size do.
 PATH = 2.0
 MOST_EPOCHS = 2**16
@@ -80,7 +83,7 @@ def tournament_cost(settings: Settings, seed: StructNet, images: int) -> Cost:
     if economy.fork_price is None:
         deciding = min(deciding, DECIDING / (1 - DECIDING) * line)
     steps = line + deciding
-    seconds = step_seconds(STEP_SECONDS, parameters, seed.topology.bias_count, batch_size)
+    seconds = _seconds_alone(seed, parameters, batch_size)
     return Cost(steps, steps * parameters, steps * seconds)
 
 
@@ -96,8 +99,16 @@ def _cost_of_shapes(settings: Settings, seed: StructNet, steps: int) -> Cost:
         limit = settings.max_parameters or seed.parameter_count
         peak = max(limit, min(settings.overshoot or OVERSHOOT_ALONE * limit, dense))
         parameters = Shrinking(0, steps, seed.parameter_count, peak, limit).mean_parameters
-    seconds = step_seconds(STEP_SECONDS, parameters, seed.topology.bias_count, settings.recipe.batch_size)
+    seconds = _seconds_alone(seed, parameters, settings.recipe.batch_size)
     return Cost(steps, steps * parameters, steps * seconds)
+
+
+def _seconds_alone(seed: StructNet, parameters: float, batch_size: int) -> float:
+    """Of a step of a network of the shape of the seed."""
+    shape = seed.topology.architecture
+    if shape.has_maps:
+        return MAP_STEP_SECONDS + MULTIPLY_ADD_SECONDS * training_share(shape) * parameters * batch_size
+    return step_seconds(STEP_SECONDS, parameters, seed.topology.bias_count, batch_size)
 
 
 def epochs_within(

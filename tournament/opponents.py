@@ -15,10 +15,10 @@ from structnet.errors import WorkFailed
 from structnet.network.architecture import (
     Architecture,
     architecture_of,
-    dense_architecture,
     density_for,
     parameters_dense,
 )
+from structnet.network.pyramid import dense_architecture
 from structnet.network.random_topology import least_density
 from structnet.training.recipe import Recipe
 from tournament.coordinator import Result
@@ -45,7 +45,7 @@ class Rival(NamedTuple):
 
 
 class DenseBaseline(NamedTuple):
-    """architecture: one hidden group. measured, test: on validation and test."""
+    """architecture: one hidden group, or four of maps. measured, test: on validation and test."""
 
     architecture: tuple[int, ...]
     measured: Measured
@@ -81,8 +81,8 @@ class BaselineAhead(Observer):
     begun is of no use.
     """
 
-    def __init__(self, ends: tuple[int, int], settings: Settings, workers: Pool) -> None:
-        """ends: inputs and classes. settings: those of the tournament, fitted."""
+    def __init__(self, ends: Sequence[int], settings: Settings, workers: Pool) -> None:
+        """ends: an architecture with these inputs and classes. settings: those of the tournament, fitted."""
         self._ends = ends
         self._settings, self._workers = settings, workers
         self._begun: tuple[list[Job[Measures]], Aside[Measures]] | None = None
@@ -156,7 +156,7 @@ def _jobs_after(result: Result, settings: Settings) -> list[Job[Measures]]:
 def _dense_jobs(
     ends: Sequence[int], parameters: int, recipe: Recipe, settings: Settings, steps: int
 ) -> list[Job[Measures]]:
-    """One for each rate. ends: inputs first, classes last."""
+    """One for each rate. ends: an architecture with these inputs and classes."""
     shape, plain = dense_architecture(ends, parameters), _without_ages(recipe)
     return [Job(TrainDense(shape, plain, steps, share * settings.learning_rate)) for share in RATES]
 

@@ -12,14 +12,13 @@ from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.triggers import check_trigger
 from structnet.training.batches import steps_per_epoch
-from structnet.training.recipe import Recipe
+from structnet.training.recipe import Recipe, fitted_l1
 from tournament.rules.goal import FIGURES, Target, check_target
 from tournament.rules.ledger import Economy
 from tournament.rules.score import policy_named
 from tournament.rules.screening import SCREENINGS
 
 ROUNDS, ROUNDS_WITH_JOB, CONTESTS = 12, 1, 3
-GROWTH_L1 = 5e-5
 KNEE = 0.01
 SMALLEST_BATCH, LARGEST_BATCH, LONGEST_ROUND = 8, 128, 100
 EPOCHS, MOST_EPOCHS, FEWEST_STEPS = 20, 1000, 5000
@@ -233,8 +232,11 @@ def default_rounds(policy: str, *, has_job: bool) -> int:
     return ROUNDS_WITH_JOB if has_job else ROUNDS
 
 
-def fitted_settings(images: int, **options: Any) -> Settings:
-    """Settings with these options, the others as `grow` has them or fitted to so many training images."""
+def fitted_settings(images: int, *, architecture: Sequence[int] = (), **options: Any) -> Settings:
+    """Settings with these options, the others as `grow` has them or fitted to so many training images.
+
+    architecture: of the seed, if it may have feature maps.
+    """
     given: Recipe | None = options.get("recipe")
     asked = given.batch_size if given else None
     epochs = options.get("epochs") or fitted_epochs(images, asked)
@@ -245,7 +247,7 @@ def fitted_settings(images: int, **options: Any) -> Settings:
         options.get("round_steps"),
         options.get("heat_steps"),
     )
-    recipe = given or Recipe(batch_size=batch_size, l1=GROWTH_L1)
+    recipe = given or Recipe(batch_size=batch_size, l1=fitted_l1(architecture))
     growing = {name: options[name] for name in ("scales", "indefinite", "trigger") if name in options}
     fitted = {"policy": default_policy(**growing), **options}
     fitted |= {"epochs": epochs, "recipe": recipe, "round_steps": round_steps, "heat_steps": heat_steps}

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from search.session.console import Console
-from structnet.network.architecture import Architecture, dashed
+from structnet.network.architecture import architecture_of_row, dashed
 from tournament.observer import Observer
 from tournament.workers.fork import Survey
 
@@ -34,7 +34,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     gain = "" if row["gain"] is None else f"{row['gain']:+.4f} ± {row['gain_se']:.4f}"
     return [
         str(row["round"]),
-        dashed(Architecture(row["architecture"], row["sides"])),
+        dashed(architecture_of_row(row)),
         f"{row['parameters']:,}",
         f"{row['accuracy']:.4f}",
         f"{row['information']:.3f} bits",

@@ -19,6 +19,7 @@ from structnet.actions.firing import deviations, moments
 from structnet.actions.identity import biases_of, straight
 from structnet.actions.new_units import UnitPlan, connect_units
 from structnet.actions.reading import Saying
+from structnet.compiled.normalise import LEAST_VARIANCE
 from structnet.measure.ports import seen_at
 from structnet.network.activations import activation_named
 from structnet.network.edit import Edit, add_units
@@ -111,4 +112,8 @@ def _heard(context: Context, source: np.ndarray, saying: Saying) -> tuple[np.nda
     if context.normalises(into):
         statistics = moments(copied)
         copied = copied / torch.from_numpy(deviations(statistics)[:, None]).to(copied)
-    return saying.gradient(copied).double().cpu().numpy(), statistics
+    gradient = saying.gradient(copied).double().cpu().numpy()
+    if statistics is not None:
+        # What is constant says nothing, and is divided by next to nothing.
+        gradient[statistics[1] <= LEAST_VARIANCE] = 0.0
+    return gradient, statistics

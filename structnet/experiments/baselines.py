@@ -32,7 +32,6 @@ from structnet.measure.size import training_multiply_adds
 from structnet.network.activations import activation_named
 from structnet.network.architecture import (
     check_architecture,
-    dense_architecture,
     density_for,
     parameters_dense,
     unit_parameters,
@@ -40,10 +39,11 @@ from structnet.network.architecture import (
 from structnet.network.edit import fold
 from structnet.network.initial_values import dense_initial_values
 from structnet.network.network import StructNet
+from structnet.network.pyramid import dense_architecture
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
 from structnet.seeds import stream
-from structnet.training.batches import diagnosis_sample
+from structnet.training.batches import diagnosis_sample, images_for_gradients
 from structnet.training.loop import train_steps
 from structnet.training.recipe import Recipe
 from structnet.training.shrinking import Shrinking
@@ -157,7 +157,7 @@ class Method(ABC):
 
 
 class Dense(Method):
-    """A dense network with one hidden layer, of about so many parameters; nothing changes."""
+    """A dense network of about so many parameters, by `dense_architecture`; nothing changes."""
 
     @property
     def _sizes(self) -> tuple[int, ...]:
@@ -277,7 +277,8 @@ class Rigl(Moving):
         return with_strongest(state, count, self._diagnosis(state, split))
 
     def _diagnosis(self, state: TrainState, split: Split) -> Diagnosis:
-        sample = diagnosis_sample(split, self.rng_seed, state.step, self.images)
+        images = images_for_gradients(state.network.topology.architecture, self.images)
+        sample = diagnosis_sample(split, self.rng_seed, state.step, images)
         return diagnose(state.network, sample.images, sample.labels)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from structnet.measure.statistics import mean_and_spread
-from structnet.network.architecture import Architecture, dashed
+from structnet.network.architecture import Architecture, architecture_of_row, dashed
 
 REACH = 4  # candidates shown on either side of the one that was found
 
@@ -60,7 +60,7 @@ def candidates(rows: Iterable[dict[str, Any]], chance: float, margin: float) -> 
     """
     groups: dict[tuple[Architecture, float], dict[int, dict[str, Any]]] = defaultdict(dict)
     for row in rows:
-        group = groups[Architecture(row["architecture"], row.get("sides")), row["density"]]
+        group = groups[architecture_of_row(row), row["density"]]
         if row["rng_seed"] in group:
             raise ValueError(f"network {row['network']} is there twice")
         group[row["rng_seed"]] = row

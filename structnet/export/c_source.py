@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -211,14 +212,19 @@ def _inputs_of(tables: dict[str, np.ndarray]) -> dict[str, int]:
     }
 
 
-def _rendered(template: str, model: Model, integers: IntegerNetwork | None, **more: Any) -> str:
-    environment = Environment(
+@cache
+def _templates() -> Environment:
+    """The templates, each compiled when it is asked for first."""
+    return Environment(
         loader=PackageLoader("structnet.export"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _rendered(template: str, model: Model, integers: IntegerNetwork | None, **more: Any) -> str:
     network, layout = model.network, layout_of(model, integers)
     number_type = "int8" if integers is not None else "float32"
     about = {
@@ -238,4 +244,4 @@ def _rendered(template: str, model: Model, integers: IntegerNetwork | None, **mo
         "hidden": sum(network.architecture[1:-1]) if layout is None else layout.hidden,
         "ram": array_bytes(model, integers),
     }
-    return environment.get_template(template).render(about | more)
+    return _templates().get_template(template).render(about | more)

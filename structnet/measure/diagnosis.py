@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from structnet.measure.ports import seen_at
+from structnet.measure.tap_gradient import tap_gradient
 from structnet.network.activations import Activation, activation_named
 from structnet.network.block_normalisation import BlockNormalisation
 from structnet.network.network import StructNet
@@ -113,6 +114,8 @@ class Diagnosis:
         if error is None:
             return source.new_zeros(rows, columns)
         shape = self.topology.architecture
+        if not (shape.is_plain(pair[0]) or shape.is_plain(pair[1])):
+            return tap_gradient(shape, pair, error, source).view(rows, columns)
         parts = [error @ seen_at(shape, pair, code, source).t() for code in shape.port_range(pair)]
         return parts[0] if len(parts) == 1 else torch.stack(parts, dim=2).view(rows, columns)
 

@@ -7,7 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from structnet.export.rows import packed_bytes
+from structnet.network.architecture import Architecture
+from structnet.network.random_topology import random_topology
 from structnet.network.topology import Topology
+from structnet.seeds import stream
 
 
 def stored_bytes(topology: Topology) -> int:
@@ -46,6 +49,12 @@ def training_multiply_adds(topology: Topology) -> int:
     """
     forward, means = _forward(topology), _means(topology)
     return 2 * forward.from_input + 3 * forward.others + means.from_input + 2 * means.others
+
+
+def training_share(architecture: Architecture) -> float:
+    """Multiply-adds of a training step, for each image and parameter, where connections lie as in the dense network."""
+    dense = random_topology(architecture, 1.0, stream(0, "training share"))
+    return training_multiply_adds(dense) / (len(dense.source) + dense.bias_count)
 
 
 class _Work(NamedTuple):

@@ -9,7 +9,7 @@ one position; or, where the maps are flat, at one position of its own. A unit of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 
 from structnet.errors import UserError
 
-WINDOW = 3
+WINDOW = 5
 FLAT = "flat"
 Side = tuple[int, int]
 POINT: Side = (1, 1)
@@ -249,21 +249,18 @@ def density_for(architecture: Sequence[int], parameters: int, shape_numbers: int
     return (parameters - own) / possible_connections(architecture)
 
 
-def dense_architecture(
-    architecture: Sequence[int], parameters: int, shape_numbers: int = 0
-) -> tuple[int, ...]:
-    """The dense network with one hidden layer whose size is nearest to so many parameters."""
-    inputs, classes = architecture_of(architecture).inputs, architecture[-1]
-    units = max(1, round((parameters - classes) / (inputs + classes + 1 + shape_numbers)))
-    options = [(inputs, width, classes) for width in (max(1, units - 1), units, units + 1)]
-    return min(options, key=lambda sizes: abs(parameters_dense(sizes, shape_numbers) - parameters))
+def architecture_of_row(row: Mapping[str, Any]) -> Architecture:
+    """The architecture that a row of a table tells of."""
+    if row.get("sides") is None:
+        return Architecture(row["architecture"])
+    return Architecture(row["architecture"], row["sides"], row.get("window") or WINDOW, row.get("flat") or ())
 
 
 def sizes_of(text: str) -> Architecture:
     """`784,100,10`, `784-100-10` or `1@28,8@14,16@7,10`; raises UserError for anything else.
 
     A group of maps is maps@side or maps@heightxwidth; `flat` behind it lets plain groups read its maps position by
-    position. `5x5` behind the input is a window other than 3 × 3.
+    position. `3x3` behind the input is a window other than 5 × 5.
     """
     sizes: list[int] = []
     sides: list[Side] = []

@@ -18,8 +18,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 # JSON columns (config, versions, data_fingerprint, machine) hold text. Seconds, bits and credits are real numbers.
-# sides: [height, width] of the maps of every group in `architecture`; null where all groups are plain. macs:
-# multiply-adds of one image.
+# sides: [height, width] of the maps of every group in `architecture`; window: side of the window of taps; flat: the
+# groups that are read by position. Null where all groups are plain. macs: multiply-adds of one image.
 SCHEMAS: dict[str, pa.Schema] = {
     "experiments": _schema(
         trial=TEXT,
@@ -55,6 +55,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         data_fingerprint=TEXT,
         sides=SIDES,
         macs=INT,
+        window=INT,
+        flat=INTS,
     ),
     "networks": _schema(
         trial=TEXT,
@@ -117,6 +119,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         bytes=INT,
         sides=SIDES,
         macs=INT,
+        window=INT,
+        flat=INTS,
     ),
     "epochs": _schema(
         trial=TEXT,
@@ -211,6 +215,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         bytes=INT,
         sides=SIDES,
         macs=INT,
+        window=INT,
+        flat=INTS,
     ),
     "fronts": _schema(
         trial=TEXT,

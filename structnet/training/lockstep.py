@@ -24,6 +24,7 @@ from structnet.errors import UserError
 from structnet.network.activations import ACTIVATIONS
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology
+from structnet.training import meter
 from structnet.training.augmentation import check_augmentation
 from structnet.training.batches import batch_indices, images_of, noise_of
 from structnet.training.recipe import DECAYS, Recipe
@@ -124,6 +125,7 @@ class Lockstep:
             told = rules, images, noise, order, rates, shares, here.start, self.updates
             self._train(*told, work, losses[begin:], norms[begin:])
             self.updates += len(here)
+        meter.count(self.topologies, steps * batch)
         return losses.T, norms.T
 
     def _train(self, *told: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from structnet.data.dataset import Split
 from structnet.network.state import TrainState
+from structnet.training import meter
 from structnet.training.members import alone
 from structnet.training.recipe import Recipe
 from structnet.training.torch_step import TorchSteps
@@ -76,5 +77,6 @@ def _torch_steps(
     born = torch.from_numpy(state.born).to(state.network.values.device)
     stretch = TorchSteps(state.network, state.optimizer, split, recipe, born=born)
     losses = stretch.train(steps, learning_rate, state.step, norms=norms)
+    meter.count([state.network.topology], steps * min(recipe.batch_size, len(split)))
     state.step += steps
     return losses[:, 0]

@@ -35,7 +35,7 @@ from structnet.network.normalisation import scales
 from structnet.network.random_topology import random_absent_everywhere
 from structnet.network.state import TrainState
 from structnet.seeds import stream
-from structnet.training.batches import batch_indices, sample_inputs
+from structnet.training.batches import batch_indices, images_for_gradients, sample_inputs
 from structnet.training.loop import train_steps
 from structnet.training.recipe import Recipe
 
@@ -288,7 +288,8 @@ def _wanted(
     macs: multiply-adds that all of them may have; where they would have more, those of the largest gradient for theirs.
     The gradient is that of a set of training images fixed by rng_seed and step.
     """
-    images = min(shrinking.images, len(split))
+    shape = state.network.topology.architecture
+    images = min(images_for_gradients(shape, shrinking.images), len(split))
     positions = batch_indices(len(split), images, recipe.rng_seed, state.step)
     diagnosis = diagnose_inputs(state.network, *sample_inputs(split, positions, state.network.values.dtype))
     found = [diagnosis.absent(*pair, count) for pair in _pairs(state.network)]

@@ -28,9 +28,19 @@ def structure_columns(network: StructNet) -> dict[str, Any]:
 
 
 def shape_columns(architecture: Architecture) -> dict[str, Any]:
-    """Its groups: units, and the sides of their maps where there are any."""
-    sides = [list(side) for side in architecture.sides] if architecture.has_maps else None
-    return {"architecture": list(architecture), "sides": sides}
+    """Its groups: units, and where there are maps their sides, the window, and which are read by position."""
+    return {"architecture": list(architecture), **map_columns(architecture)}
+
+
+def map_columns(architecture: Architecture) -> dict[str, Any]:
+    """What `shape_columns` says of maps."""
+    if not architecture.has_maps:
+        return {"sides": None, "window": None, "flat": None}
+    return {
+        "sides": [list(side) for side in architecture.sides],
+        "window": architecture.window,
+        "flat": sorted(architecture.flat),
+    }
 
 
 class Reference:

@@ -11,11 +11,12 @@ from helpers.map_networks import random_images, random_map_network
 from hypothesis import strategies as st
 
 from structnet.measure.diagnosis import diagnose
-from structnet.network.architecture import Architecture
+from structnet.network.architecture import Architecture, sizes_of
 from structnet.network.edit import Edit
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.network.tap_propagation import TapPass
+from structnet.network.topology import Topology
 
 IMAGES = 24
 
@@ -89,3 +90,22 @@ def map_cases(
         activation=draw(st.sampled_from(activations)),
         bias=draw(st.sampled_from([-1.5, 0.0, 1.0])),
     )
+
+
+def by_hand(
+    architecture: str,
+    taps: list[tuple[int, int, int, float]],
+    *,
+    statistics: torch.Tensor | None = None,
+    biases: list[float] | None = None,
+) -> MapCase:
+    """A network of these taps - source unit, code of its port, target unit, value - on 24 random images."""
+    shape = sizes_of(architecture)
+    nothing = np.empty(0, dtype=np.int32)
+    source, code, target, value = (np.array(part) for part in zip(*taps))
+    port = Topology(shape, nothing, nothing).port_of(source, code)
+    topology, order = Topology.sorted(shape, port, target)
+    of_units = torch.tensor(biases or [0.0] * topology.bias_count, dtype=torch.float64)
+    values = torch.cat([torch.from_numpy(value[order]).double(), of_units])
+    network = StructNet.from_parts(topology, values, statistics=statistics)
+    return in_training(network, np.random.default_rng(0))

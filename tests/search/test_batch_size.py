@@ -13,6 +13,7 @@ from helpers.command_cases import assert_refused, structnet
 
 from search.commands.evolve import run as evolve
 from search.commands.evolve.command import EvolveOptions
+from search.commands.grow import fitting
 from search.commands.grow import run as grow
 from search.commands.grow.command import GrowOptions
 from search.commands.hunt.command import HuntOptions
@@ -42,7 +43,7 @@ torch.set_num_threads(1)
 
 IMAGES = 1078  # of digits to train on
 FITTED: dict[type[BatchSizeOptions], Callable[[Any, Any], BatchSizeOptions]] = {
-    GrowOptions: grow.fitted_to,
+    GrowOptions: fitting.fitted_to,
     HuntOptions: fitted,
     LadderOptions: lambda options, data: fitted(options, data, allocations=["uniform"]),
     RescueOptions: rescue.fitted_to,
@@ -79,7 +80,8 @@ def test_every_command_fits_its_batch_to_the_memory(
     free: Callable[[float, BatchSizeOptions], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = kind(batch_size="auto")  # type: ignore[arg-type]
+    given = {"architecture": fitting.USUAL} if kind is GrowOptions else {}
+    options = kind(batch_size="auto", **given)  # type: ignore[arg-type]
     free(images, options)
     found = FITTED[kind](options, load_dataset("digits"))
     assert (found.batch_size, found.batch_size_asked) == (batch, "auto")
@@ -297,7 +299,7 @@ def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
             return real(state, train, validation, recipe, *more)
 
         told = {"results": str(tmp_path), "name": "first", **GROWN, **given}
-        options = grow.fitted_to(GrowOptions(**told), data)
+        options = fitting.fitted_to(GrowOptions(**told), data)
         experiment, pool = Experiment("grow", options), InlinePool(data)
         with monkeypatch.context() as patch:
             patch.setattr(fork, "train_line", train_line)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.commands.grow.command import GrowOptions
+from search.commands.grow.fitting import fitted_to, seed_network, settings_for
 from search.commands.grow.job import budget_of
-from search.commands.grow.run import fitted_to, seed_network, settings_for
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError

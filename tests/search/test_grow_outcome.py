@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import search.commands.grow.run as grow
+from search.commands.grow import fitting
 from search.commands.grow.command import GrowOptions
 from search.session.console import Console
 from search.session.experiment import Experiment
@@ -37,7 +38,7 @@ def grown(tmp_path: Path) -> Callable[..., tuple[str, list[dict[str, Any]]]]:
     def go(*seeds: int, **given: Any) -> tuple[str, list[dict[str, Any]]]:
         data, said = load_dataset("digits"), StringIO()
         told = {"results": str(tmp_path), "name": "first", **SMALL, **given}
-        options = grow.fitted_to(GrowOptions(**told), data)
+        options = fitting.fitted_to(GrowOptions(**told), data)
         experiment, pool, console = (
             Experiment("grow", options),
             InlinePool(data),

@@ -142,10 +142,10 @@ def test_what_is_left_out_or_folded_is_said(place: Path, tmp_path: Path) -> None
 
 def test_images_become_feature_maps_that_stay_normalised(place: Path, tmp_path: Path) -> None:
     done, snapshot = imported(place, tmp_path, "their_nets:maps", "--dataset", "digits")
-    assert "Taken over: 1@8-4@8-6@4-10: 332 parameters" in done.out
+    assert "Taken over: 1@8-3x3-4@8-6@4-10: 332 parameters" in done.out
     assert "Feature maps are normalised by: BatchNorm2d '1', BatchNorm2d '4'" in done.out
     network = snapshot.state.network
-    assert network.topology.architecture == sizes_of("1@8,4@8,6@4,10") and network.statistics is not None
+    assert network.topology.architecture == sizes_of("1@8,3x3,4@8,6@4,10") and network.statistics is not None
     size = ("--max-parameters", "150", "--epochs", "1")
     _, pruned = imported(place, tmp_path, "their_nets:maps", "--dataset", "digits", *size)
     assert pruned.state.network.parameter_count <= 150

@@ -40,6 +40,7 @@ def test_a_row_has_every_column() -> None:
     assert "nothing significant" in cells(QUIET)
     maps = {"architecture": [1, 8, 10], "sides": [[28, 28], [14, 12], [1, 1]]}
     assert cells(ROW | maps)[1] == "1@28-8@14x12-10"
+    assert cells(ROW | maps | {"window": 3, "flat": [1]})[1] == "1@28-3x3-8@14x12-flat-10"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

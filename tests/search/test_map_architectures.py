@@ -12,8 +12,8 @@ from search.commands.evolve.command import COMMAND as EVOLVE
 from search.commands.evolve.run import fitted_to as evolve_fitted
 from search.commands.evolve.run import planned
 from search.commands.grow.command import COMMAND as GROW
+from search.commands.grow.fitting import fitted_to, seed_network, settings_for
 from search.commands.grow.job import job_of
-from search.commands.grow.run import fitted_to, seed_network, settings_for
 from search.commands.hunt.command import COMMAND as HUNT
 from search.commands.hunt.run import members_of as hunted
 from search.commands.ladder.command import COMMAND as LADDER
@@ -58,7 +58,7 @@ def digits() -> Dataset:
         ("1@28,8@14,2", (1, 28, 28), "1@28,8@14,2"),
         ("1@28-8@14-classes", (28, 28), "1@28,8@14,2"),
         ("input,8@14,flat,classes", (1, 28, 28), "1@28,8@14,flat,2"),
-        ("input-5x5-8@14-classes", (1, 28, 28), "1@28,5x5,8@14,2"),
+        ("input-3x3-8@14-classes", (1, 28, 28), "1@28,3x3,8@14,2"),
         ("input-8@4-classes", (3, 32, 32), "3@32,8@4,2"),
         ("input-8@4x6-5-classes", (3, 16, 12), "3@16x12,8@4x6,5,2"),
         ("784,8,2", (1, 28, 28), "784,8,2"),
@@ -120,11 +120,30 @@ def test_every_command_keeps_the_maps(digits: Dataset) -> None:
     assert {member.architecture for member in rungs(ladder, digits, ["proportional"])} == {SHAPE}
 
 
+@pytest.mark.parametrize(
+    ("shape", "given", "expected"),
+    [
+        ((1, 28, 28), {}, "1@28,6@28,8@14,10@14,14@7,18@7,2"),
+        ((1, 28, 28), {"max_parameters": 4000}, "1@28,12@28,16@14,20@14,28@7,36@7,2"),
+        ((1, 28, 28), {"max_bytes": 1250}, "1@28,3@28,4@14,5@14,7@7,9@7,2"),
+        ((1, 28, 28), {"dropout": 0.1}, "784,100,2"),
+        ((1, 28, 28), {"scales": "14,28"}, "196,100,2"),
+        ((1, 8, 8), {}, "64,100,2"),
+        ((20,), {}, "20,100,2"),
+    ],
+)
+def test_pictures_are_grown_as_maps(shape: tuple[int, ...], given: dict[str, object], expected: str) -> None:
+    data = data_of(*shape)
+    found = fitted_to(GROW.parse({"dataset": "mnist", "epochs": 4, **given}), data)
+    assert str(seed_network(found, data, 0).topology.architecture) == expected
+    assert found.density == 0.05 or "@" not in expected
+
+
 def test_evolve_counts_taps(digits: Dataset) -> None:
     """Of 9 · 6 + 9 · 30 + 50 connections half, or by the units of a link; the output has at most all."""
-    own, line = 6 + 5 + 10, "1@8,6@8,5@4,classes"
+    own, line = 6 + 5 + 10, "1@8,3x3,6@8,5@4,classes"
     halves = evolve_fitted(EVOLVE.parse({"architecture": line, "density": 0.5}), digits)
-    assert (halves.architecture, halves.parameters) == ("1@8-6@8-5@4-10", str(187 + own))
+    assert (halves.architecture, halves.parameters) == ("1@8-3x3-6@8-5@4-10", str(187 + own))
     full = EVOLVE.parse({"architecture": line, "density": 0.5, "allocation": "dense_output"})
     assert evolve_fitted(full, digits).parameters == str(50 + 162 + own)
     by_units = evolve_fitted(EVOLVE.parse({"architecture": line, "epsilon": 4}), digits)

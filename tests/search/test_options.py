@@ -79,7 +79,7 @@ def test_the_help_says_a_default_once_and_as_it_is(group: str, command: Command[
 
 def test_the_help_has_the_defaults_of_datasets_too() -> None:
     page = CliRunner().invoke(command_line(), ["grow", "--help"], env={"COLUMNS": "300"}).output
-    assert "Share of connections that exist in the seed. Default: 0.01; 0.05 on digits." in page
+    assert "Share of connections that exist in the seed. Default: 0.01, of maps 0.05; 0.05 on digits." in page
     batches = "Images per step; auto: as many as the memory has room for."
     assert f"{batches} Default: a 32nd of the training images, at most 128." in page
 

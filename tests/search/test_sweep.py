@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from search.commands.grow import run as grow
+from search.commands.grow import fitting
 from search.commands.grow.command import GrowOptions
 from search.commands.sweep.command import COMMAND, SweepOptions
 from search.commands.sweep.settings import Plan, plan_for
@@ -145,8 +145,8 @@ def test_tournaments_with_actors_of_their_own_fit_in_two_cpus(
 
     options = planned(digits, set=[*TINY, "l1=1e-3"]).base.options
     assert isinstance(options, GrowOptions)
-    seed = grow.seed_network(options, digits, 1)
-    alone = Tournament(seed, digits, settings=grow.settings_for(options, 1)).run()
+    seed = fitting.seed_network(options, digits, 1)
+    alone = Tournament(seed, digits, settings=fitting.settings_for(options, 1)).run()
     assert rows["set-001-seed-0001"]["accuracy"] == alone.measured.accuracy
     assert rows["set-001-seed-0001"]["parameter_steps_all"] == alone.progress.parameter_steps_all
     workers = {row["worker"] for row in read_table(str(tmp_path), "candidates", "s").to_pylist()}

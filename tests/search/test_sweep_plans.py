@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.commands.grow import run as grow
+from search.commands.grow import fitting
 from search.commands.grow.command import GrowOptions
 from search.commands.hunt.command import HuntOptions
 from search.commands.sweep.command import COMMAND
@@ -221,9 +221,9 @@ def test_a_tournament_costs_its_line_and_its_forks(digits: Dataset) -> None:
     fixed = ["epochs=10", "batch_size=100", "round_steps=10", "heat_steps=10", "candidates=1"]
     options = planned(digits, set=[*fixed, "policy=control"]).base.options
     assert isinstance(options, GrowOptions)
-    seed = grow.seed_network(options, digits, 0)
+    seed = fitting.seed_network(options, digits, 0)
     # 100 steps of the line; in the 40 of them in which it may grow two rounds fit, each with a survey of 10 steps.
-    settings = grow.settings_for(options, 0)
+    settings = fitting.settings_for(options, 0)
     assert tournament_cost(settings, seed, images=1000).steps == 100 + 2 * 10
     growing = replace(settings, policy="score", economy=Economy(fork_price=0.0))
     # One fork, two controls and the twin, in one heat.
@@ -233,8 +233,8 @@ def test_a_tournament_costs_its_line_and_its_forks(digits: Dataset) -> None:
 def test_the_estimate_is_near_what_a_tournament_takes(digits: Dataset) -> None:
     options = planned(digits, set=["epochs=6", "candidates=6"]).base.options
     assert isinstance(options, GrowOptions)
-    seed = grow.seed_network(options, digits, 0)
-    settings = grow.settings_for(options, 0)
+    seed = fitting.seed_network(options, digits, 0)
+    settings = fitting.settings_for(options, 0)
     result = Tournament(seed, digits, settings=settings).run()
     expected = tournament_cost(settings, seed, len(digits.train))
     assert 0.5 < expected.steps / result.progress.steps_all < 2

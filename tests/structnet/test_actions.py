@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import fitted_to, settings_for
+from search.commands.grow.fitting import fitted_to, settings_for
 from structnet.actions import ACTIONS, action_of, offered
 from structnet.data.datasets import load_dataset
 from structnet.network.activations import activation_named

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from structnet.errors import UserError
 from structnet.network.architecture import (
     POINT,
+    WINDOW,
     Architecture,
     architecture_of,
     bias_count,
@@ -55,7 +56,7 @@ def test_text_says_units_and_sides(
 ) -> None:
     shape = sizes_of(text)
     assert tuple(shape) == units and list(shape.sides) == sides
-    assert sorted(shape.flat) == flat and shape.window == 3
+    assert sorted(shape.flat) == flat and shape.window == WINDOW == 5
 
 
 @given(seeds)
@@ -72,8 +73,8 @@ def test_how_an_architecture_looks() -> None:
     assert str(sizes_of("1@28x28,8@14x7,flat,10")) == "1@28,8@14x7,flat,10"
     assert repr(sizes_of("1@28,10")) == "Architecture(1@28,10)"
     assert dashed([784, 10]) == "784-10" and plain_form([784, 10]) == [784, 10]
-    assert str(Architecture((1, 10), ((8, 8), POINT), window=5)) == "1@8,5x5,10"
-    assert sizes_of("1@8-5x5-10").window == 5 and str(sizes_of("1@8,3x3,10")) == "1@8,10"
+    assert str(Architecture((1, 10), ((8, 8), POINT), window=3)) == "1@8,3x3,10"
+    assert sizes_of("1@8-3x3-10").window == 3 and str(sizes_of("1@8,5x5,10")) == "1@8,10"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_plain_groups_are_a_tuple() -> None:
     assert shape == plain and plain == shape
     assert not operator.ne(shape, plain) and shape != (784, 10)
     assert hash(shape) == hash((784, 100, 10)) and shape in {(784, 100, 10): 1}
-    assert shape == Architecture((784, 100, 10), window=5), "without maps nobody looks through a window"
+    assert shape == Architecture((784, 100, 10), window=3), "without maps nobody looks through a window"
     assert not shape.has_maps and shape.inputs == 784 and shape.port_counts == (1, 1, 1)
     assert (shape == 3) is False
 
@@ -152,7 +153,7 @@ def test_maps_are_no_tuple_and_differ_in_all_that_they_have() -> None:
         (1, 8, 10),
         Architecture((1, 8, 10)),
         Architecture((1, 8, 10), ((8, 8), (4, 2), POINT)),
-        Architecture((1, 8, 10), ((8, 8), (4, 4), POINT), window=5),
+        Architecture((1, 8, 10), ((8, 8), (4, 4), POINT), window=3),
         Architecture((1, 8, 10), ((8, 8), (4, 4), POINT), flat=[1]),
         Architecture((1, 7, 10), ((8, 8), (4, 4), POINT)),
     ]
@@ -177,19 +178,19 @@ def test_copies_know_their_sides(rng_seed: int) -> None:
 
 
 def test_groups_without_units_go() -> None:
-    shape = Architecture((1, 2, 3, 4, 5), ((8, 8), (8, 8), (4, 4), POINT, POINT), window=5, flat=[0, 2])
+    shape = Architecture((1, 2, 3, 4, 5), ((8, 8), (8, 8), (4, 4), POINT, POINT), window=3, flat=[0, 2])
     smaller = shape.resized([1, 0, 7, 4, 5])
     assert tuple(smaller) == (1, 7, 4, 5) and smaller.sides == ((8, 8), (4, 4), POINT, POINT)
-    assert smaller.flat == {0, 1} and smaller.window == 5
+    assert smaller.flat == {0, 1} and smaller.window == 3
     assert shape.resized([1, 2, 0, 1, 5]).flat == {0}
     assert shape.resized(shape) == shape
 
 
 def test_a_group_comes_between() -> None:
-    shape = Architecture((1, 2, 5), ((8, 8), (4, 4), POINT), window=5, flat=[1])
+    shape = Architecture((1, 2, 5), ((8, 8), (4, 4), POINT), window=3, flat=[1])
     larger = shape.with_group(1, 3, (6, 6))
     assert tuple(larger) == (1, 3, 2, 5) and larger.sides == ((8, 8), (6, 6), (4, 4), POINT)
-    assert larger.flat == {2} and larger.window == 5
+    assert larger.flat == {2} and larger.window == 3
     assert shape.with_group(2, 3, (4, 4)).flat == {1}
     assert shape.with_group(2, 3, (4, 4), flat=True).flat == {1, 2}
     assert shape.with_group(2, 3, POINT, flat=True).flat == {1}, "a neuron has but one position"
@@ -202,7 +203,7 @@ def test_a_group_comes_between() -> None:
 
 def test_parameters_of_dense_networks_of_maps() -> None:
     """Taps: 1 · 9 · 8, 8 · 9 · 16; of 16 means, or of 16 · 49 positions, 10 each."""
-    shape, flat = sizes_of("1@28,8@14,16@7,10"), sizes_of("1@28,8@14,16@7,flat,10")
+    shape, flat = sizes_of("1@28,3x3,8@14,16@7,10"), sizes_of("1@28,3x3,8@14,16@7,flat,10")
     assert shape.inputs == 784
     assert possible_connections(shape) == 72 + 1152 + 160
     assert possible_connections(flat) == 72 + 1152 + 7840
@@ -217,7 +218,7 @@ def test_parameters_of_dense_networks_of_maps() -> None:
 
 def test_ports_of_a_group() -> None:
     """Nine offsets, the mean, and where it is flat six positions."""
-    shape = Architecture((2, 3, 4, 5), ((3, 2), (3, 2), POINT, POINT), flat=[1])
+    shape = Architecture((2, 3, 4, 5), ((3, 2), (3, 2), POINT, POINT), window=3, flat=[1])
     assert shape.port_counts == (10, 16, 1, 1)
     assert list(shape.port_range((0, 1))) == list(range(9))
     assert list(shape.port_range((0, 2))) == [9]
@@ -234,7 +235,7 @@ def test_ports_of_a_group() -> None:
 
 
 def test_offsets_of_a_window() -> None:
-    shape = Architecture((1, 1), ((5, 5), POINT))
+    shape = Architecture((1, 1), ((5, 5), POINT), window=3)
     down, right = shape.offset_of(np.arange(9))
     assert down.tolist() == [-1, -1, -1, 0, 0, 0, 1, 1, 1]
     assert right.tolist() == [-1, 0, 1, -1, 0, 1, -1, 0, 1]
@@ -269,7 +270,7 @@ def test_numbers_of_ports_tell_unit_and_code(rng_seed: int) -> None:
 
 def test_ports_that_a_target_cannot_read_are_refused() -> None:
     """A map reads no mean, and a neuron no window."""
-    shape, nothing = sizes_of("1@3,1@3,2"), np.empty(0, dtype=np.int32)
+    shape, nothing = sizes_of("1@3,3x3,1@3,2"), np.empty(0, dtype=np.int32)
     bare = Topology(shape, nothing, nothing)
     for code, target in ((9, 1), (4, 2)):
         with pytest.raises(ValueError, match="starts at a port it cannot read"):

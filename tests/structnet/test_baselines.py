@@ -12,7 +12,8 @@ from helpers.training_cases import check_survivors, image_split, known
 from structnet.errors import UserError
 from structnet.experiments.baselines import Method, Moving, evolve_steps
 from structnet.experiments.methods import METHODS
-from structnet.network.architecture import dense_architecture, parameters_dense
+from structnet.network.architecture import parameters_dense
+from structnet.network.pyramid import dense_architecture
 from structnet.network.state import TrainState
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import cosine

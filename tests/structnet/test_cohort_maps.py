@@ -37,7 +37,7 @@ def shapes() -> list[Architecture]:
     """Other sides, depths, windows and flat groups, of the same input and classes."""
     return [
         Architecture([1, 3, 4, CLASSES], [SIDE, SIDE, (3, 3), (1, 1)]),
-        Architecture([1, 2, CLASSES], [SIDE, (2, 5), (1, 1)], window=5, flat=[1]),
+        Architecture([1, 2, CLASSES], [SIDE, (2, 5), (1, 1)], window=3, flat=[1]),
         Architecture([1, 4, 2, 3, CLASSES], [SIDE, SIDE, (3, 2), (1, 1), (1, 1)], window=1),
     ]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from helpers.process_groups import run_together
 from helpers.training_cases import image_split
-from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,6 +31,7 @@ from structnet.training.torch_step import dropout_of, loss_and_gradient
 torch.set_num_threads(1)
 
 WORKERS, STEPS = 2, 12
+FEW = 8  # images, fewer than a batch has
 # All that an update does, so that what has to be done to the sum and not to the shares is seen.
 RECIPE = Recipe(
     batch_size=12,
@@ -81,6 +82,10 @@ def worker(rank: int, folder: str) -> None:
         found[f"{kernel} values"] = state.network.values.detach()
         found[f"{kernel} steps"] = torch.tensor([state.step, state.optimizer.step])
 
+        few = TrainState.fresh(network(kernel))
+        train_shared_steps(few, image_split(FEW, dtype=torch.float64), RECIPE, STEPS, constant(0.01), share)
+        found[f"{kernel} few"] = few.network.values.detach()
+
     other = TrainState.fresh(network())
     train_steps(other, split, RECIPE, 2 + rank, constant(0.01))
     agree(other)
@@ -95,7 +100,7 @@ def worker(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.ndarray]]:
     folder: Path = tmp_path_factory.mktemp("processes")
-    spawn(worker, (str(folder),), nprocs=WORKERS)
+    run_together(worker, folder, WORKERS)
     return [dict(np.load(folder / f"{rank}.npz")) for rank in range(WORKERS)]
 
 
@@ -142,30 +147,15 @@ def test_all_processes_go_on_from_the_state_of_the_first(found: list[dict[str, n
         assert process["steps"].tolist() == [2, 2]
 
 
-def worker_of_few_images(rank: int, folder: str) -> None:
-    """As `worker`, of a split that has fewer images than a batch."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORKERS)
-    found = {}
-    for kernel in KERNELS:
-        state = TrainState.fresh(network(kernel))
-        split = image_split(8, dtype=torch.float64)
-        train_shared_steps(state, split, RECIPE, STEPS, constant(0.01), Share(rank, WORKERS))
-        found[kernel] = state.network.values.detach().numpy()
-    np.savez(f"{folder}/{rank}.npz", **found)
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def test_a_split_smaller_than_a_batch_is_shared_all_the_same(tmp_path: Path) -> None:
+@every_kernel
+def test_a_split_smaller_than_a_batch_is_shared_all_the_same(
+    found: list[dict[str, np.ndarray]], kernel: str
+) -> None:
     """No process reads behind the last image."""
-    spawn(worker_of_few_images, (str(tmp_path),), nprocs=WORKERS)
-    for kernel in KERNELS:
-        state = TrainState.fresh(network(kernel))
-        train_steps(state, image_split(8, dtype=torch.float64), RECIPE, STEPS, constant(0.01))
-        for rank in range(WORKERS):
-            found = np.load(tmp_path / f"{rank}.npz")[kernel]
-            np.testing.assert_allclose(found, state.network.values.detach(), rtol=1e-9)
+    state = TrainState.fresh(network(kernel))
+    train_steps(state, image_split(FEW, dtype=torch.float64), RECIPE, STEPS, constant(0.01))
+    for process in found:
+        np.testing.assert_allclose(process[f"{kernel} few"], state.network.values.detach(), rtol=1e-9)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from helpers.map_networks import random_map_network
+from helpers.process_groups import run_together
 from helpers.training_cases import image_split
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.multiprocessing.spawn import spawn
 
 from structnet.errors import UserError
 from structnet.network.architecture import Architecture
@@ -90,7 +90,7 @@ def worker(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.ndarray]]:
     folder: Path = tmp_path_factory.mktemp("processes")
-    spawn(worker, (str(folder),), nprocs=WORKERS)
+    run_together(worker, folder, WORKERS)
     return [dict(np.load(folder / f"{rank}.npz")) for rank in range(WORKERS)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.map_action_cases import MapCase, in_training, make_maps, map_cases
+from helpers.map_action_cases import MapCase, by_hand, in_training, make_maps, map_cases
 from helpers.map_networks import random_map_network
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,26 +21,6 @@ from structnet.network.architecture import Architecture, sizes_of
 from structnet.network.constant_units import constant_units
 from structnet.network.edit import disconnect, fold
 from structnet.network.network import StructNet
-from structnet.network.topology import Topology
-
-
-def by_hand(
-    architecture: str,
-    taps: list[tuple[int, int, int, float]],
-    *,
-    statistics: torch.Tensor | None = None,
-    biases: list[float] | None = None,
-) -> MapCase:
-    """A network of these taps - source unit, code of its port, target unit, value - on 24 random images."""
-    shape = sizes_of(architecture)
-    nothing = np.empty(0, dtype=np.int32)
-    source, code, target, value = (np.array(part) for part in zip(*taps))
-    port = Topology(shape, nothing, nothing).port_of(source, code)
-    topology, order = Topology.sorted(shape, port, target)
-    of_units = torch.tensor(biases or [0.0] * topology.bias_count, dtype=torch.float64)
-    values = torch.cat([torch.from_numpy(value[order]).double(), of_units])
-    network = StructNet.from_parts(topology, values, statistics=statistics)
-    return in_training(network, np.random.default_rng(0))
 
 
 def taps_of(network: StructNet) -> dict[tuple[int, int, int], float]:
@@ -67,7 +47,7 @@ def test_an_inserted_layer_is_depthwise_at_first(normalised: bool) -> None:
     statistics = torch.tensor([[0.2, -0.1, 0.0, 0.0], [0.5, 2.0, 1.0, 1.0]]).double() if normalised else None
     taps = [(0, code, unit, 0.1 * code - 0.3 * unit) for code in range(9) for unit in (1, 2)]
     case = by_hand(
-        "1@4,2@4,2",
+        "1@4,3x3,2@4,2",
         [*taps, *[(unit, 9, out, 1.0 + unit - out) for unit in (1, 2) for out in (3, 4)]],
         statistics=statistics,
         biases=[0.3, 0.1, 0.0, 0.0],
@@ -75,7 +55,7 @@ def test_an_inserted_layer_is_depthwise_at_first(normalised: bool) -> None:
     found = ACTIONS["insert_layer"].propose(case.context((8,)))
     proposal = next(proposal for proposal in found if "identity of 2 units" in proposal.site)
     edit = ACTIONS["insert_layer"].apply(case.network, proposal)
-    assert str(edit.network.topology.architecture) == "1@4,2@4,2@4,2"
+    assert str(edit.network.topology.architecture) == "1@4,3x3,2@4,2@4,2"
     maps = case.diagnosis.activations[1].numpy()
     scale = np.sqrt(maps.var(axis=1) + LEAST_VARIANCE) if normalised else np.ones(2)
     found_taps = taps_of(edit.network)
@@ -102,7 +82,7 @@ def test_an_inserted_layer_is_depthwise_at_first(normalised: bool) -> None:
 
 @pytest.mark.parametrize("normalised", [False, True])
 def test_a_new_map_is_what_its_taps_say(normalised: bool) -> None:
-    case = make_maps(2, sizes_of("2@6,2@6,3"), normalised=normalised, share=0.5)
+    case = make_maps(2, sizes_of("2@6,3x3,2@6,3"), normalised=normalised, share=0.5)
     proposals = ACTIONS["widen"].propose(case.context((12,)))
     plan = next(proposal.plan for proposal in proposals if "random" in proposal.site)
     images = case.images.double()
@@ -125,7 +105,7 @@ def test_a_new_map_is_what_its_taps_say(normalised: bool) -> None:
 
 
 def test_a_map_is_copied_upwards_as_far_as_it_can_be_seen() -> None:
-    case = make_maps(3, sizes_of("1@7,2@7,2@4,3,2"), normalised=True, share=0.6, bias=0.5)
+    case = make_maps(3, sizes_of("1@7,3x3,2@7,2@4,3,2"), normalised=True, share=0.6, bias=0.5)
     proposals = ACTIONS["clone_vertical"].propose(case.context((6,)))
     by_group = {proposal.plan["group"]: proposal for proposal in proposals}
     for group, code in ((2, 4), (3, 9)):
@@ -146,11 +126,22 @@ def test_a_map_is_copied_upwards_as_far_as_it_can_be_seen() -> None:
             assert of_copy.numpy() == pytest.approx(of_unit.view(16, -1).mean(dim=0).numpy())
 
 
+def test_a_constant_map_is_not_copied_upwards() -> None:
+    """It would be divided by next to nothing."""
+    taps = [(0, 4, 1, 1.0), (1, 4, 3, 1.0), (2, 4, 3, 1.0), (2, 4, 4, 1.0), (1, 4, 4, -1.0)]
+    taps += [(3, 9, 5, 1.0), (4, 9, 6, 1.0)]
+    biases = [0.1, 0.5, 0.1, 0.1, 0.0, 0.0]  # nothing leads to the second map of the first hidden group
+    case = by_hand("1@6,3x3,2@6,2@6,2", taps, biases=biases, statistics=torch.ones(2, 6, dtype=torch.float64))
+    proposals = ACTIONS["clone_vertical"].propose(case.context((4, 40)))
+    copied = [case.network.topology.unit_of_port(proposal.plan["source"]) for proposal in proposals]
+    assert np.unique(np.concatenate(copied)).tolist() == [1]
+
+
 # --- patch
 
 
 def test_whole_kernels_come_where_their_gradient_is_largest() -> None:
-    case = make_maps(1, sizes_of("2@5,3@5,2@3,3"), normalised=True, share=0.25)
+    case = make_maps(1, sizes_of("2@5,3x3,3@5,2@3,3"), normalised=True, share=0.25)
     topology, diagnosis = case.network.topology, case.diagnosis
     there = taps_of(case.network)
     norms = {}
@@ -176,7 +167,7 @@ def test_whole_kernels_come_where_their_gradient_is_largest() -> None:
 
 
 def test_the_twin_of_kernels_is_of_kernels() -> None:
-    case = make_maps(1, sizes_of("2@5,4@5,3@3,3"), normalised=True, share=0.1)
+    case = make_maps(1, sizes_of("2@5,3x3,4@5,3@3,3"), normalised=True, share=0.1)
     topology, there = case.network.topology, taps_of(case.network)
     found = ACTIONS["patch"].propose(case.context((40,)))
     (proposal,) = [found for found in found if "kernels" in found.plan and found.site.startswith("all links")]
@@ -215,7 +206,7 @@ def test_without_a_window_there_are_no_kernels() -> None:
 def test_a_cloned_map_halves_what_both_say() -> None:
     statistics = torch.tensor([[0.2, -0.1, 0.0, 0.0], [0.5, 2.0, 1.0, 1.0]]).double()
     case = by_hand(
-        "1@4,2@4,2",
+        "1@4,3x3,2@4,2",
         [(0, 4, 1, 2.0), (0, 5, 1, 1.0), (0, 1, 2, 1.0), (1, 9, 3, 6.0), (2, 9, 4, 4.0), (1, 9, 4, -2.0)],
         statistics=statistics,
     )
@@ -248,12 +239,12 @@ def test_what_positions_read_when_their_maps_are_halved() -> None:
     # Group 1 copies the input one to the right, group 2 copies group 1, and outputs read positions of group 2.
     first = 9 + 1
     positions = [(2, first + place, 3, value) for place, value in ((0, 1.0), (1, 2.0), (6, 4.0), (15, 8.0))]
-    case = by_hand("1@4,1@4,1@4,flat,2", [(0, 5, 1, 1.0), (1, 4, 2, 1.0), *positions, (2, 9, 4, 1.0)])
+    case = by_hand("1@4,3x3,1@4,1@4,flat,2", [(0, 5, 1, 1.0), (1, 4, 2, 1.0), *positions, (2, 9, 4, 1.0)])
     found = {proposal.site: proposal for proposal in ACTIONS["halve"].propose(case.context())}
     assert list(found) == [f"group {group}: maps of 2 × 2 instead of 4 × 4" for group in (1, 2)]
     both, second = (ACTIONS["halve"].apply(case.network, proposal) for proposal in found.values())
-    assert str(both.network.topology.architecture) == "1@4,1@2,1@2,flat,2"
-    assert str(second.network.topology.architecture) == "1@4,1@4,1@2,flat,2"
+    assert str(both.network.topology.architecture) == "1@4,3x3,1@2,1@2,flat,2"
+    assert str(second.network.topology.architecture) == "1@4,3x3,1@4,1@2,flat,2"
     for edit, proposal in zip((both, second), found.values()):
         assert edit.added == proposal.parameters_added == -1
         # Positions 0 and 1 are both in the new position 0; 6 is in row 1, column 2: the new 1; 15 is the new 3.
@@ -301,7 +292,7 @@ def test_what_cannot_be_halved_is_left() -> None:
 
 def test_kernels_and_maps_of_least_worth_are_pruned() -> None:
     taps = [(0, code, 1, 1.0) for code in (0, 4, 8)] + [(0, code, 2, 0.1) for code in (3, 4)]
-    case = by_hand("1@4,3@4,2", [*taps, (0, 4, 3, 5.0), (1, 9, 4, 4.0), (2, 9, 4, 3.0), (3, 9, 5, 0.01)])
+    case = by_hand("1@4,3x3,3@4,2", [*taps, (0, 4, 3, 5.0), (1, 9, 4, 4.0), (2, 9, 4, 3.0), (3, 9, 5, 0.01)])
     case.state.born[:] = 0
     case.state.optimizer.second[:] = 1.0
     found = {proposal.site: proposal for proposal in ACTIONS["prune"].propose(case.context((2, 4)))}
@@ -314,7 +305,7 @@ def test_kernels_and_maps_of_least_worth_are_pruned() -> None:
     assert [names[index] for index in whole.plan["connections"]] == [(0, 3, 2), (0, 4, 2), (2, 9, 4)]
     assert whole.parameters_added == -4
     edit = ACTIONS["prune"].apply(case.network, whole)
-    assert str(edit.network.topology.architecture) == "1@4,2@4,2"
+    assert str(edit.network.topology.architecture) == "1@4,3x3,2@4,2"
     # With a newborn among its taps a kernel is spared.
     case.state.born[names.index((0, 4, 2))] = case.state.step
     found = {proposal.site: proposal for proposal in ACTIONS["prune"].propose(case.context((5,)))}

@@ -48,7 +48,7 @@ def by_hand(
 
 def test_the_mean_of_a_map_has_a_code_of_its_own() -> None:
     """Pixels up to 255 on a map of 2 × 2, whose mean is 1/4 at most: codes of means are 1/4 ÷ 255 apart."""
-    model = by_hand(sizes_of("1@2,1"), [(0, 9, 1)], [2.0, 0.0])
+    model = by_hand(sizes_of("1@2,3x3,1"), [(0, 9, 1)], [2.0, 0.0])
     raw = np.array([[[[0, 0], [0, 255]]], [[[0, 0], [0, 0]]]])
     integers = integers_of(model, raw)
     multiplier, shift = int(integers.mean_multipliers[0]), int(integers.mean_shifts[0])
@@ -64,7 +64,7 @@ def test_the_mean_of_a_map_has_a_code_of_its_own() -> None:
 
 def test_a_map_has_one_scale_for_all_its_positions() -> None:
     """The centre tap of a map that is 0.5 at most, at one position only."""
-    model = by_hand(sizes_of("1@2,1@2,1"), [(0, 4, 1), (1, 9, 2)], [0.5, 1.0, 0.0, 0.0])
+    model = by_hand(sizes_of("1@2,3x3,1@2,1"), [(0, 4, 1), (1, 9, 2)], [0.5, 1.0, 0.0, 0.0])
     integers = integers_of(model, np.array([[[[0, 0], [255, 0]]], [[[0, 0], [0, 0]]]]))
     assert integers.scales.shape == (2,) and 1 / 510 <= integers.scales[1] < 1 / 510 * 129 / 128
     codes = integers.known(1, integers.map_sums(1, [integers.known_input(np.array([[0, 0, 255, 0]]))]))
@@ -73,7 +73,7 @@ def test_a_map_has_one_scale_for_all_its_positions() -> None:
 
 def test_pixels_that_end_early_are_shifted() -> None:
     """Those of 16 by three bits; what cannot be one ends at 255."""
-    model = by_hand(sizes_of("1@2,1@2,1"), [(0, 4, 1), (1, 9, 2)], [0.5, 1.0, 0.0, 0.0], full_scale=16.0)
+    model = by_hand(sizes_of("1@2,3x3,1@2,1"), [(0, 4, 1), (1, 9, 2)], [0.5, 1.0, 0.0, 0.0], full_scale=16.0)
     integers = integers_of(model, np.array([[[[0, 0], [16, 0]]], [[[0, 0], [0, 0]]]]))
     assert integers.pixel_bits == 3 and integers.scales[0] == 1 / 128
     assert integers.codes_of_raw(np.array([[0, 1, 16, 40]])).tolist() == [[0, 8, 128, 255]]

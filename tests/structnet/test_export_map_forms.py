@@ -17,7 +17,7 @@ from helpers.map_networks import random_images, random_map_network, random_taps
 from structnet import from_module
 from structnet.export.arrays import MapLink, Maps, links_of, maps_of
 from structnet.export.checking import export
-from structnet.export.model import BLOCK, BLOCK_VALUES, Model, Written
+from structnet.export.model import BLOCK, Model, Written
 from structnet.export.registry import FORMS, write
 from structnet.export.torch_module import source_of, state_of
 from structnet.network.architecture import Architecture, sizes_of
@@ -44,7 +44,7 @@ def test_random_networks(form: str, tmp_path: Path) -> None:
         assert_says_the_same(written, model)
 
 
-@pytest.mark.parametrize("rng_seed", [0, 1, 5, 9])
+@pytest.mark.parametrize("rng_seed", [0, 4, 8, 9])
 def test_random_networks_by_torch_export(rng_seed: int, tmp_path: Path) -> None:
     """One of each scaling, with any number of inputs at once."""
     model = map_case(rng_seed).model
@@ -100,12 +100,15 @@ def test_every_form_is_held_against_the_network_before_it_stays(tmp_path: Path) 
         assert "on 30 test inputs" in done.check and "0 predictions change" in done.check
 
 
-def test_the_logits_of_a_model_are_those_of_its_network_block_by_block() -> None:
-    shape = sizes_of("40@60,2")
+def test_the_logits_of_a_model_are_those_of_its_network_block_by_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert map_case(0).model.block == BLOCK
+    monkeypatch.setattr("structnet.export.model.BLOCK_VALUES", 1000)
+    shape = sizes_of("4@6,2")
     network = random_map_network(np.random.default_rng(0), shape, share=0.1)
     model = model_of(network, preprocessing_of(shape, "unit"))
-    assert model.block == BLOCK_VALUES // (40 * 3600 + 2) < BLOCK
-    assert map_case(0).model.block == BLOCK
+    assert model.block == 1000 // (4 * 36 + 2) < BLOCK
     raw = raw_for(model, model.block + 2)
     with torch.no_grad():
         expected = network(torch.from_numpy(model.inputs(raw[-3:])))
@@ -114,7 +117,7 @@ def test_the_logits_of_a_model_are_those_of_its_network_block_by_block() -> None
 
 def test_groups_and_links_by_hand() -> None:
     """28 to 14 positions step by two from the first one on, and 14 to 5 by three from 0."""
-    topology = random_taps(np.random.default_rng(0), sizes_of("1@28,2@14,flat,3@5,2"), 1.0)
+    topology = random_taps(np.random.default_rng(0), sizes_of("1@28,3x3,2@14,flat,3@5,2"), 1.0)
     assert maps_of(topology) == [Maps(0, 1, 28, 28), Maps(1, 2, 14, 14), Maps(3, 3, 5, 5), Maps(6, 2, 1, 1)]
     found = {link[:2]: link for link in links_of(topology)}
     assert found[0, 1] == MapLink(0, 1, 0, 18, 0, 9, 2, 2, 0, 0)
@@ -143,7 +146,7 @@ def test_onnx_has_a_convolution_a_link_and_the_names(tmp_path: Path) -> None:
 def test_onnx_stores_few_taps_as_places_and_many_as_a_kernel(
     share: float, bytes_of_each: int, tmp_path: Path
 ) -> None:
-    shape = sizes_of("20@5,20@5,2")
+    shape = sizes_of("20@5,3x3,20@5,2")
     bare = Topology(shape, np.empty(0, np.int32), np.empty(0, np.int32))
     cells = np.sort(np.random.default_rng(3).permutation(20 * 180)[: round(share * 3600)])
     topology, _ = Topology.sorted(shape, *bare.ends((0, 1), cells // 180, cells % 180))

@@ -84,7 +84,7 @@ def test_weights_that_are_not_0_are_taps() -> None:
     module = nn.Sequential(conv([[[[1, 0, 2], [0, 3, 0], [0, 0, 4]]]], padding=1), nn.ReLU(), *last_layer(1))
     network = taken(module, 1, 4, 4).network
     assert taps(network) == {(0, 0, 1): 1, (0, 2, 1): 2, (0, 4, 1): 3, (0, 8, 1): 4, (1, 9, 2): 1}
-    assert network.topology.architecture == sizes_of("1@4,1@4,1")
+    assert network.topology.architecture == sizes_of("1@4,3x3,1@4,1")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_average_pooling_is_a_group_of_its_own_where_a_relu_does_not_change_it()
     first, second = conv(np.ones((2, 1, 3, 3)), padding=1), conv(np.ones((1, 2, 3, 3)), padding=1)
     module = nn.Sequential(first, nn.ReLU(), nn.AvgPool2d(2), second, nn.ReLU(), *last_layer(1))
     network = taken(module, 1, 8, 8).network
-    assert network.topology.architecture == sizes_of("1@8,2@8,2@4,1@4,1")
+    assert network.topology.architecture == sizes_of("1@8,3x3,2@8,2@4,1@4,1")
     pool = {ends: value for ends, value in taps(network).items() if ends[2] in (3, 4)}
     assert pool == {(unit, code, unit + 2): 0.25 for unit in (1, 2) for code in (4, 5, 7, 8)}
 
@@ -221,7 +221,7 @@ def shifting(added: float) -> nn.BatchNorm2d:
 def test_a_mean_over_positions_is_one_connection_a_map(end: nn.Module) -> None:
     module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), end, nn.Linear(3, 2))
     network = taken(module, 1, 8, 8).network
-    assert network.topology.architecture == sizes_of("1@8,3@6,2")
+    assert network.topology.architecture == sizes_of("1@8,3x3,3@6,2")
     assert network.topology.span_of((1, 2)).stop - network.topology.span_of((1, 2)).start == 6
 
 
@@ -258,7 +258,7 @@ def test_a_residual_block_is_a_skip() -> None:
         last=nn.Linear(6, 3),
     )
     network = taken(module, 1, 11, 11).network
-    assert network.topology.architecture == sizes_of("1@11,4@11,4@11,6@6,3")
+    assert network.topology.architecture == sizes_of("1@11,3x3,4@11,4@11,6@6,3")
     assert set(network.topology.links) == {(0, 1), (1, 2), (2, 3), (3, 4)}
     identity = [(1 + at, 4, 5 + at) for at in range(4)]
     assert set(identity) <= set(taps(network))
@@ -298,7 +298,7 @@ def test_groups_come_by_falling_sides() -> None:
         a=nn.Linear(2, 2),
         b=nn.Linear(3, 2),
     )
-    assert taken(module, 1, 8, 8).network.topology.architecture == sizes_of("1@8,3@8,2@4,2")
+    assert taken(module, 1, 8, 8).network.topology.architecture == sizes_of("1@8,3x3,3@8,2@4,2")
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_inputs_may_be_flat_and_become_images() -> None:
     module = nn.Sequential(
         nn.Unflatten(1, (2, 3, 4)), nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), *FLAT, nn.Linear(3, 2)
     )
-    assert from_module(module).topology.architecture == Architecture([2, 3, 2], [(3, 4), (3, 4), (1, 1)])
+    assert from_module(module).topology.architecture == sizes_of("2@3x4,3x3,3@3x4,2")
 
 
 def test_without_an_activation_on_maps_the_input_has_none() -> None:
@@ -340,7 +340,7 @@ def test_without_an_activation_on_maps_the_input_has_none() -> None:
     network = taken(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 3)), 1, 8, 8).network
     assert network.topology.architecture == (64, 3) and not network.topology.architecture.has_maps
     means = taken(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)), 2, 4, 4).network
-    assert means.topology.architecture == sizes_of("2@4,3") and means.connection_count == 6
+    assert means.topology.architecture == sizes_of("2@4,3x3,3") and means.connection_count == 6
 
 
 def test_float32_stays_float32() -> None:

@@ -104,7 +104,7 @@ def test_more_taps_come_where_there_is_room(case: MapCase, count: int) -> None:
 
 
 def test_a_seed_of_evolution_is_normalised_and_has_the_spread_of_a_dense_fan_in() -> None:
-    shape = sizes_of("2@6,40@6,30@3,10")
+    shape = sizes_of("2@6,3x3,40@6,30@3,10")
     network = seed_of_evolution(shape, 8, Evolution(), 0)
     assert network.statistics is not None
     assert network.statistics[1].tolist() == [1.0] * 80

@@ -12,7 +12,7 @@ import torch
 from helpers.training_cases import image_split
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import seed_shape
+from search.commands.grow.fitting import seed_shape
 from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset

@@ -69,7 +69,7 @@ SEEN = [
 @every_kernel
 @pytest.mark.parametrize("code", range(9))
 def test_one_tap_moves_a_map(code: int, kernel: str) -> None:
-    network = map_network(sizes_of("1@3,1@3,1"), [(0, code, 1, 2.0)], [0.5, 0.0], kernel)
+    network = map_network(sizes_of("1@3,3x3,1@3,1"), [(0, code, 1, 2.0)], [0.5, 0.0], kernel)
     expected = [[2 * seen + 0.5 for seen in row] for row in SEEN[code]]
     assert maps_behind(network, 1, NINE) == expected
 
@@ -78,7 +78,7 @@ def test_one_tap_moves_a_map(code: int, kernel: str) -> None:
 def test_taps_of_a_map_add_up_and_negative_sums_are_cut(kernel: str) -> None:
     """Of two inputs, five taps together, so that more than four take another way."""
     taps = [(0, 1, 2, 1.0), (0, 7, 2, 1.0), (0, 4, 2, -2.0), (1, 3, 2, 1.0), (1, 5, 2, -1.0)]
-    network = map_network(sizes_of("2@3,1@3,1"), taps, [-10.0, 0.0], kernel)
+    network = map_network(sizes_of("2@3,3x3,1@3,1"), taps, [-10.0, 0.0], kernel)
     steps = [[0.0, 10.0, 30.0], [0.0, 10.0, 30.0], [0.0, 10.0, 30.0]]
     # Above + below - 2 · centre of the first, left - right of the second, - 10.
     first = [[4 - 2, 5 - 4, 6 - 6], [0, 0, 0], [4 - 14, 5 - 16, 6 - 18]]
@@ -104,7 +104,7 @@ SIXTEEN = [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0], 
     ],
 )
 def test_a_smaller_map_is_read_with_a_stride(code: int, expected: list[list[float]], kernel: str) -> None:
-    network = map_network(sizes_of("1@4,1@2,1"), [(0, code, 1, 1.0)], [0.0, 0.0], kernel)
+    network = map_network(sizes_of("1@4,3x3,1@2,1"), [(0, code, 1, 1.0)], [0.0, 0.0], kernel)
     assert maps_behind(network, 1, SIXTEEN) == expected
 
 
@@ -119,7 +119,7 @@ def test_a_stride_that_is_wider_than_the_window_leaves_positions_out(kernel: str
 @every_kernel
 def test_a_single_row_is_seen_from_its_middle(kernel: str) -> None:
     """Of five rows the third: the window ends before the first and the last."""
-    shape = Architecture((1, 1, 1), ((5, 2), (1, 2), (1, 1)))
+    shape = Architecture((1, 1, 1), ((5, 2), (1, 2), (1, 1)), window=3)
     taps = [(0, code, 1, value) for code, value in ((1, 100.0), (4, 10.0), (7, 1.0))]
     network = map_network(shape, taps, [0.0, 0.0], kernel)
     assert maps_behind(network, 1, [[1.0, 2], [3, 4], [5, 6], [7, 8], [9, 1]]) == [[357, 468]]
@@ -136,7 +136,7 @@ def test_a_window_wider_than_the_map_reads_zeros(code: int, expected: list[list[
 @every_kernel
 def test_a_neuron_reads_means_and_positions(kernel: str) -> None:
     """Code 9 is the mean, and where maps are flat 10 + 3 is the first of the second row."""
-    flat = Architecture((1, 2, 1), ((3, 3), (1, 1), (1, 1)), flat=[0])
+    flat = Architecture((1, 2, 1), ((3, 3), (1, 1), (1, 1)), window=3, flat=[0])
     taps = [(0, 9, 1, 1.0), (0, 13, 2, 1.0), (1, 0, 3, 100.0), (2, 0, 3, 1.0)]
     network = map_network(flat, taps, [0.0, 0.0, 0.25], kernel)
     assert network(torch.tensor([[NINE]], dtype=torch.float64)).tolist() == [[504.25]]
@@ -146,14 +146,14 @@ def test_a_neuron_reads_means_and_positions(kernel: str) -> None:
 def test_a_skip_reaches_over_a_stride(kernel: str) -> None:
     """The last map takes the second at its centre, and the input with a stride of 2, one to the right."""
     taps = [(0, 4, 1, 1.0), (1, 4, 2, 10.0), (0, 5, 2, 1.0)]
-    network = map_network(sizes_of("1@4,1@4,1@2,1"), taps, [0.0, 0.0, 0.0], kernel)
+    network = map_network(sizes_of("1@4,3x3,1@4,1@2,1"), taps, [0.0, 0.0, 0.0], kernel)
     assert maps_behind(network, 2, SIXTEEN) == [[12, 34], [100, 122]]
 
 
 @every_kernel
 def test_a_map_without_connections_is_its_bias_everywhere(kernel: str) -> None:
     """Seen by a map: at the border of what is constant inside it ends."""
-    network = map_network(sizes_of("1@3,1@3,1@3,1"), [(1, 0, 2, 1.0)], [2.0, 0.0, 0.0], kernel)
+    network = map_network(sizes_of("1@3,3x3,1@3,1@3,1"), [(1, 0, 2, 1.0)], [2.0, 0.0, 0.0], kernel)
     assert maps_behind(network, 1, NINE) == [[2, 2, 2]] * 3
     assert maps_behind(network, 2, NINE) == [[0, 0, 0], [0, 2, 2], [0, 2, 2]]
 

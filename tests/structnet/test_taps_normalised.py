@@ -58,7 +58,7 @@ PLAIN = {"momentum": 0.0}
 @every_kernel
 def test_a_step_is_that_of_torchs_own_layers(kernel: str) -> None:
     """Convolution, batch normalisation and what it keeps, tanh, and a classifier of all positions."""
-    shape = sizes_of("2@5x4,3@5x4,flat,2")
+    shape = sizes_of("2@5x4,3x3,3@5x4,flat,2")
     network = StructNet(shape, density=1.0, rng_seed=1, activation="tanh", kernel=kernel).to(torch.float64)
     split = random_images(np.random.default_rng(0), shape, 6, torch.float64)
     taps, rest = network.values.detach()[:54], network.values.detach()[54:]
@@ -148,7 +148,7 @@ def test_a_step_need_not_normalise(kernel: str, rng_seed: int, batch: int) -> No
 
 def test_a_last_block_that_is_smaller_counts_by_its_images() -> None:
     """By hand: 33 images of one pixel that matters, in blocks of 17 and 16."""
-    shape = sizes_of("1@2x1,1@2x1,2")
+    shape = sizes_of("1@2x1,3x3,1@2x1,2")
     network = StructNet(shape, density=1.0).to(torch.float64)
     with torch.no_grad():
         network.values.zero_()

@@ -46,7 +46,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float =
 # For the images of `image_split`.
 SHAPES = [
     sizes_of("1@4,3@4,2@2,3"),
-    Architecture((1, 2, 4, 3), ((4, 4), (2, 3), (1, 1), (1, 1)), window=5, flat=[1]),
+    Architecture((1, 2, 4, 3), ((4, 4), (2, 3), (1, 1), (1, 1)), window=3, flat=[1]),
     sizes_of("1@4,4@3x2,flat,3"),
 ]
 

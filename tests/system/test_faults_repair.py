@@ -15,7 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 from helpers.fault_cases import flip, rows_of, truncate
 
 from search.commands.grow.command import COMMAND
-from search.commands.grow.run import fitted_to, grow_one
+from search.commands.grow.fitting import fitted_to
+from search.commands.grow.run import grow_one
 from search.grid.train_grid import without_champions
 from search.session.console import Console
 from search.session.experiment import Experiment

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.commands.grow.run import seed_network, settings_for
+from search.commands.grow.fitting import seed_network, settings_for
 from search.commands.study.studies.tournaments import options_of_grow
 from structnet.data.datasets import load_dataset
 from tournament import Tournament

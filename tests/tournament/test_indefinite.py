@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import fitted_to, settings_for
+from search.commands.grow.fitting import fitted_to, settings_for
 from structnet import StructNet
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset

@@ -30,7 +30,7 @@ from tournament.workers.pool import InlinePool
 
 torch.set_num_threads(1)
 
-SHAPE = sizes_of("1@8,6@8,9@4,10")
+SHAPE = sizes_of("1@8,3x3,6@8,9@4,10")
 SIDES = [[8, 8], [8, 8], [4, 4], [1, 1]]
 SETTINGS = Settings(
     epochs=28,
@@ -79,7 +79,7 @@ def test_of_maps_no_shape_is_usual() -> None:
 
 
 def test_other_widths_keep_their_sides() -> None:
-    assert str(with_hidden(SHAPE, (18, 27))) == "1@8,18@8,27@4,10"
+    assert str(with_hidden(SHAPE, (18, 27))) == "1@8,3x3,18@8,27@4,10"
     assert str(with_hidden(sizes_of("64,16,10"), (8, 4))) == "64,8,4,10"
     narrow = connected_shape(SHAPE, 40)
     assert narrow.sides == SHAPE.sides and max(narrow[1:-1]) < max(SHAPE[1:-1])
@@ -112,7 +112,7 @@ def test_both_bounds_hold_and_the_rows_say_so(grown: tuple[Path, Result]) -> Non
 def test_what_competed_had_the_same_sides(grown: tuple[Path, Result]) -> None:
     rows = read_table(str(grown[0]), "candidates", "test").to_pylist()
     sites = {row["site"] for row in rows}
-    assert sites == {"1@8-6@8-9@4-10", "1@8-18@8-27@4-10", "1@8-2@8-3@4-10"}
+    assert sites == {"1@8-3x3-6@8-9@4-10", "1@8-3x3-18@8-27@4-10", "1@8-3x3-2@8-3@4-10"}
     assert {row["status"] for row in rows} == {"finished"}
 
 
@@ -143,12 +143,13 @@ def test_the_opponent_moves_taps(digits: Dataset, grown: tuple[Path, Result]) ->
         rival, dense = train_opponents(grown[1], SETTINGS, SHAPE, pool)
     assert rival.architecture.sides == SHAPE.sides and rival.found is not None
     assert rival.found.parameters == grown[1].network.parameter_count
-    assert dense.architecture[0] == 64
+    assert dense.architecture.sides == ((8, 8), (8, 8), (4, 4), (4, 4), (2, 2), (1, 1))
+    assert parameters_dense(dense.architecture) <= grown[1].network.parameter_count
 
 
 def test_maps_have_no_scales(digits: Dataset) -> None:
     settings = Settings(policy="score", scales=(4, 8), recipe=Recipe(batch_size=32))
     with pytest.raises(
-        UserError, match="the architecture is 1@8,6@8,9@4,10, but scales are for networks without"
+        UserError, match="the architecture is 1@8,3x3,6@8,9@4,10, but scales are for networks without"
     ):
         Tournament(seed(), digits, settings=settings)

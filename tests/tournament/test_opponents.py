@@ -15,7 +15,8 @@ from structnet.data.datasets import load_dataset
 from structnet.errors import WorkFailed
 from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.methods import METHODS
-from structnet.network.architecture import dense_architecture, density_for, parameters_dense
+from structnet.network.architecture import density_for, parameters_dense
+from structnet.network.pyramid import dense_architecture
 from structnet.network.random_topology import least_density
 from structnet.network.state import TrainState
 from structnet.network.topology import Topology

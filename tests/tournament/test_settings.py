@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import fitted_to, settings_for
+from search.commands.grow.fitting import fitted_to, settings_for
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS

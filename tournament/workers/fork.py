@@ -251,7 +251,7 @@ def train_dense(
     rate: float,
 ) -> tuple[Measured, Measured]:
     """A dense network, annealed over so many steps; its measures on validation and test."""
-    network = StructNet(list(architecture), density=1.0, rng_seed=recipe.rng_seed).to(train.labels.device)
+    network = StructNet(architecture, density=1.0, rng_seed=recipe.rng_seed).to(train.labels.device)
     line = TrainState.fresh(network)
     train_steps(line, train, recipe, steps, cosine(rate, 0, steps))
     return measure(line, validation), measure(line, test)

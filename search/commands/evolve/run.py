@@ -37,6 +37,7 @@ from structnet.network.network import StructNet
 from structnet.network.random_topology import erdos_renyi_counts
 from structnet.network.topology import ALLOCATIONS
 from structnet.training.batches import steps_per_epoch
+from structnet.training.recipe import fitted_l1
 from structnet.training.schedules import SCHEDULES
 from structnet.trials.rivals import EvolveWork, Rival, method_of, recipe_of_rivals, rivals_of, trials_of
 from tournament.settings import fitted_lengths
@@ -76,19 +77,21 @@ def fitted_to(options: EvolveOptions, data: Dataset) -> EvolveOptions:
     """The options with what follows from the data, where it was not given; raises UserError for what cannot be."""
     options = augmented(with_batch_size(options, data), data)
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
-    recipe_of_rivals({**dict(options), "batch_size": batch_size})
+    shape = architecture_of(options.architecture, data)
+    l1 = fitted_l1(shape) if options.l1 is None else options.l1
+    options = options.model_copy(update={"batch_size": batch_size, "l1": l1})
+    recipe_of_rivals(dict(options))
     numbers_of_unit = len(activation_named(options.activation).shape)
     if options.allocation not in ALLOCATIONS:
         raise UserError(f"allocation is '{options.allocation}', but must be one of {', '.join(ALLOCATIONS)}")
     if options.schedule not in SCHEDULES:
         raise UserError(f"schedule is '{options.schedule}', but must be one of {', '.join(SCHEDULES)}")
-    shape = architecture_of(options.architecture, data)
     if len(shape) < 3:
         raise UserError(f"architecture is {options.architecture}, but must have hidden units")
     if shape.has_maps:
         check_maps(shape, options)
         StructNet(shape, 1.0, activation=options.activation)  # not every activation is for maps
-    fitted: dict[str, Any] = {"batch_size": batch_size, "architecture": dashed(shape)}
+    fitted: dict[str, Any] = {"architecture": dashed(shape)}
     if options.preset:
         _check_preset(options.preset, data)
         fitted["interval"] = options.interval or steps_per_epoch(len(data.train), batch_size)

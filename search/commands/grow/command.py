@@ -27,12 +27,15 @@ LATER = "".join(
 class GrowOptions(BatchOptions):
     """The options of `grow`; lengths that are None are fitted to the data (grow.run.fitted_to)."""
 
-    architecture: str = option(
-        "input,100,classes",
+    architecture: str | None = option(
+        None,
         "The seed's groups, such as 784,100,10, or maps@side as in 1@28,8@14,16@7,10.",
         GROWTH,
+        shown="five groups of maps for pictures of 16 pixels and more, else input,100,classes",
     )
-    density: float | None = option(None, "Share of connections that exist in the seed.", GROWTH, shown="0.01")
+    density: float | None = option(
+        None, "Share of connections that exist in the seed.", GROWTH, shown="0.01, of maps 0.05"
+    )
     allocation: str = allocation(GROWTH)
     epochs: int | None = option(
         None,
@@ -145,6 +148,12 @@ class GrowOptions(BatchOptions):
         shown="what --epochs come to",
     )
     minutes: float | None = option(None, "Wall time at most.", TRAINING, changes_result=False, gt=0)
+    opponents: bool = option(
+        True,
+        "RigL and a dense network train at the end, to compare with; with maps that takes twice as long again.",
+        EXPERIMENT,
+        changes_result=False,
+    )
     repeats: int = option(1, "So many rng_seeds, with mean and spread.", EXPERIMENT, ge=1)
 
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def print_result(
     result: Result,
-    rival: Rival,
+    rival: Rival | None,
     options: GrowOptions,
     settings: Settings,
     data: Dataset,
     console: Console,
 ) -> None:
-    """Says what came of the job first, then what was grown, what it is compared with, and its front."""
+    """Says what came of the job first, then what was grown, what it is compared with if anything, and its front."""
     for line in _answer(result, settings):
         console.say(line)
     console.say(f"Growth ended because {result.progress.reason}.")
@@ -49,7 +49,8 @@ def print_result(
         )
     if result.utilisation:
         console.say(_utilised(result.utilisation, options.price))
-    console.say(_opponent(rival, result.progress.parameter_steps_all), markup=False)
+    if rival:
+        console.say(_opponent(rival, result.progress.parameter_steps_all), markup=False)
     if result.front:
         print_front(result.front, console)
 
@@ -135,7 +136,7 @@ def final_columns(result: Result, data: Dataset) -> dict[str, Any]:
     """The columns of the experiments table for a tournament that has ended on a dataset."""
     from structnet.measure.imbalance import balance_of
     from structnet.measure.size import multiply_adds, stored_bytes
-    from structnet.trials.rows import shape_columns
+    from structnet.trials.rows import map_columns
 
     validation = balance_of(result.measured.right, data.validation.labels.numpy(), data.classes)
     test = balance_of(result.test.right, data.test.labels.numpy(), data.classes)
@@ -155,7 +156,7 @@ def final_columns(result: Result, data: Dataset) -> dict[str, Any]:
         "test_balanced_accuracy": test.balanced_accuracy,
         "majority": validation.majority,
         "bytes": stored_bytes(network.topology),
-        "sides": shape_columns(network.topology.architecture)["sides"],
+        **map_columns(network.topology.architecture),
         "macs": multiply_adds(network.topology),
         "snapshot": result.snapshot or None,
     }

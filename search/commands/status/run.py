@@ -26,7 +26,7 @@ from search.session.console import Console
 from search.session.run import program
 from search.session.tables import table_of
 from structnet.errors import UserError
-from structnet.network.architecture import Architecture, dashed
+from structnet.network.architecture import architecture_of_row, dashed
 from structnet.storage.schemas import SCHEMAS
 from structnet.storage.sql import check_folder, run_query
 from structnet.storage.tables import list_parts, read_table
@@ -196,7 +196,7 @@ def _last_round(last: dict[str, Any]) -> Text:
     decision = last["decision"].replace("_", " ")
     action = f" {last['action']} at {last['site']}" if last["action"] else ""
     gain = "" if last["gain"] is None else f", gain {last['gain']:+.4f} ± {last['gain_se']:.4f} bits"
-    shape = dashed(Architecture(last["architecture"], last["sides"]))
+    shape = dashed(architecture_of_row(last))
     return Text(
         f"round {last['round']}{where}: {decision}{action}{gain}\n"
         f"{shape}: accuracy {last['accuracy']:.4f}, {last['parameters']:,} parameters, balance "

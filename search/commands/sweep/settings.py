@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import fitted_to, seed_network, settings_for
+from search.commands.grow.fitting import fitted_to, seed_network, settings_for
 from search.commands.hunt.command import HuntOptions
 from search.commands.hunt.run import members_of
 from search.commands.sweep.command import SweepOptions

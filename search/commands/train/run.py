@@ -42,6 +42,7 @@ def run(options: TrainOptions) -> None:
     """Runs the command."""
     from structnet.network.state import TrainState
     from structnet.training.data_parallel import check_blocks, check_share
+    from structnet.training.recipe import fitted_l1
     from tournament.settings import fitted_lengths
 
     data, console = load_data(options), Console()
@@ -52,7 +53,8 @@ def run(options: TrainOptions) -> None:
     batch_size, _, _ = fitted_lengths(len(data.train), options.epochs, options.batch_size)
     if options.batch_size is None:
         batch_size += -batch_size % options.workers
-    options = options.model_copy(update={"batch_size": batch_size})
+    l1 = fitted_l1(shape) if options.l1 is None else options.l1
+    options = options.model_copy(update={"batch_size": batch_size, "l1": l1})
     check_share(batch_size_now(options), options.workers)
     if network.statistics is not None:
         check_blocks(batch_size_now(options), options.workers)

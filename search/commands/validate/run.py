@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.run import fitted_to, seed_network
+from search.commands.grow.fitting import fitted_to, seed_network
 from search.commands.validate.command import ValidateOptions
 from search.session.console import Console
 from search.session.experiment import Experiment

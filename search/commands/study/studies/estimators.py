@@ -28,11 +28,10 @@ from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.seeds import stream
 from structnet.training.batches import diagnosis_sample
-from structnet.training.recipe import Recipe
+from structnet.training.recipe import L1, Recipe
 from tournament.audits import Audit, Maturity, learn
 from tournament.rules.score import gain_over, score
 from tournament.rules.screening import by_turns
-from tournament.settings import GROWTH_L1
 from tournament.workers.fork import Arrays, train_line
 from tournament.workers.fork_cohorts import ForkResult, run_forks
 
@@ -68,7 +67,7 @@ def tasks(data: Dataset, scale: Scale) -> list[Task]:
 def measure(task: Task, data: Dataset, place: Place) -> list[Measurement]:
     """Of every fork, by its number: its action, its parameters, and its gains after every heat and at the end."""
     options = task.options
-    recipe = Recipe(options["batch_size"], l1=GROWTH_L1, rng_seed=task.rng_seed)
+    recipe = Recipe(options["batch_size"], l1=L1, rng_seed=task.rng_seed)
     seed = StructNet(options["architecture"], options["density"], rng_seed=task.rng_seed, ensure_paths=True)
     start = TrainState.fresh(seed).to_arrays()
     rate, steps = options["learning_rate"], options["line_steps"]

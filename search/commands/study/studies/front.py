@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.commands.grow.run import seed_network
+from search.commands.grow.fitting import seed_network
 from search.commands.study.comparison import in_points, lead_of, means_of
 from search.commands.study.studies.tournaments import options_of_grow, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict

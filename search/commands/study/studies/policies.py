@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.commands.grow.run import seed_shape
+from search.commands.grow.fitting import seed_shape
 from search.commands.study.comparison import (
     TEST,
     VALIDATION,

@@ -84,7 +84,7 @@ def _measured(
 
 
 def _job(data: Dataset, given: Mapping[str, object], rng_seed: int, target: float) -> Job:
-    from search.commands.grow.run import seed_shape
+    from search.commands.grow.fitting import seed_shape
     from structnet.experiments.smallest import Job
 
     options, few = options_of_grow(data, given), has_few_inputs(data)

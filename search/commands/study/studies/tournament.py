@@ -20,7 +20,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.commands.grow.run import seed_network, settings_for
+from search.commands.grow.fitting import seed_network, settings_for
 from search.commands.study.comparison import arm_table, draw_panels, in_points, leads_over, stacked
 from search.commands.study.studies.tournaments import measured_of, options_of_grow, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict

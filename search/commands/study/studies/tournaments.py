@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.commands.grow.command import COMMAND, GrowOptions
-from search.commands.grow.run import fitted_to, seed_network, settings_for
+from search.commands.grow.fitting import USUAL, fitted_to, seed_network, settings_for
 from search.commands.study.study import Measurement, Place, Scale, Task
 from search.commands.study.tasks import tasks_of
 from structnet.data.dataset import Dataset
@@ -50,8 +50,12 @@ def measure_tournament(task: Task, data: Dataset, place: Place) -> list[Measurem
 
 
 def options_of_grow(data: Dataset, options: Mapping[str, Any] | None = None) -> GrowOptions:
-    """The options of `grow` as it would take them on this dataset, with some of them given."""
-    return fitted_to(COMMAND.parse({"dataset": data.name, **(options or {})}), data)
+    """The options of `grow` as it would take them on this dataset, with some of them given.
+
+    Networks are fully connected unless an architecture is given.
+    """
+    plain = defaults_of(data.name, COMMAND.name).get("architecture", USUAL)
+    return fitted_to(COMMAND.parse({"architecture": plain, "dataset": data.name, **(options or {})}), data)
 
 
 def run_tournament(data: Dataset, place: Place, rng_seed: int, options: dict[str, Any]) -> Result:
