@@ -119,6 +119,7 @@ def test_a_gpu_is_not_shared_with_the_workers_of_others(monkeypatch: pytest.Monk
     assert batch_size._measured(whole, (64, 10)) == [(1000.0, 2.0), (1001.0, 2.0)]
 
 
+@pytest.mark.slow
 def test_on_a_cluster_the_workers_machines_are_measured(ray_session: None) -> None:
     options = HuntOptions(address="127.0.0.1:6379", workers=3, cpus_per_worker=0.5)
     found = batch_size._measured(options, (64, 16, 10))

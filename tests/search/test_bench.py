@@ -184,6 +184,7 @@ def test_the_time_between_heats_is_serial(monkeypatch: pytest.MonkeyPatch) -> No
     assert timeline.heats == [25.0]
 
 
+@pytest.mark.slow
 def test_tournament(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
     bench_tournament.run(
         TournamentOptions(case="overhead", workers=2, dataset="digits", results=str(tmp_path))
@@ -195,6 +196,7 @@ def test_tournament(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_sess
     assert "100,000 parameters there and back" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_heats(tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None) -> None:
     bench_tournament.run(
         TournamentOptions(case="heats", workers=2, dataset="digits", repeats=1, results=str(tmp_path))

@@ -329,9 +329,8 @@ def ended(started: subprocess.Popen[str], code: int = 0) -> str:
     return out
 
 
-@pytest.mark.parametrize(
-    "with_it", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["and its command", "alone"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("with_it", [True, False], ids=["and its command", "alone"])
 def test_a_queue_whose_runner_is_killed_ends_with_the_tables_of_an_undisturbed_run(
     grown: tuple[Path, str], tmp_path: Path, with_it: bool
 ) -> None:

@@ -332,6 +332,7 @@ def test_it_states_its_bars_before_its_verdicts(done: tuple[Path, str]) -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_a_resume_keeps_what_is_finished_and_ends_the_same(
     done: tuple[Path, str],
     tmp_path: Path,

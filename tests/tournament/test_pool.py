@@ -168,6 +168,7 @@ def test_a_job_whose_worker_dies_is_tried_again_twice(
     assert (outcome.report, outcome.error) == (TASK_RETRIES, "")
 
 
+@pytest.mark.slow
 def test_work_that_kills_every_worker_it_gets_fails_alone(
     digits: Dataset, tmp_path: Path, by_value: None
 ) -> None:
