@@ -9,6 +9,7 @@ masks and parametrisations of layers take part as they always do, and Python tha
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -91,7 +92,7 @@ class Reading:
         self.groups.append(value.copied())
 
 
-class Value:
+class Value(ABC):
     """A value of the pass, (BATCH, *features); torch's functions and methods take it as they take a tensor."""
 
     bias: np.ndarray
@@ -153,29 +154,29 @@ class Value:
     def __bool__(self) -> bool:
         self.reading.refuse("decides by values what it computes, but has to compute the same of every input")
 
+    @abstractmethod
     def copied(self) -> Self:
         """The same value, which changes in place do not reach."""
-        raise NotImplementedError
 
+    @abstractmethod
     def becomes(self, other: Self) -> Self:
         """Itself, changed in place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def constant(self, value: Any) -> np.ndarray:
         """A number or a tensor as numbers that `scaled` and `shifted` take; refused if it has another shape."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scaled(self, factor: np.ndarray) -> Self:
         """Times constants."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shifted(self, added: np.ndarray) -> Self:
         """Plus constants."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plus(self, other: Self) -> Self:
         """The sum with a value of the same shape."""
-        raise NotImplementedError
 
 
 class Affine(Value):

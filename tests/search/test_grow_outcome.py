@@ -86,6 +86,16 @@ def test_an_opponent_that_diverges_does_not_lose_the_run(
     assert row["rival_accuracy"] is None and row["rival_test_accuracy"] is None
 
 
+def test_without_opponents_there_is_nothing_to_compare_with(
+    grown: Callable[..., tuple[str, list[dict[str, Any]]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work.TrainRigl, "run", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(work.TrainDense, "run", lambda *_: pytest.fail("trained"))
+    said, (row,) = grown(0, opponents=False)
+    assert "Grown:" in said and "Its opponent trains" not in said and "RigL" not in said
+    assert row["status"] == "finished" and row["rival_accuracy"] is None and row["dense_accuracy"] is None
+
+
 def test_repeats_that_ended_before_there_was_a_rival_are_summarised(
     grown: Callable[..., tuple[str, list[dict[str, Any]]]], tmp_path: Path
 ) -> None:

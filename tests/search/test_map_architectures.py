@@ -137,6 +137,7 @@ def test_pictures_are_grown_as_maps(shape: tuple[int, ...], given: dict[str, obj
     found = fitted_to(GROW.parse({"dataset": "mnist", "epochs": 4, **given}), data)
     assert str(seed_network(found, data, 0).topology.architecture) == expected
     assert found.density == 0.05 or "@" not in expected
+    assert found.l1 == (0.0 if "@" in expected else 5e-5)
 
 
 def test_evolve_counts_taps(digits: Dataset) -> None:

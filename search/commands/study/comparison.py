@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.study import Row, TextTable
+from search.commands.study.study import Finding, Row, TextTable, verdict
 from search.session.plots import finish
 from structnet.measure.statistics import ConfidenceInterval, mean_and_spread, paired_lead, shown_with_spread
 
@@ -89,6 +89,25 @@ def arm_table(rows: Sequence[Row], columns: Sequence[Column], base: str) -> Text
         lead = leads[arm].shown(scale=scale, digits=digits) if arm in leads else ""
         table.append((arm, *cells, lead))
     return tuple(table)
+
+
+def nowhere_worse(base: str, cases: Mapping[str, Sequence[Row]], columns: Sequence[Column]) -> Finding:
+    """Whether an arm is in no case surely worse on test than any other, and in one surely better than all."""
+    sentences, tables, worse, better = [], {}, [], []
+    for case, own in cases.items():
+        leads = leads_over(base, own, "test_accuracy")
+        worse += [f"{case}: {arm}" for arm, lead in leads.items() if lead.is_above_zero]
+        if all(lead.is_below_zero for lead in leads.values()):
+            better.append(case)
+        best = max(leads, key=lambda arm: leads[arm].mean)
+        sentences.append(
+            f"{case}: the best of the others is {best}, {in_points(leads[best])} points against {base}."
+        )
+        tables[case] = arm_table(own, columns, base)
+    sentences.append(f"{base.capitalize()} are surely worse than: {', '.join(worse) or 'nothing'}.")
+    sentences.append(f"Surely better than everything: {', '.join(better) or 'nowhere'}.")
+    holds = verdict(yes=bool(better) and not worse, in_part=not worse)
+    return Finding(holds, tuple(sentences), stacked("case", tables))
 
 
 def stacked(heading: str, tables: Mapping[str, TextTable]) -> TextTable:

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from search.commands.grow.fitting import DENSITY_OF_MAPS, seed_network, settings_for
-from search.commands.study.comparison import arm_table, draw_panels, in_points, leads_over, stacked
+from search.commands.study.comparison import draw_panels, nowhere_worse
 from search.commands.study.studies.tournaments import measured_of, options_of_grow, run_tournament
-from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task
 from search.commands.study.tasks import tasks_of
 from structnet.data.dataset import Dataset
 from structnet.experiments.baselines import evolve_steps
@@ -290,21 +290,7 @@ def by_case(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def judge(rows: Sequence[Row]) -> Finding:
     """In no case surely worse than any other method, and in one surely better than all."""
-    sentences, tables, worse, better = [], {}, [], []
-    for case, own in by_case(rows).items():
-        leads = leads_over(SHAPES, own, "test_accuracy")
-        worse += [f"{case}: {arm}" for arm, lead in leads.items() if lead.is_above_zero]
-        if all(lead.is_below_zero for lead in leads.values()):
-            better.append(case)
-        best = max(leads, key=lambda arm: leads[arm].mean)
-        sentences.append(
-            f"{case}: the best of the others is {best}, {in_points(leads[best])} points against shapes."
-        )
-        tables[case] = arm_table(own, COLUMNS, SHAPES)
-    sentences.append(f"Shapes are surely worse than: {', '.join(worse) or 'nothing'}.")
-    sentences.append(f"Surely better than everything: {', '.join(better) or 'nowhere'}.")
-    holds = verdict(yes=bool(better) and not worse, in_part=not worse)
-    return Finding(holds, tuple(sentences), stacked("case", tables))
+    return nowhere_worse(SHAPES, by_case(rows), COLUMNS)
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
