@@ -248,15 +248,18 @@ def _halved(data: Dataset, settings: Settings, size: int, budget: Budget) -> Fou
         )
         falling = cosine(rate_for(settings, shape, size), 0, steps)
         for epochs in milestones(settings.epochs):
-            here = epochs * per_epoch - state.step
+            a_step = budget.of_step(state.network, recipe.batch_size)
+            here = min(epochs * per_epoch - state.step, max(1, round((budget.whole - spent) / a_step)))
             train_steps(state, data.train, recipe, here, falling)
-            spent += here * budget.of_step(state.network, recipe.batch_size)
+            spent += here * a_step
             parameter_steps += here * state.network.parameter_count
             accuracy = evaluate(state.network, data.validation).accuracy
-            if (epochs, accuracy) > best:
-                best, chosen = (epochs, accuracy), state.network.fork()
+            if (state.step, accuracy) > best:
+                best, chosen = (state.step, accuracy), state.network.fork()
+            if spent >= budget.whole:
+                break
             said = asha.on_trial_result(cast("Any", None), trial, {"epochs": epochs, "accuracy": accuracy})
-            if said == ASHAScheduler.STOP or spent >= budget.whole:
+            if said == ASHAScheduler.STOP:
                 break
     return Found(chosen, parameter_steps, deciding=1.0)
 
