@@ -40,8 +40,12 @@ def compiled(function: Function) -> Function:
 
 
 def part(function: Function) -> Function:
-    """A part of compiled functions: none but these can call it, so it needs no way in from the interpreter."""
-    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    """A part of compiled functions: none but these can call it, so it needs no way in from the interpreter.
+
+    It becomes part of the machine code of each. As a function of its own it would be called where a process compiles
+    it, and be another one, which rounds otherwise, where a later process reads the machine code of its caller.
+    """
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 
 
 def inlined(function: Function) -> Function:

@@ -68,7 +68,7 @@ def _exponential_of(
 
 
 # In the order that is written: ln 2 is in two parts so that little is lost.
-@overloaded(exponential, jit_options={"fastmath": {"contract"}})
+@overloaded(exponential, jit_options={"fastmath": {"contract"}, "forceinline": True})
 def _exponential(x: Any) -> Any:
     if x == types.float32:
         return _exponential_of(np.float32, np.int32, -126, 127, (0.693359375, -2.12194440e-4), 7)
