@@ -31,18 +31,20 @@ VIEW, VIEW_STOP, PLACE, PLACE_STOP = range(10, 14)
 # BOTTOM and RIGHT, is row FROM + STEP_DOWN · y + STEP_RIGHT · x of the source.
 VIEW_ROW, VIEW_UNITS, VIEW_SHEET, VIEW_PITCH, TOP, BOTTOM, LEFT, RIGHT = range(8)
 FROM, FROM_SHEET, STEP_DOWN, STEP_RIGHT, IS_MEAN = range(8, 13)
-# Columns of Sheets.places: rows and columns of positions from AT on, PITCH_AT apart.
-AT, HIGH_AT, WIDE_AT, PITCH_AT, OUT_STOP = range(5)
+# Columns of Sheets.places: rows and columns of positions from AT on, PITCH_AT apart. ALIKE_AT: how many places from it
+# on are read by the same rows.
+AT, HIGH_AT, WIDE_AT, PITCH_AT, OUT_STOP, ALIKE_AT = range(6)
 
 
 class Sheets(NamedTuple):
     """Several networks, one after the other, as a structnet.compiled.plan.Plan tells those without maps.
 
-    members: (members + 1, 12), groups: (groups, 14), views: (views, 13), places: (places, 5), int64, columns as above;
+    members: (members + 1, 12), groups: (groups, 14), views: (views, 13), places: (places, 6), int64, columns as above;
     the input is a group too. target, stop: (runs,) int64 row where the target begins, and the connection behind the
-    last; is_later: whether an earlier run ends there too. fed: (units behind the input,) whether some run does. row:
-    (connections,) int64 row where each source begins. out_connection, out_row: what leaves the places, and the row of
-    its target for the first position of its place. features: numbers of an image, the first rows of every workspace.
+    last; is_later: whether an earlier run ends there too; alike: how many runs from it on read the same rows. fed:
+    (units behind the input,) whether some run does. row: (connections,) int64 row where each source begins.
+    out_connection, out_row: what leaves the places, and the row of its target for the first position of its place.
+    features: numbers of an image, the first rows of every workspace.
     """
 
     members: np.ndarray
@@ -51,6 +53,7 @@ class Sheets(NamedTuple):
     target: np.ndarray
     stop: np.ndarray
     is_later: np.ndarray
+    alike: np.ndarray
     fed: np.ndarray
     row: np.ndarray
     places: np.ndarray
@@ -133,9 +136,14 @@ class _Layout:
             ends[span] = first + (wiring.target[span] - self.offsets[pair[1]]) * sheet
         link = target_group * len(shape) + source_group
         last = np.flatnonzero((np.diff(ends, append=-1) != 0) | (np.diff(link, append=-1) != 0))
+        is_later = ~np.isin(np.arange(len(last)), np.unique(ends[last], return_index=True)[1])
         order = np.lexsort((place[:, 1] * place[:, 2], place[:, 0], source_group))
         last_out = np.flatnonzero((np.diff(place[order], axis=0, append=-1) != 0).any(axis=1))
-        places = np.column_stack([place[order[last_out]], last_out + 1])
+        # A source lies as far behind the place it begins at as its target does behind the row it is told by.
+        out_row = (ends + place[:, 0] - row)[order]
+        of_places = np.column_stack([source_group[order], place[order, 1:]])[last_out]
+        alike_out = _alike(out_row, last_out + 1, place[order[last_out], 0], of_places)
+        places = np.column_stack([place[order[last_out]], last_out + 1, alike_out])
         views = sorted(self.views)
         bounds = [
             np.searchsorted(of, np.arange(len(shape) + 1))
@@ -168,13 +176,13 @@ class _Layout:
             np.array([self._copied(view) for view in views], dtype=np.int64).reshape(len(views), 13),
             ends[last],
             last + 1,
-            ~np.isin(np.arange(len(last)), np.unique(ends[last], return_index=True)[1]),
+            is_later,
+            _alike(row, last + 1, ends[last], np.column_stack([link[last], is_later])),
             np.isin(np.arange(sum(shape[1:])), wiring.target - shape[0]),
             row,
             places,
             order,
-            # A source lies as far behind the place it begins at as its target does behind the row it is told by.
-            (ends + place[:, 0] - row)[order],
+            out_row,
             np.array([shape.inputs]),
         )
 
@@ -285,6 +293,27 @@ class _Layout:
         start = source + row * pitch + column
         steps = down * pitch, along
         return begin, units, rows, self.pitch(view.side), top, bottom, left, right, start, sheet, *steps, 0
+
+
+def _alike(row: np.ndarray, stop: np.ndarray, begins: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """How many of some lists, from each on, are of one kind, have the same rows in the same order and are evenly apart.
+
+    row: of all lists, one after the other. stop: (lists,) behind each, none of them empty. begins: (lists,) the row
+    that each is told by. kind: (lists, numbers).
+    """
+    size, apart = np.diff(stop, prepend=0), np.diff(begins, prepend=begins[:1])
+    before = np.maximum(np.arange(len(row)) - np.repeat(size, size), 0)
+    goes_on = (
+        np.logical_and.reduceat(row == row[before], stop - size) if len(stop) else np.empty(0, dtype=bool)
+    )
+    goes_on[1:] &= (size[1:] == size[:-1]) & (kind[1:] == kind[:-1]).all(axis=1)
+    goes_on[:1] = False
+    # Lists that go on from the one before at one distance, all after each other, are a stretch.
+    stretch = np.cumsum(~goes_on | ~np.roll(goes_on, 1) | (apart != np.roll(apart, 1)))
+    left = np.cumsum(np.bincount(stretch))[stretch] - np.arange(len(stop))
+    alike = np.ones(len(stop), dtype=np.int64)
+    alike[:-1] += np.where(goes_on, left, 0)[1:]
+    return alike
 
 
 def joined_sheets(plans: Sequence[Sheets]) -> Sheets:

@@ -1,8 +1,7 @@
-"""Sums over taps with what they add to held in registers, as vector instructions that are written out.
+"""Loops over runs of numbers as vector instructions that are written out, because a compiler does it less well.
 
-A compiler that is left alone reads and writes a run once for every few taps. Here some vectors of a run stay in
-registers while all taps that end in it pass by, each a load and a multiply-add: what a processor can do at most. The
-same holds backward, where what leaves a run gives it its error, and by the same loads the gradient of every tap.
+Left alone it reads and writes a run once for every few taps. Here some vectors of a run stay in registers while all
+taps pass by: structnet.compiled.tap_sums.
 """
 
 from __future__ import annotations
@@ -14,26 +13,34 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import types
 
-from structnet.compiled.functions import intrinsic
-
 INDEX = ir.IntType(64)
 HELD = (8, 4, 2, 1)  # vectors of a run that stay in registers: as many as fit what is left of it
-LANES = 16  # numbers of a row of products: those of the widest vector
+
+
+def bytes_of_vector() -> int:
+    """Of a vector register of this machine."""
+    return 64 if llvm.get_host_cpu_features().get("avx512f") else 32
 
 
 def _lanes(element: Any) -> int:
-    """Numbers in a vector register of this machine: of float32 or float64."""
-    widest = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
-    return widest // (4 if element == types.float32 else 8)
+    """Numbers in a vector register: of float32 or float64."""
+    return bytes_of_vector() // (4 if element == types.float32 else 8)
 
 
-class _Writer:
+def _held(together: int) -> tuple[int, ...]:
+    """Vectors of each of so many runs: half of the registers, of which there are 32 wide ones or 16, hold sums."""
+    fewer = (4, 1) if bytes_of_vector() == 64 else (2, 1)
+    return HELD if together == 1 else fewer
+
+
+class Writer:
     """Writes loops over one run. flat, seen: addresses of vectors of numbers; kind: what they are vectors of."""
 
     def __init__(self, builder: Any, kind: ir.Type) -> None:
         self.builder, self.kind = builder, kind
 
     def number(self, value: int) -> ir.Constant:
+        """A constant place or count."""
         return ir.Constant(INDEX, value)
 
     def load(self, pointer: Any, at: Any, count: int) -> list[Any]:
@@ -43,6 +50,7 @@ class _Writer:
         ]
 
     def store(self, values: list[Any], pointer: Any, at: Any) -> None:
+        """Vectors to the place `at` and those behind it."""
         for value, place in zip(values, self._places(pointer, at, len(values))):
             self.builder.store(value, place, align=self._align(pointer))
 
@@ -108,17 +116,24 @@ class _Writer:
         return values
 
 
-def _pieces(builder: Any, element: Any, size: Any, write: Callable[[_Writer, Any, int], None]) -> None:
-    """Calls `write` for all numbers of a run: for many vectors at once, for fewer, and then number by number."""
+def kinds_of(element: Any) -> tuple[ir.Type, ir.Type]:
+    """A number, and a vector of numbers."""
     scalar = ir.FloatType() if element == types.float32 else ir.DoubleType()
-    lanes, at = _lanes(element), ir.Constant(INDEX, 0)
-    vector = ir.VectorType(scalar, lanes)
-    for kind, count, each in (*((vector, held, held * lanes) for held in HELD), (scalar, 1, 1)):
-        writer = _Writer(builder, kind)
+    return scalar, ir.VectorType(scalar, _lanes(element))
+
+
+def pieces(
+    builder: Any, element: Any, size: Any, write: Callable[[Writer, Any, int], None], together: int = 1
+) -> None:
+    """Calls `write` for all numbers of a run: for many vectors at once, for fewer, and then number by number."""
+    (scalar, vector), at = kinds_of(element), ir.Constant(INDEX, 0)
+    parts = [(vector, held, held * vector.count) for held in _held(together)]
+    for kind, count, each in (*parts, (scalar, 1, 1)):
+        writer = Writer(builder, kind)
         left = builder.sub(size, at)
         stop = builder.add(at, builder.mul(builder.sdiv(left, writer.number(each)), writer.number(each)))
 
-        def body(index: Any, _: list[Any], writer: _Writer = writer, count: int = count) -> list[Any]:
+        def body(index: Any, _: list[Any], writer: Writer = writer, count: int = count) -> list[Any]:
             write(writer, index, count)
             return []
 
@@ -126,131 +141,6 @@ def _pieces(builder: Any, element: Any, size: Any, write: Callable[[_Writer, Any
         at = stop
 
 
-def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+def data_of(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """The address of the first number of an array of this type."""
     return context.make_array(kind)(context, builder, value).data
-
-
-@intrinsic
-def sum_taps(
-    typing_context: Any,
-    flat: Any,
-    weights: Any,
-    rows: Any,
-    first: Any,
-    stop: Any,
-    out: Any,
-    size: Any,
-    ahead: Any,
-    width: Any,
-    start: Any,
-    adds: Any,
-) -> Any:
-    """flat[out : out + size] = start + Σ weights[at] · flat[(rows[at] + ahead) · width :], at from first to stop.
-
-    With `adds`, what is there takes the place of `start`. flat, weights: 1-d arrays of one type, rows: int64.
-    """
-    element = flat.dtype
-    signature = types.void(flat, weights, rows, *(types.intp,) * 6, element, types.boolean)
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers, weight, row = (
-            _data(context, builder, signature.args[place], arguments[place]) for place in range(3)
-        )
-        begin, end, target, length, shift, wide, bias, is_added = arguments[3:]
-
-        def write(writer: _Writer, index: Any, count: int) -> None:
-            here = builder.add(target, index)
-            constant = writer.spread(bias)
-            held = [builder.select(is_added, seen, constant) for seen in writer.load(numbers, here, count)]
-
-            def tap(at: Any, sums: list[Any]) -> list[Any]:
-                source = builder.mul(builder.add(builder.load(builder.gep(row, [at])), shift), wide)
-                factor = writer.spread(builder.load(builder.gep(weight, [at])))
-                seen = writer.load(numbers, builder.add(source, index), count)
-                return [writer.add_product(value, factor, total) for value, total in zip(seen, sums)]
-
-            writer.store(writer.loop(begin, end, held, tap), numbers, here)
-
-        _pieces(builder, element, length, write)
-        return context.get_dummy_value()
-
-    return signature, build
-
-
-@intrinsic
-def leave_taps(
-    typing_context: Any,
-    states: Any,
-    errors: Any,
-    weights: Any,
-    rows: Any,
-    products: Any,
-    first: Any,
-    stop: Any,
-    out: Any,
-    size: Any,
-    ahead: Any,
-    width: Any,
-) -> Any:
-    """errors[out : out + size] += Σ weights[at] · errors[(rows[at] + ahead) · width :], and their products.
-
-    products: (taps, LANES) from `first` on; the sum of a row of it grows by that of the products of the errors that the
-    tap reads and states[out : out + size].
-    """
-    return types.void(states, errors, weights, rows, products, *(types.intp,) * 6), _Leaving(adds_errors=True)
-
-
-@intrinsic
-def multiply_taps(
-    typing_context: Any,
-    states: Any,
-    errors: Any,
-    weights: Any,
-    rows: Any,
-    products: Any,
-    first: Any,
-    stop: Any,
-    out: Any,
-    size: Any,
-    ahead: Any,
-    width: Any,
-) -> Any:
-    """As `leave_taps`, the products alone."""
-    return types.void(states, errors, weights, rows, products, *(types.intp,) * 6), _Leaving(
-        adds_errors=False
-    )
-
-
-class _Leaving:
-    """Writes `leave_taps`, or the half of it that multiplies."""
-
-    def __init__(self, *, adds_errors: bool) -> None:
-        self.adds_errors = adds_errors
-
-    def __call__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        state, error, weight, row, product = (
-            _data(context, builder, signature.args[place], arguments[place]) for place in range(5)
-        )
-        begin, end, target, length, shift, wide = arguments[5:]
-        apart = ir.Constant(INDEX, LANES)
-
-        def write(writer: _Writer, index: Any, count: int) -> None:
-            here = builder.add(target, index)
-            mine = writer.load(state, here, count)
-            held = writer.load(error, here, count) if self.adds_errors else []
-
-            def tap(at: Any, sums: list[Any]) -> list[Any]:
-                source = builder.mul(builder.add(builder.load(builder.gep(row, [at])), shift), wide)
-                seen = writer.load(error, builder.add(source, index), count)
-                writer.multiply(seen, mine, product, builder.mul(builder.sub(at, begin), apart))
-                if not self.adds_errors:
-                    return []
-                factor = writer.spread(builder.load(builder.gep(weight, [at])))
-                return [writer.add_product(value, factor, total) for value, total in zip(seen, sums)]
-
-            sums = writer.loop(begin, end, held, tap)
-            if self.adds_errors:
-                writer.store(sums, error, here)
-
-        _pieces(builder, signature.args[1].dtype, length, write)
-        return context.get_dummy_value()
