@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from structnet.measure.size import stored_bytes
+from structnet.measure.size import multiply_adds, stored_bytes
 from structnet.network.state import TrainState
 from tournament.final_phase import plan
 from tournament.records import bits_of
@@ -127,13 +127,15 @@ def reached(line: WinningLine, trial: str, snapshot: str) -> dict[str, Any]:
     seen = measured.right, measured.bits, line.labels
     found = target.found(*seen) if target else 0.0
     error = target.error(found) if target else 0.0
+    topology = TrainState.from_arrays(line.arrays()).network.topology
     row = {
         "trial": trial,
         "round": progress.round,
         "size": progress.final_limit,
         "parameters": line.parameters,
         "connections": line.connections,
-        "bytes": stored_bytes(TrainState.from_arrays(line.arrays()).network.topology),
+        "bytes": stored_bytes(topology),
+        "macs": multiply_adds(topology),
         "accuracy": measured.accuracy,
         "balanced_accuracy": FIGURES["balanced_accuracy"].of(*seen),
         "loss": measured.loss,

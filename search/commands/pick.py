@@ -23,6 +23,7 @@ class PickOptions(Options):
     target_loss: float | None = option(None, "The same for a cross-entropy in nats.")
     max_parameters: int | None = option(None, "Of at most so many parameters; by itself: the best of them.")
     max_bytes: int | None = option(None, "Of at most so many bytes.")
+    max_macs: int | None = option(None, "Of at most so many multiply-adds an image.")
     trial: str = option("", "Of this repetition, such as seed-0001.")
     results: str = results_folder()
 
@@ -45,7 +46,7 @@ def run(options: PickOptions) -> None:
     chosen = picked(rows, options)
     console = Console()
     console.say(
-        f"{chosen['parameters']:,} parameters ({chosen['bytes']:,} bytes): accuracy {chosen['accuracy']:.2%}, "
+        f"{chosen['parameters']:,} parameters ({_size_of(chosen)}): accuracy {chosen['accuracy']:.2%}, "
         f"loss {chosen['loss']:.4f} on validation"
     )
     shown = undominated([{**row, "chosen": row is chosen} for row in rows])
@@ -77,16 +78,20 @@ def picked(rows: list[dict[str, Any]], options: PickOptions) -> dict[str, Any]:
     asked = {name: value for name in FIGURES if (value := getattr(options, name)) is not None}
     if len(asked) > 1:
         raise UserError(f"there are {len(asked)} targets, but must be at most one: choose one")
-    limits = {"parameters": options.max_parameters, "bytes": options.max_bytes}
+    limits = {"parameters": options.max_parameters, "bytes": options.max_bytes, "macs": options.max_macs}
     limits = {name: limit for name, limit in limits.items() if limit is not None}
     if not asked and not limits:
         raise UserError("nothing is asked for: give --target-accuracy, --max-parameters or the like")
-    within = [row for row in rows if all(row[name] <= limit for name, limit in limits.items())]
+    within = [
+        row
+        for row in rows
+        if all(row[name] is not None and row[name] <= limit for name, limit in limits.items())
+    ]
     if not within:
         least = min(rows, key=lambda row: row["parameters"])
         raise UserError(
             f"no network of the front is within the limit: the smallest has {least['parameters']:,} parameters "
-            f"({least['bytes']:,} bytes); grow one with --max-parameters"
+            f"({_size_of(least)}); grow one with --max-parameters"
         )
     if not asked:
         return max(within, key=lambda row: row["information"])
@@ -100,3 +105,9 @@ def picked(rows: list[dict[str, Any]], options: PickOptions) -> dict[str, Any]:
             f"{best['parameters']:,} parameters: grow one with --{name.replace('_', '-')} {value:g}"
         )
     return min(holding, key=lambda row: (row["parameters"], -row["information"]))
+
+
+def _size_of(row: dict[str, Any]) -> str:
+    """Beside its parameters. What was written before multiply-adds were counted has none."""
+    macs = "" if row["macs"] is None else f", {row['macs']:,} multiply-adds an image"
+    return f"{row['bytes']:,} bytes{macs}"

@@ -12,11 +12,14 @@ def print_front(rows: Sequence[dict[str, Any]], console: Console) -> None:
     """Prints rows of the fronts table, none of which is dominated, smallest first; the chosen one has a mark.
 
     worth: bits that the last parameters brought, per thousand of them: the price at which this size is the best.
+    Multiply-adds are shown where they are more than connections: of feature maps.
     """
     console.say("The front, smallest first:")
-    header = ("", "parameters", "bytes", "accuracy", "information", "worth", "test")
+    header = ("", "parameters", "bytes", "multiply-adds", "accuracy", "information", "worth", "test")
     lines = [header, *(_cells(row, before) for row, before in zip(rows, [None, *rows]))]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    if all(row["macs"] in (None, row["connections"]) for row in rows):
+        lines = [line[:3] + line[4:] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         console.say("  ".join(cell.rjust(width) for cell, width in zip(line, widths)).rstrip())
 
@@ -55,6 +58,7 @@ def _cells(row: dict[str, Any], before: dict[str, Any] | None) -> tuple[str, ...
         "→" if row["chosen"] else "",
         f"{row['parameters']:,}",
         f"{row['bytes']:,}",
+        "" if row["macs"] is None else f"{row['macs']:,}",
         f"{row['accuracy']:.2%}",
         f"{row['information']:.3f} bits",
         worth,

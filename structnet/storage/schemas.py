@@ -239,6 +239,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         test_accuracy=REAL,
         test_loss=REAL,
         snapshot=TEXT,
+        macs=INT,
     ),
     "connectivity": _schema(
         trial=TEXT,

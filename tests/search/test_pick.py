@@ -18,6 +18,7 @@ def row(parameters: int, accuracy: float, information: float) -> dict[str, Any]:
     return {
         "parameters": parameters,
         "bytes": 5 * parameters,
+        "macs": 90 * parameters,
         "accuracy": accuracy,
         "balanced_accuracy": accuracy - 0.1,
         "loss": 1 - accuracy,
@@ -38,6 +39,7 @@ ROWS = [row(400, 0.97, 3.0), row(200, 0.95, 2.9), row(200, 0.94, 2.8), row(100, 
         ({"target_loss": 0.06}, 1),
         ({"max_parameters": 399}, 1),
         ({"max_bytes": 999}, 3),
+        ({"max_macs": 35_999}, 1),
         ({"target_accuracy": 0.9, "max_parameters": 200}, 3),
     ],
 )
@@ -51,6 +53,7 @@ def test_the_smallest_that_holds_or_the_best_within_the_limit(asked: dict[str, A
         ({"target_accuracy": 0.99}, "the best of the front within the limits is 0.97, with 400 parameters"),
         ({"target_accuracy": 0.95, "max_parameters": 150}, "the best of the front within the limits is 0.9"),
         ({"max_parameters": 50}, "the smallest has 100 parameters"),
+        ({"max_macs": 8_999}, r"500 bytes, 9,000 multiply-adds an image\); grow one with --max-parameters"),
         ({"target_accuracy": 0.9, "target_loss": 0.1}, "2 targets, but must be at most one"),
         ({}, "nothing is asked for"),
     ],
@@ -67,7 +70,7 @@ def test_a_front_leaves_networks_that_can_be_picked(grown: tuple[Path, str]) -> 
     smallest = min(rows, key=lambda row: row["parameters"])
     done = structnet("pick", "first", "--max-parameters", str(smallest["parameters"]), cwd=folder)
     assert done.code == 0, done.err
-    assert f"{smallest['parameters']:,} parameters ({smallest['bytes']:,} bytes)" in done.out
+    assert f"{smallest['parameters']:,} parameters ({smallest['bytes']:,} bytes" in done.out
     snapshot = done.out.split("Snapshot: ")[1].split(".safetensors")[0]
     assert StructNet.load(str(folder / snapshot)).parameter_count == smallest["parameters"]
 

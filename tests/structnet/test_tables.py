@@ -47,7 +47,7 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "epochs": 19,
         "candidates": 35,
         "rounds": 36,
-        "fronts": 20,
+        "fronts": 21,
         "connectivity": 7,
         "decisions": 13,
         "measurements": 6,
