@@ -12,7 +12,7 @@ from structnet.compiled.compiler import compiled, part
 from structnet.compiled.normalise import FOLLOWED, Statistics, follow
 from structnet.compiled.sheets import CONNECTIONS, FIRST_PARAMETER, FIRST_UNIT, ROW, UNITS, Sheets
 from structnet.compiled.step import clear, cross_entropy, length_of, likelihoods, update
-from structnet.compiled.taps import member_sheets, tap_backward, tap_forward
+from structnet.compiled.taps import member_sheets, multiply_group, tap_backward, tap_forward
 
 
 class TapWorkspace(NamedTuple):
@@ -193,3 +193,11 @@ def return_taps(
 ) -> None:
     """Backward through one network: adds to the gradient, and fills the errors."""
     tap_backward(plan, values, statistics, state, error, gradient, code, count, to_input)
+
+
+@compiled
+def multiply_taps_of(
+    plan: Sheets, state: np.ndarray, error: np.ndarray, gradient: np.ndarray, group: int
+) -> None:
+    """Adds the gradient of the taps of one network that leave a group, from its activations and the errors behind."""
+    multiply_group(plan, state, error, gradient, group)

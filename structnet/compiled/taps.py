@@ -270,6 +270,24 @@ def _errors_of_group(
     wants_error = group > 0 or to_input
     if wants_error:
         _clear_errors(plan, errors, width, of)
+    _leave_group(plan, weights, states, errors, gradient, width, of, wants_error)
+    if wants_error:
+        for view in range(of[VIEW], of[VIEW_STOP]):
+            _return_view(plan.views[view], errors, width)
+
+
+@part
+def _leave_group(
+    plan: Sheets,
+    weights: np.ndarray,
+    states: np.ndarray,
+    errors: np.ndarray,
+    gradient: np.ndarray,
+    width: int,
+    of: np.ndarray,
+    wants_error: bool,
+) -> None:
+    """Of all taps that leave a group: the errors of what they leave, if wanted, and their gradient."""
     begin = plan.places[of[PLACE] - 1, OUT_STOP] if of[PLACE] > 0 else 0
     number = of[PLACE]
     while number < of[PLACE_STOP]:
@@ -280,9 +298,19 @@ def _errors_of_group(
             apart, following = plan.places[following, AT] - place[AT], number + TOGETHER
             _leave_together(plan, weights, states, errors, gradient, width, place, begin, wants_error, apart)
         begin, number = plan.places[following - 1, OUT_STOP], following
-    if wants_error:
-        for view in range(of[VIEW], of[VIEW_STOP]):
-            _return_view(plan.views[view], errors, width)
+
+
+@part
+def multiply_group(
+    plan: Sheets, state: np.ndarray, error: np.ndarray, gradient: np.ndarray, group: int
+) -> None:
+    """Adds the gradient of the taps that leave a group to `gradient`, (parameters,), from what lies there.
+
+    state, error: as of `tap_backward`; of the state the group itself, and views are made.
+    """
+    states, errors, width = state.reshape(state.size), error.reshape(error.size), state.shape[1]
+    _fill_views(plan, states, width, group)
+    _leave_group(plan, gradient[:0], states, errors, gradient, width, plan.groups[group], False)
 
 
 @part

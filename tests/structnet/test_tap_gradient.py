@@ -34,5 +34,5 @@ def test_by_blocks_of_images_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     shape = Architecture([2, 3, 1], [(6, 5), (3, 3), (1, 1)])
     source, error = torch.randn(2, 30 * 7, dtype=torch.float64), torch.randn(3, 9 * 7, dtype=torch.float64)
     whole = tap_gradient(shape, (0, 1), error, source)
-    monkeypatch.setattr(taps, "NUMBERS", 3 * (60 + 27))  # three images at once, and one at last
+    monkeypatch.setattr(taps, "IMAGES", 3)  # and one at last
     torch.testing.assert_close(tap_gradient(shape, (0, 1), error, source), whole)
