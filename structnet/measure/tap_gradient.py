@@ -1,7 +1,4 @@
-"""The gradient by every tap of a link between maps, whether it exists or not: by the loops that train taps, given all.
-
-These take the source where it lies, once for four maps and four taps: twice as fast as products of matrices.
-"""
+"""The gradient by every tap of a link between maps, whether it exists or not: by the loops that train taps."""
 
 from __future__ import annotations
 
