@@ -37,18 +37,36 @@ for network in (skip_network(dtype=torch.float32), of_maps):
 """
 
 
+def run(*arguments: str, folder: Path) -> str:
+    """What a process of Python prints that keeps machine code in a folder."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+    command = [sys.executable, "-W", "ignore", *arguments]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def compiled_in(folder: Path) -> list[str]:
+    """Names of the files of machine code."""
+    return sorted(path.name for path in folder.rglob("*.nbc"))
+
+
 @pytest.mark.slow
 def test_compiled_and_read_again_are_the_same_to_the_bit(tmp_path: Path) -> None:
     """The second process finds in NUMBA_CACHE_DIR all that it needs."""
-    tests = Path(__file__).parents[1]
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-W", "ignore", "-c", _TRAIN, str(tests)]
     kept, printed = [], []
     for _ in range(2):
-        done = subprocess.run(
-            command, env=environment, cwd=tests.parent, capture_output=True, text=True, check=True
-        )
-        printed.append(done.stdout.split())
-        kept.append(len(list(tmp_path.rglob("*.nbc"))))
+        printed.append(run("-c", _TRAIN, str(Path(__file__).parents[1]), folder=tmp_path).split())
+        kept.append(compiled_in(tmp_path))
     assert len(printed[0]) == 2 and printed[0] == printed[1]
-    assert kept[0] == kept[1] > 0
+    assert kept[0] == kept[1] != []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["64,10,10", "1@8,3@4,10"])
+def test_no_command_compiles_what_make_install_has_compiled(architecture: str, tmp_path: Path) -> None:
+    run("-m", "structnet.training.warm", folder=tmp_path / "code")
+    before = compiled_in(tmp_path / "code")
+    options = ["--architecture", architecture, "--density", "0.3", "--epochs", "1"]
+    run("-m", "search.cli", "grow", *options, "--results", str(tmp_path), folder=tmp_path / "code")
+    assert compiled_in(tmp_path / "code") == before != []
