@@ -15,11 +15,12 @@ from structnet import StructNet
 from structnet.data.dataset import Dataset, Split
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
-from structnet.network.architecture import parameters_dense
+from structnet.network.architecture import parameters_dense, sizes_of
 from structnet.storage.tables import TableWriter
 from structnet.training.recipe import Recipe
 from tournament import Tournament
 from tournament.allowance import DECIDING
+from tournament.contest import why_none
 from tournament.coordinator import Result
 from tournament.final_phase import planned_cost, rate_of
 from tournament.observer import Observer
@@ -253,6 +254,22 @@ def test_with_a_job_a_path_of_sizes_follows_in_the_shape_that_won(digits: Datase
     widths = result.progress.grown_architecture
     assert widths == [64, *result.progress.hidden, 10] and widths[1] >= 100
     assert result.front[0]["parameters"] < parameters_dense([64, 3, 10])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "maps", "neurons"),
+    [
+        (20, "so short a run cannot tell shapes apart", "so short a run cannot tell shapes apart"),
+        (40, "so short a run cannot tell shapes apart", ""),
+        (400, "", ""),
+    ],
+)
+def test_maps_compete_in_longer_runs_alone(digits: Dataset, epochs: int, maps: str, neurons: str) -> None:
+    """In 20, 40 and 400 epochs of 36 steps an entrant has 17, 34 and 345 steps of the first heat."""
+    for architecture, expected in (("1@8,6@4,10", maps), ("64,60,10", neurons)):
+        seed = StructNet(sizes_of(architecture), 0.3, rng_seed=0, ensure_paths=True)
+        line = WinningLine(seed, digits, settings(epochs=epochs), InlinePool(digits))
+        assert why_none(line) == expected
 
 
 def test_a_run_too_short_to_tell_shapes_apart_has_no_contest(digits: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from search.commands.grow.command import GrowOptions
 from search.commands.grow.fitting import fitted_to, settings_for
+from structnet.data.dataset import Split
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.growth.triggers import TRIGGERS
@@ -101,6 +103,24 @@ def grown_with(**options: Any) -> Settings:
     fitted = fitted_to(given, load_dataset("digits"))
     assert fitted_to(fitted, load_dataset("digits")) == fitted
     return settings_for(fitted, rng_seed=2)
+
+
+@pytest.mark.parametrize(
+    ("told", "rounds"),
+    [
+        ({}, 0),
+        ({"rounds": 2}, 2),
+        ({"policy": "random"}, 12),
+        ({"architecture": "1@16,4@8,10"}, 3),
+        ({"architecture": "input,100,classes"}, 3),
+    ],
+)
+def test_nothing_competes_with_the_pyramid_that_fits_the_size(told: dict[str, Any], rounds: int) -> None:
+    digits = load_dataset("digits")
+    images = digits.train.images.float().repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+    pictures = replace(digits, train=Split(images, digits.train.labels))
+    fitted = fitted_to(GrowOptions(max_parameters=300, **told), pictures)
+    assert fitted.rounds == rounds
 
 
 def test_grow_has_every_trigger() -> None:

@@ -66,7 +66,10 @@ class GrowOptions(BatchOptions):
         shown="0.01",
     )
     rounds: int | None = option(
-        None, "At most so many rounds.", GROWTH, shown="3; by a policy other than shape 12, with a job 1"
+        None,
+        "At most so many rounds.",
+        GROWTH,
+        shown="3; by a policy other than shape 12, with a job 1; 0 in a pyramid of maps",
     )
     round_steps: int | None = option(
         None, "Steps between two rounds.", GROWTH, shown="a 40th of the winning line, at most 100"

@@ -3,8 +3,8 @@
 A case is a size and what cost is counted in, parameter-steps or multiply-adds of training. Every method gets what a run
 of `grow` is planned to take, forks and all that is thrown away included:
 
-- `shapes`, the default of `grow`, and `growths`, its `--policy score`; `at random`, the same growth without asking;
-  `without asking`, no growth: overshot at random and pruned, in the shape of the seed;
+- `grown`, the default of `grow` for pictures: overshot at random and pruned, in the pyramid that fits the size;
+- `growths`, its `--policy score`, and `at random`, the same growth without asking;
 - `hand-designed`: the widest dense network of four convolutions of 3 × 3 that is no larger;
 - `widened`: the seed with as many maps as make it so large, at its own density, trained as it is;
 - `RigL` on taps (Evci et al. 2020), in the pyramid that `grow` begins with;
@@ -52,12 +52,11 @@ from tournament.workers.pool import InlinePool
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHAPES, HAND, WIDENED, RIGL, HALVING = "shapes", "hand-designed", "widened", "RigL", "halving"
+DEFAULT, HAND, WIDENED, RIGL, HALVING = "grown", "hand-designed", "widened", "RigL", "halving"
 GROWN: dict[str, dict[str, Any]] = {
-    SHAPES: {},
+    DEFAULT: {"rounds": 0},
     "growths": {"policy": "score"},
     "at random": {"policy": "random"},
-    "without asking": {"rounds": 0},
 }
 METHODS_HERE = (*GROWN, HAND, WIDENED, RIGL, HALVING)
 PARAMETER_STEPS, MULTIPLY_ADDS = "parameter-steps", "multiply-adds"
@@ -146,17 +145,22 @@ def _budget(seed: StructNet, data: Dataset, settings: Settings, size: int, curre
 def _grown(
     task: Task, data: Dataset, place: Place, given: dict[str, Any], budget: Budget, meter: Meter
 ) -> list[Measurement]:
-    """A run of `grow` of about this cost; where its epochs come to another, with as many as do not."""
-    result = run_tournament(data, place, task.rng_seed, given)
-    spent = {
-        PARAMETER_STEPS: result.progress.parameter_steps_all,
-        MULTIPLY_ADDS: meter.multiply_adds,
-    }[budget.currency]
-    ratio = budget.whole / spent
-    if not CLOSE < ratio < 1 / CLOSE:
-        epochs = max(1, round(given["epochs"] * ratio))
+    """A run of `grow` of about this cost: of the epochs that it is estimated to pay for, or of as many as it does."""
+    epochs = options_of_grow(
+        data, {**given, "epochs": None, "budget": f"{budget.parameter_steps:.0f}"}
+    ).epochs
+    assert epochs is not None
+    for _ in range(2):
         meter.multiply_adds = 0
         result = run_tournament(data, place, task.rng_seed, {**given, "epochs": epochs})
+        spent = {
+            PARAMETER_STEPS: result.progress.parameter_steps_all,
+            MULTIPLY_ADDS: meter.multiply_adds,
+        }[budget.currency]
+        ratio = budget.whole / spent
+        if CLOSE < ratio < 1 / CLOSE:
+            break
+        epochs = max(1, round(epochs * ratio))
     progress = result.progress
     return [
         *measured_of(result),
@@ -293,7 +297,7 @@ def by_case(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def judge(rows: Sequence[Row]) -> Finding:
     """In no case surely worse than any other method, and in one surely better than all."""
-    return nowhere_worse(SHAPES, by_case(rows), COLUMNS)
+    return nowhere_worse(DEFAULT, by_case(rows), COLUMNS)
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
