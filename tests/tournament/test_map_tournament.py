@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from structnet.network.architecture import parameters_dense, sizes_of
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import TableWriter, read_table
 from structnet.training.recipe import Recipe
-from tournament import Tournament
+from tournament import Tournament, contest
 from tournament.coordinator import Result
 from tournament.cost import tournament_cost
 from tournament.opponents import connected_shape, train_opponents
@@ -41,6 +42,14 @@ SETTINGS = Settings(
     learning_rate=0.01,
     recipe=Recipe(batch_size=32, l1=5e-5),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def contests_in_short_runs() -> Iterator[None]:
+    """Maps compete although an entrant has some 24 steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "FEWEST_STEPS_OF_MAPS", contest.FEWEST_STEPS)
+        yield
 
 
 @pytest.fixture(scope="module")
