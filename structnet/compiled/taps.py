@@ -15,7 +15,6 @@ from structnet.compiled.normalise import Statistics, denormalise, normalise
 from structnet.compiled.sheets import (
     ALIKE_AT,
     AT,
-    BOTTOM,
     CONNECTIONS,
     FIRST_CONNECTION,
     FIRST_GROUP,
@@ -24,34 +23,22 @@ from structnet.compiled.sheets import (
     FIRST_RUN,
     FIRST_UNIT,
     FIRST_VIEW,
-    FROM,
-    FROM_SHEET,
     HIGH,
     HIGH_AT,
-    IS_MEAN,
-    LEFT,
     ORIGIN,
     OUT_STOP,
     PITCH,
     PITCH_AT,
     PLACE,
     PLACE_STOP,
-    RIGHT,
     ROW,
     RUN,
     RUN_STOP,
     SHEET,
-    STEP_DOWN,
-    STEP_RIGHT,
-    TOP,
     UNIT,
     UNITS,
     VIEW,
-    VIEW_PITCH,
-    VIEW_ROW,
-    VIEW_SHEET,
     VIEW_STOP,
-    VIEW_UNITS,
     WIDE,
     WIDE_AT,
     Sheets,
@@ -65,6 +52,7 @@ from structnet.compiled.tap_sums import (
     multiply_taps_together,
     sum_taps,
 )
+from structnet.compiled.views import clear_errors, fill, fill_views, return_view
 
 
 @part
@@ -98,7 +86,7 @@ def tap_forward(
     `before`, maps are normalised by what they are in this block, and else not at all.
     """
     flat, width, connections, at = state.reshape(state.size), state.shape[1], plan.members[0, CONNECTIONS], 0
-    _fill_views(plan, flat, width, 0)
+    fill_views(plan, flat, width, 0)
     for group in range(1, len(plan.groups)):
         of = plan.groups[group]
         is_normal = len(statistics.before) > 0 and of[SHEET] > 1
@@ -112,7 +100,7 @@ def tap_forward(
                 for y in range(of[HIGH]):
                     here = (first + y * of[PITCH]) * width
                     activate_run(code, flat, here, here + of[WIDE] * width)
-        _fill_views(plan, flat, width, group)
+        fill_views(plan, flat, width, group)
 
 
 @part
@@ -159,54 +147,6 @@ def _add_taps(
             add_taps_together(flat, values, plan.row, begin, stop, out, size, ahead, width, apart)
         begin, run = plan.stop[run + TOGETHER - 1], run + TOGETHER
     return begin
-
-
-@part
-def _fill_views(plan: Sheets, flat: np.ndarray, width: int, group: int) -> None:
-    """Copies the maps of a group to all views of it."""
-    for view in range(plan.groups[group, VIEW], plan.groups[group, VIEW_STOP]):
-        of = plan.views[view]
-        for unit in range(of[VIEW_UNITS]):
-            source, target = of[FROM] + unit * of[FROM_SHEET], of[VIEW_ROW] + unit * of[VIEW_SHEET]
-            if of[IS_MEAN]:
-                _average(flat, width, of, source, target * width)
-                continue
-            for y in range(of[TOP], of[BOTTOM]):
-                for x in range(of[LEFT], of[RIGHT]):
-                    at = (source + y * of[STEP_DOWN] + x * of[STEP_RIGHT]) * width
-                    to = (target + y * of[VIEW_PITCH] + x) * width
-                    seen, out = flat[at : at + width], flat[to : to + width]
-                    for image in range(width):
-                        out[image] = seen[image]
-
-
-@part
-def _average(flat: np.ndarray, width: int, of: np.ndarray, source: int, to: int) -> None:
-    """The mean of a map, whose first position is row `source`, to the numbers from `to` on."""
-    fill(flat, to, to + width, flat.dtype.type(0))
-    mean, share = flat[to : to + width], flat.dtype.type(_share(of))
-    for y in range(of[TOP], of[BOTTOM]):
-        for x in range(of[LEFT], of[RIGHT]):
-            at = (source + y * of[STEP_DOWN] + x) * width
-            seen = flat[at : at + width]
-            for image in range(width):
-                mean[image] += seen[image]
-    for image in range(width):
-        mean[image] *= share
-
-
-@part
-def _share(of: np.ndarray) -> float:
-    """What a position has in the mean of a view; 1 of one that is a copy."""
-    return 1 / ((of[BOTTOM] - of[TOP]) * (of[RIGHT] - of[LEFT])) if of[IS_MEAN] else 1.0
-
-
-@part
-def fill(flat: np.ndarray, first: int, last: int, value: float) -> None:
-    """Makes the numbers first … last all this one."""
-    run = flat[first:last]
-    for number in range(len(run)):
-        run[number] = value
 
 
 @part
@@ -269,11 +209,11 @@ def _errors_of_group(
     of = plan.groups[group]
     wants_error = group > 0 or to_input
     if wants_error:
-        _clear_errors(plan, errors, width, of)
+        clear_errors(plan, errors, width, of)
     _leave_group(plan, weights, states, errors, gradient, width, of, wants_error)
     if wants_error:
         for view in range(of[VIEW], of[VIEW_STOP]):
-            _return_view(plan.views[view], errors, width)
+            return_view(plan.views[view], errors, width)
 
 
 @part
@@ -309,28 +249,8 @@ def multiply_group(
     state, error: as of `tap_backward`; of the state the group itself, and views are made.
     """
     states, errors, width = state.reshape(state.size), error.reshape(error.size), state.shape[1]
-    _fill_views(plan, states, width, group)
+    fill_views(plan, states, width, group)
     _leave_group(plan, gradient[:0], states, errors, gradient, width, plan.groups[group], False)
-
-
-@part
-def _clear_errors(plan: Sheets, errors: np.ndarray, width: int, of: np.ndarray) -> None:
-    """Of the positions of a group and of its views."""
-    zero = errors.dtype.type(0)
-    for unit in range(of[UNITS]):
-        for y in range(of[HIGH]):
-            here = (of[ROW] + unit * of[SHEET] + of[ORIGIN] + y * of[PITCH]) * width
-            fill(errors, here, here + of[WIDE] * width, zero)
-    for view in range(of[VIEW], of[VIEW_STOP]):
-        seen = plan.views[view]
-        for unit in range(seen[VIEW_UNITS]):
-            first = seen[VIEW_ROW] + unit * seen[VIEW_SHEET]
-            if seen[IS_MEAN]:
-                fill(errors, first * width, (first + 1) * width, zero)
-                continue
-            for y in range(seen[TOP], seen[BOTTOM]):
-                here = (first + y * seen[VIEW_PITCH] + seen[LEFT]) * width
-                fill(errors, here, here + (seen[RIGHT] - seen[LEFT]) * width, zero)
 
 
 @part
@@ -392,18 +312,3 @@ def _add_products(products: np.ndarray, connections: np.ndarray, gradient: np.nd
         for number in range(LANES):
             total += row[number]
         gradient[connections[at]] += total
-
-
-@part
-def _return_view(of: np.ndarray, errors: np.ndarray, width: int) -> None:
-    """Adds the errors of a view to those of what it was copied from."""
-    share = errors.dtype.type(_share(of))
-    for unit in range(of[VIEW_UNITS]):
-        source, target = of[FROM] + unit * of[FROM_SHEET], of[VIEW_ROW] + unit * of[VIEW_SHEET]
-        for y in range(of[TOP], of[BOTTOM]):
-            for x in range(of[LEFT], of[RIGHT]):
-                to = (source + y * of[STEP_DOWN] + x * of[STEP_RIGHT]) * width
-                at = (target if of[IS_MEAN] else target + y * of[VIEW_PITCH] + x) * width
-                into, seen = errors[to : to + width], errors[at : at + width]
-                for image in range(width):
-                    into[image] += seen[image] * share

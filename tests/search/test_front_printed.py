@@ -24,13 +24,14 @@ ROW = {
     [
         (100, "parameters bytes accuracy", "→ 120 600 90.00%"),
         (None, "parameters bytes accuracy", "→ 120 600 90.00%"),
+        ("missing", "parameters bytes accuracy", "→ 120 600 90.00%"),
         (4900, "parameters bytes multiply-adds accuracy", "→ 120 600 4,900 90.00%"),
     ],
 )
 def test_multiply_adds_are_shown_of_maps(
     macs: Any, header: str, cells: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_front([{**ROW, "macs": macs}], Console())
+    print_front([{**ROW, **({} if macs == "missing" else {"macs": macs})}], Console())
     _, names, line = (" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
     assert names == f"{header} information worth test"
     assert line == f"{cells} 2.000 bits"
