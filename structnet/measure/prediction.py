@@ -41,7 +41,7 @@ def predict(snapshot: str, inputs: str, *, key: str | None = None, probabilities
     network = loaded.state.network
     names = _class_names(loaded, snapshot)
     found = read_inputs(inputs, loaded.preprocessing, key)
-    features, expected = found.inputs[:1].numel(), network.architecture[0]
+    features, expected = found.inputs[:1].numel(), network.topology.architecture.inputs
     if len(found.inputs) and features != expected:
         raise UserError(
             f"'{inputs}' has {features} values per row, but the network takes {expected}: "

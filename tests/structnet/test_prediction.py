@@ -100,6 +100,22 @@ def test_pictures_are_named_by_their_files(tmp_path: Path) -> None:
     assert len(found.notes) == 1 and "notes.txt" in found.notes[0]
 
 
+def test_pictures_go_through_maps(tmp_path: Path) -> None:
+    network = StructNet("1@4,3x3,2@4,2@2,2", 0.8, rng_seed=1, ensure_paths=True)
+    pixels = {"kind": "image", "shape": [1, 4, 4], "full_scale": 255.0, "offset": [0.0], "scale": [255.0]}
+    network.save(str(tmp_path / "net"), preprocessing={**pixels, "class_names": ["cat", "dog"]})
+    (tmp_path / "photos").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4), np.uint8)
+    for name, image in zip("abc", images):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{name}.png")
+    with torch.no_grad():
+        logits = network(torch.from_numpy(images[:, None] / 255).float())
+    table = predict(str(tmp_path / "net"), str(tmp_path / "photos")).table
+    assert table.column("probability").to_pylist() == pytest.approx(logits.softmax(dim=1).amax(dim=1).tolist())
+    said = [["cat", "dog"][answer] for answer in logits.argmax(dim=1)]
+    assert table.column("prediction").to_pylist() == said
+
+
 def test_without_labels(saved: str, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("b,a\n1,0\n")
     table = predict(saved + ".json", str(tmp_path / "rows.csv")).table
