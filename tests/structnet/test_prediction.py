@@ -111,7 +111,9 @@ def test_pictures_go_through_maps(tmp_path: Path) -> None:
     with torch.no_grad():
         logits = network(torch.from_numpy(images[:, None] / 255).float())
     table = predict(str(tmp_path / "net"), str(tmp_path / "photos")).table
-    assert table.column("probability").to_pylist() == pytest.approx(logits.softmax(dim=1).amax(dim=1).tolist())
+    assert table.column("probability").to_pylist() == pytest.approx(
+        logits.softmax(dim=1).amax(dim=1).tolist()
+    )
     said = [["cat", "dog"][answer] for answer in logits.argmax(dim=1)]
     assert table.column("prediction").to_pylist() == said
 

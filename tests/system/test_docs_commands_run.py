@@ -14,10 +14,11 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 import pytest
-from helpers.data_files import image_rows, write_all_splits
+from helpers.data_files import image_rows, png, write_all_splits
 from safetensors.torch import save_file
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from test_docs_commands import COMMANDS
 from typer.testing import CliRunner
 
@@ -26,6 +27,7 @@ from search.cli import app
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 ONE = ["--workers", "1"]
+DIGITS_OF_MAPS = ["--architecture", "1@8,3x3,3@8,4@4,10", "--density", "0.5", "--max-parameters", "150", *ONE]
 LONGER = ["--epochs", "60", "--front", "4000,8000", "--shift", "1", *ONE]
 BLOCK = ["--rng-seeds", "1", "--epochs", "1", *ONE]
 SHORTER = {
@@ -87,13 +89,28 @@ def write_mnist(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 
 def write_cifar10(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    colour = np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None].repeat(3, axis=3)
+    # Channels that are all alike would be read as grey.
+    colour = np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None] // np.array([1, 2, 3], np.uint8)
     parts = {"train": slice(0, 800), "validation": slice(800, 1100), "test": slice(1100, 1300)}
     rows = {
         name: image_rows(list(colour[part]), labels[part].tolist(), "img") for name, part in parts.items()
     }
     folder.mkdir()
     write_all_splits(folder, rows)
+
+
+def write_own_data(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """Tables and folders of pictures, as DATA and MAPS name them."""
+    flowers = load_iris(as_frame=True)
+    flowers.data.assign(species=flowers.target).to_csv(folder / "rows.csv", index=False)
+    columns = np.random.default_rng(0).lognormal(size=(600, 5))
+    label = (columns[:, 0] > columns[:, 1]).astype(int)
+    pd.DataFrame(columns).add_prefix("c").assign(label=label).to_csv(folder / "skewed.csv", index=False)
+    for name in ("photos", "pictures"):
+        for number, (image, digit) in enumerate(zip(images[:300], labels[:300])):
+            path = folder / name / str(digit) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(image))
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +122,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     write_mnist(folder / "DATA", images, digits.target)
     write_cifar10(folder / "DATA" / "cifar10", images, digits.target)
     shutil.copytree(folder / "DATA" / "cifar10", folder / "images")
+    write_own_data(folder, images, digits.target)
     pixels = ",".join(f"p{number}" for number in range(784))
     (folder / "book.txt").write_text("It was a quiet morning, and nothing was said. " * 400)
     (folder / "nets.py").write_text(NETS)
@@ -116,6 +134,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     try:
         # Long enough for the targets that the pages ask of it.
         run(["grow", "--dataset", "mnist", "--data-dir", "DATA", "--name", "NAME", *LONGER])
+        run(["grow", "--name", "digits", *DIGITS_OF_MAPS])
+        snapshot = newest_snapshot(folder, "digits")
+        run(["export", snapshot, "--to", "torch", "--output", ".", "--name", "digits"])
     finally:
         os.chdir(before)
     return folder
@@ -128,12 +149,22 @@ def run(words: list[str]) -> str:
     return done.output
 
 
+def newest_snapshot(folder: Path, experiment: str) -> str:
+    """Below the folder, without its ending."""
+    found = sorted((folder / "results" / "snapshots" / experiment).glob("round-*.json"))[-1]
+    return str(found.relative_to(folder).with_suffix(""))
+
+
 def shortened(words: list[str], folder: Path) -> list[str]:
     """The command with names that exist, and what makes it shorter; of `queue add` the command that it adds."""
-    snapshot = sorted((folder / "results/snapshots/NAME").glob("round-*.json"))[-1].stem
+    snapshot = newest_snapshot(folder, "NAME")
     named = [
-        str(folder / "results") if "s3://" in word else word.replace("round-0009", snapshot) for word in words
+        str(folder / "results") if "s3://" in word else word.replace("round-0009", Path(snapshot).name)
+        for word in words
     ]
+    named = [{"SNAPSHOT": snapshot}.get(word, word) for word in named]
+    if named[:2] == ["study", "tables"]:
+        named = ["wine" if word == "NAME" else word for word in named]
     if "--name" in named:
         named[named.index("--name") + 1] = f"e{crc32(' '.join(words).encode())}"  # NAME is there already
     inner = named[named.index("--") + 1 :] if "--" in named else named
