@@ -59,7 +59,15 @@ class Command:
 
 GROW = Command(
     "grow",
-    ("grow", "--epochs=30", "--rounds=8", "--candidates=8", "--name=first"),
+    (
+        "grow",
+        "--epochs=30",
+        "--policy=score",
+        "--fork-price=0",
+        "--rounds=8",
+        "--candidates=8",
+        "--name=first",
+    ),
     counts="rounds",
     parts=8,
     tables={"rounds": 8, "candidates": 60},
@@ -73,6 +81,8 @@ WIDE = replace(
         "grow",
         "--architecture=64,1000,10",
         "--density=0.3",
+        "--policy=score",
+        "--fork-price=0",
         "--epochs=12",
         "--rounds=6",
         "--candidates=6",

@@ -47,9 +47,10 @@ SHORTER = {
     "bench tournament": ["--case", "overhead", *ONE],
     "bench hunt": ["--case", "cohort", "--repeats", "1"],
     "bench control": ["--quick"],
+    "bench taps": ["--repeats", "1"],
 }
-# Texts that stand for something, or tell where commands are found; `query` and `evolve` alone name the command.
-NO_COMMANDS = [["query"], ["evolve"], ["study", "NAME"]]
+# Texts that stand for something, tell where commands are found, or name an option or a command alone.
+NO_COMMANDS = [["query"], ["evolve"], ["study", "NAME"], ["import", "--max-parameters", "4000"]]
 NEEDS_A_CLUSTER = {"--address"}  # tests/test_cluster_head.py
 # A network that the pages import.
 NETS = """
