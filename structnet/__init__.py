@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from structnet.data.datasets import load_dataset
     from structnet.network.from_module import from_module
     from structnet.network.network import StructNet
+    from structnet.storage.results import open_results
     from structnet.training.fit import fit
 
-__all__ = ["StructNet", "fit", "from_module", "load_dataset"]
+__all__ = ["StructNet", "fit", "from_module", "load_dataset", "open_results"]
 
 _HOMES = {
     "StructNet": "structnet.network.network",
     "fit": "structnet.training.fit",
     "from_module": "structnet.network.from_module",
     "load_dataset": "structnet.data.datasets",
+    "open_results": "structnet.storage.results",
 }
 
 

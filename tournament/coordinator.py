@@ -14,6 +14,7 @@ from typing import Any
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
 from structnet.growth.scales import check_plain, check_scales
+from structnet.measure.answers import Answers
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.storage.tables import TableWriter
@@ -32,7 +33,7 @@ from tournament.settings import Settings, check_job, fitted_settings
 from tournament.winning_line import WinningLine
 from tournament.workers.fork import Arrays, Measured
 from tournament.workers.pool import InlinePool, Pool
-from tournament.workers.work import Measure
+from tournament.workers.work import Answer, Measure
 
 QUIET_ROUNDS = 3
 PLATEAU_ROUNDS = 10
@@ -42,9 +43,9 @@ PLATEAU_ROUNDS = 10
 class Result:
     """What a tournament ends with. rounds: rows of the table, from this run. measured, test: on validation, test.
 
-    information: bits on validation. utilisation: what became of each growth that was adopted, as in
-    structnet.growth.utilisation, with its round, action and site. choice: with a job, which of the networks on the
-    path this is, and why.
+    answers: what the network says of validation images. information: bits on them. utilisation: what became of each
+    growth that was adopted, as in structnet.growth.utilisation, with its round, action and site. choice: with a job,
+    which of the networks on the path this is, and why.
     """
 
     network: StructNet
@@ -53,6 +54,7 @@ class Result:
     candidates: list[dict[str, Any]]
     measured: Measured
     test: Measured
+    answers: Answers
     information: float
     utilisation: list[dict[str, Any]]
     snapshot: str
@@ -325,6 +327,7 @@ class Tournament:
     ) -> None:
         """Writes the row, then the snapshot: a run that dies in between repeats the round, and replaces the row."""
         line = self.line
+        unhealthy = line.unhealthy()
         line.progress.balance, line.progress.seconds = line.ledger.balance, self.clock.seconds()
         row = round_row(
             line,
@@ -336,6 +339,7 @@ class Tournament:
             paid=paid,
             afforded=afforded,
             verdict=played.verdict if played else None,
+            unhealthy=unhealthy,
             candidates=played.entered if played else 0,
             snapshot=self._snapshot(),
             refined=refined,
@@ -369,7 +373,7 @@ class Tournament:
 
     def _result(self) -> Result:
         line, choice = self.line, self._choose()
-        test, _ = line.do(Measure("test"))
+        (test, _), (answers, _) = line.do(Measure("test")), line.do(Answer("validation"))
         return Result(
             network=TrainState.from_arrays(line.arrays()).network,
             progress=line.progress,
@@ -377,6 +381,7 @@ class Tournament:
             candidates=self.candidates,
             measured=line.measured,
             test=test,
+            answers=answers,
             information=bits_of(line.measured, line.entropy),
             utilisation=line.utilisation(),
             snapshot=self._snapshot(choice.round if choice else None),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from structnet.actions.base import Proposal
 from structnet.measure.size import multiply_adds, stored_bytes
+from structnet.measure.wiring import wiring_columns
 from structnet.network.state import TrainState
 from structnet.trials.rows import shape_columns
 from tournament.heats import Entrant, Terms, Verdict
@@ -116,6 +118,7 @@ def round_row(
     paid: float,
     afforded: int | None,
     verdict: Verdict | None,
+    unhealthy: tuple[Sequence[int], Sequence[int]],
     candidates: int,
     snapshot: str,
     refined: str = "",
@@ -126,11 +129,13 @@ def round_row(
     refined: from which resolution of the input to which, where that was the round. triggered_by: what ended the
     training before a round of heats: the trigger of the settings, `clock` where it did not fire, or `end`. spent, paid:
     credits for parameters, and for what was tried. afforded: how many forks the credits covered, of those wanted.
-    share_deciding: of all parameter-steps so far, those that were not along the winning line.
+    share_deciding: of all parameter-steps so far, those that were not along the winning line. unhealthy: saturated and
+    dead units of each group.
     """
     progress, topology = line.progress, TrainState.from_arrays(line.arrays()).network.topology
     winner = verdict.winner if verdict else None
     gain = verdict.gain if verdict else None
+    saturated, dead = unhealthy
     added = winner.parameters_added if winner else 0
     return {
         "trial": trial,
@@ -142,6 +147,9 @@ def round_row(
         "connections": line.connections,
         "bytes": stored_bytes(topology),
         "macs": multiply_adds(topology),
+        **wiring_columns(topology),
+        "group_saturated": list(saturated),
+        "group_dead": list(dead),
         "accuracy": line.measured.accuracy,
         "loss": line.measured.loss,
         "information": bits_of(line.measured, line.entropy, line.settings.information),

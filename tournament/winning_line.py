@@ -29,7 +29,14 @@ from tournament.settings import Settings
 from tournament.workers.contender import Work
 from tournament.workers.fork import Arrays, Measured, Survey, SurveyPlan
 from tournament.workers.pool import Job, Pool, StateHandle
-from tournament.workers.work import MakeSurvey, Measure, MeasureUtilisation, Refine, TrainLine
+from tournament.workers.work import (
+    CountUnhealthy,
+    MakeSurvey,
+    Measure,
+    MeasureUtilisation,
+    Refine,
+    TrainLine,
+)
 
 SIZE_SHARES = (1 / 8, 1 / 4, 1 / 2)
 # Credits for a parameter of the size asked for: as many as two ways up to eight times that cost.
@@ -272,6 +279,11 @@ class WinningLine:
         survey, _ = self.do(MakeSurvey(self.recipe, plan))
         self.progress.spend(survey.steps, self.parameters, winning=False)
         return survey
+
+    def unhealthy(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Saturated and dead units of each group, each (groups,), as one forward pass on a worker finds them."""
+        found, _ = self.do(CountUnhealthy(self.rng_seed))
+        return found
 
     def utilisation(self) -> list[dict[str, Any]]:
         """What became of each growth that was adopted, on the validation set: a row each."""

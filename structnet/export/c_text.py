@@ -69,9 +69,11 @@ def table_text(name: str, table: np.ndarray) -> str:
 
 
 def number_text(value: Any) -> str:
-    """A constant that is read back as it is."""
+    """A constant that is read back as it is; NAN is of math.h."""
     if not isinstance(value, np.floating):
         return str(int(value))
+    if np.isnan(value):
+        return "NAN"
     text = f"{value:.9g}"
     return text + ("f" if "." in text or "e" in text else ".0f")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,11 @@ from structnet.export.registry import Form, write
 TOLERANCE = 1e-5  # of logits, times 1 + the largest of them
 INT8_TOLERANCE = 0.01  # of accuracy
 Run = Callable[[np.ndarray], np.ndarray]
+OnPart = Callable[[int, int], None]  # told how much is done, and of how much
+
+
+def in_silence(done: int, total: int) -> None:
+    """Where nobody is told."""
 
 
 class Check(NamedTuple):
@@ -45,11 +50,13 @@ def export(
     *,
     tolerance: float | None = None,
     integers: Any = None,
+    on_part: OnPart = in_silence,
 ) -> Exported:
     """Writes a form into a folder, which is made, in the place of files of these names, once its check has held.
 
     raw, labels: the test set, (n, *raw_shape) and class numbers (n,). tolerance: as for `compare`, with integers as for
-    `compare_integers`. integers: of int8, from structnet.export.fine_tune. Raises UserError where the check does not
+    `compare_integers`. integers: of int8, from structnet.export.fine_tune. on_part: told how many inputs are checked.
+    Raises UserError where the check does not
     hold or the folder cannot be written to; nothing is left behind then.
     """
     try:
@@ -59,10 +66,12 @@ def export(
             if written.run is None:
                 check = Check(True, f"Not checked: {written.reason}.")
             elif integers is None:
-                check = compare(model.logits, written.run, raw, tolerance, block=model.block)
+                check = compare(model.logits, written.run, raw, tolerance, block=model.block, on_part=on_part)
             else:
                 reference = _in_one_scale(integers)
-                check = compare_integers(model.logits, reference, written.run, raw, labels, tolerance)
+                check = compare_integers(
+                    model.logits, reference, written.run, raw, labels, tolerance, on_part=on_part
+                )
             if not check.holds:
                 raise UserError(f"{check.line} Nothing was written: {check.way_out}")
             output.mkdir(parents=True, exist_ok=True)
@@ -77,14 +86,20 @@ def export(
 
 
 def compare(
-    model: Run, written: Run, raw: np.ndarray, tolerance: float | None = None, *, block: int = BLOCK
+    model: Run,
+    written: Run,
+    raw: np.ndarray,
+    tolerance: float | None = None,
+    *,
+    block: int = BLOCK,
+    on_part: OnPart = in_silence,
 ) -> Check:
     """Logits of a network and of what was written, on raw values (n, *raw_shape), so many at once.
 
     tolerance: what they may differ by, times 1 + the largest logit; 1e-5 when None.
     """
     largest, most, changed = 0.0, 0.0, 0
-    for some in _blocks(raw, block):
+    for some in _blocks(raw, block, on_part):
         expected, found = model(some), written(some)
         # A maximum of numpy keeps NaN, which holds no bound.
         largest = float(np.maximum(largest, np.abs(found - expected).max()))
@@ -105,13 +120,15 @@ def compare_integers(
     raw: np.ndarray,
     labels: np.ndarray,
     tolerance: float | None = None,
+    *,
+    on_part: OnPart = in_silence,
 ) -> Check:
     """Predictions of a network and of integers that were written, which have to be exactly those of their reference.
 
     tolerance: of accuracy, in [0, 1], that may be lost; 0.01 when None.
     """
     changed, unequal, right, right_before = 0, 0, 0, 0
-    for start, block in zip(range(0, len(raw), BLOCK), _blocks(raw, BLOCK)):
+    for start, block in zip(range(0, len(raw), BLOCK), _blocks(raw, BLOCK, on_part)):
         before, found = model(block).argmax(axis=1), written(block)
         unequal += int((found != reference(block)).any(axis=1).sum())
         now, known = found.argmax(axis=1), labels[start : start + BLOCK]
@@ -141,8 +158,10 @@ def _in_one_scale(integers: Any) -> Run:
     return run
 
 
-def _blocks(raw: np.ndarray, size: int) -> list[np.ndarray]:
-    return [raw[start : start + size] for start in range(0, len(raw), size)]
+def _blocks(raw: np.ndarray, size: int, on_part: OnPart) -> Iterator[np.ndarray]:
+    for start in range(0, len(raw), size):
+        on_part(start, len(raw))
+        yield raw[start : start + size]
 
 
 def _nearest(folder: Path) -> Path:

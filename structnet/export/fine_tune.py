@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from structnet.data.dataset import Dataset, Split
+from structnet.export.checking import OnPart, in_silence
 from structnet.export.int8 import quantised, ranges_of, with_ranges
 from structnet.export.int8_network import BLOCK, IntegerNetwork
 from structnet.export.model import Model
@@ -51,23 +52,34 @@ class Report(NamedTuple):
         return f"On validation: {self.exact:.2%} in float32, {self.rounded:.2%} in int8 as rounded{then}."
 
 
-def integers_for(model: Model, data: Dataset) -> tuple[IntegerNetwork, Report]:
+def integers_for(
+    model: Model, data: Dataset, *, on_part: OnPart = in_silence
+) -> tuple[IntegerNetwork, Report]:
     """The integers of a model whose network was trained on this data, and what they lose on validation.
 
-    They are trained where rounding alone loses more than 0.1 points. Raises UserError for values that are not finite.
+    They are trained where rounding alone loses more than 0.1 points; on_part is told how many steps are done. Raises
+    UserError for values that are not finite.
     """
     rounded = quantised(model, _calibration(data.train))
     exact, found = evaluate(model.network, data.validation).accuracy, judged(rounded, data.validation)
     if exact - found.accuracy <= MOST_LOST:
         return rounded, Report(exact, found.accuracy, None)
-    trained = fine_tuned(model, data, rounded)
+    trained = fine_tuned(model, data, rounded, on_part=on_part)
     return trained, Report(exact, found.accuracy, judged(trained, data.validation).accuracy)
 
 
-def fine_tuned(model: Model, data: Dataset, rounded: IntegerNetwork, *, steps: int = STEPS) -> IntegerNetwork:
+def fine_tuned(
+    model: Model,
+    data: Dataset,
+    rounded: IntegerNetwork,
+    *,
+    steps: int = STEPS,
+    on_part: OnPart = in_silence,
+) -> IntegerNetwork:
     """What is best on validation of integers and of those that training them passes."""
     best, found = rounded, judged(rounded, data.validation)
-    for integers in _passed(model, data.train, steps):
+    for look, integers in enumerate(_passed(model, data.train, steps), start=1):
+        on_part(look * STEPS_PER_LOOK, steps)
         now = judged(integers, data.validation)
         if (now.accuracy, -now.loss) > (found.accuracy, -found.loss):
             best, found = integers, now

@@ -28,7 +28,7 @@ def write_layout(
     samples: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> None:
-    """Writes warmup/, pruning/, fine_tuning/, inference/, metrics/, model/ and parameters.json; html/ is the page's.
+    """Writes warmup/, pruning/, fine_tuning/, inference/, metrics/, model/ and parameters.json.
 
     row: of the network in `networks`. warm: what is known of the warm-up. rows: those of `epochs` and `decisions`.
     losses: of the steps behind the warm-up, nats. samples: by phase. Raises StoreFailed.

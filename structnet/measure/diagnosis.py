@@ -244,11 +244,20 @@ def _diagnose_maps(
 
 def unhealthy_units(network: StructNet, inputs: torch.Tensor) -> tuple[int, int]:
     """How many hidden units `diagnose` finds saturated and dead on inputs (features, images)."""
-    activations = propagate(network, network.values.detach(), inputs)[1:-1]
+    saturated, dead = unhealthy_by_group(network, inputs)
+    return sum(saturated), sum(dead)
+
+
+def unhealthy_by_group(network: StructNet, inputs: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """As `unhealthy_units`, of each group: (saturated, dead), each (groups,), and 0 for input and output.
+
+    A forward pass of the network in use: maps are normalised by what the network holds.
+    """
+    hidden = propagate(network, network.values.detach(), inputs)[1:-1]
     activation = activation_named(network.activation)
-    saturated = sum(int(saturated_units(units, activation, SATURATED_ABOVE).sum()) for units in activations)
-    dead = sum(int((firing_rate(units, activation) < DEAD_BELOW).sum()) for units in activations)
-    return saturated, dead
+    saturated = [int(saturated_units(units, activation, SATURATED_ABOVE).sum()) for units in hidden]
+    dead = [int((firing_rate(units, activation) < DEAD_BELOW).sum()) for units in hidden]
+    return (0, *saturated, 0), (0, *dead, 0)
 
 
 def largest(matrix: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

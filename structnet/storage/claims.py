@@ -59,9 +59,9 @@ def claim_name(results: str, name: str, *, take_over: bool = False, again: bool 
     Raises NameTaken, and UserError where nothing can be written.
     """
     from structnet.storage.atomic import is_local
-    from structnet.storage.tables import first_line, open_results
+    from structnet.storage.tables import first_line, open_folder
 
-    fs, root = open_results(results)
+    fs, root = open_folder(results)
     local = is_local(fs)
     key = (str(Path(root).resolve()) if local else f"{type(fs).__name__}:{root}", name)
     mine = _MINE.get(key)

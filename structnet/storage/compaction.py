@@ -27,7 +27,7 @@ from structnet.storage.tables import (
     damaged,
     first_line,
     list_parts,
-    open_results,
+    open_folder,
     read_part,
     store_part,
     unique,
@@ -69,7 +69,7 @@ def compact(results: str, experiment: str | None = None, table: str | None = Non
     results: a folder or an fsspec URL. Raises UserError when there is no such folder or experiment, or when
     it cannot be written to, and ValueError when the table is unknown.
     """
-    fs, root = open_results(results)
+    fs, root = open_folder(results)
     if is_local(fs) and not Path(root).is_dir():
         raise UserError(f"results is {results!r}, but there is no such folder: name one with tables in it")
     tables = list(SCHEMAS) if table is None else [table]

@@ -19,7 +19,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 # JSON columns (config, versions, data_fingerprint, machine) hold text. Seconds, bits and credits are real numbers.
 # sides: [height, width] of the maps of every group in `architecture`; window: side of the window of taps; flat: the
-# groups that are read by position. Null where all groups are plain. macs: multiply-adds of one image.
+# groups that are read by position. Null where all groups are plain. macs: multiply-adds of one image. What else the
+# columns hold is said in structnet.storage.columns.
 SCHEMAS: dict[str, pa.Schema] = {
     "experiments": _schema(
         trial=TEXT,
@@ -217,6 +218,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         macs=INT,
         window=INT,
         flat=INTS,
+        link_sources=INTS,
+        link_targets=INTS,
+        link_connections=INTS,
+        link_possible=INTS,
+        input_reads=INTS,
+        group_saturated=INTS,
+        group_dead=INTS,
     ),
     "fronts": _schema(
         trial=TEXT,
@@ -240,6 +248,25 @@ SCHEMAS: dict[str, pa.Schema] = {
         test_loss=REAL,
         snapshot=TEXT,
         macs=INT,
+    ),
+    "confusions": _schema(
+        trial=TEXT,
+        truth=INT,
+        said=INT,
+        images=INT,
+        truth_name=TEXT,
+        said_name=TEXT,
+    ),
+    "mistakes": _schema(
+        trial=TEXT,
+        image=INT,
+        truth=INT,
+        said=INT,
+        truth_name=TEXT,
+        said_name=TEXT,
+        confidence=REAL,
+        values=REALS,
+        shape=INTS,
     ),
     "connectivity": _schema(
         trial=TEXT,
@@ -293,6 +320,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "candidates": ("trial", "round", "heat", "candidate"),
     "rounds": ("trial", "round"),
     "fronts": ("trial", "round"),
+    "confusions": ("trial", "truth", "said"),
+    "mistakes": ("trial", "image"),
     "connectivity": ("trial", "network", "epoch", "link", "unit"),
     "decisions": ("trial", "network", "step", "layer", "index"),
     "measurements": ("trial", "quantity", "item"),

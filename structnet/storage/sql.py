@@ -11,10 +11,11 @@ import re
 import time
 import warnings
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -28,7 +29,7 @@ from structnet.storage.tables import (
     first_line,
     list_parts,
     missing_keys,
-    open_results,
+    open_folder,
     read_part,
     with_experiment,
 )
@@ -40,48 +41,89 @@ if TYPE_CHECKING:
     Fragments = list[tuple[Part, ParquetFileFragment]]
 
 _FOOTERS_AT_ONCE = 16
+Rows = TypeVar("Rows")
 
 
-def run_query(results: str, sql: str) -> pa.Table:
+def run_query(results: str, sql: str, experiment: str | None = None) -> pa.Table:
     """The rows of one statement that only reads: SELECT, WITH, FROM, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.
 
     The views have a text column `experiment`, then the columns of their schema; rows are unique by experiment
     and key; a table without parts is empty. Times are in UTC. A damaged part of a table in the statement is
     left out, and a warning names it.
-    results: a folder or an fsspec URL. Raises UserError when the folder does not exist, the statement is of
-    another kind or there is more than one, or DuckDB refuses it.
+    results: a folder or an fsspec URL. experiment: the only one whose rows the views have; None for all.
+    Raises UserError when the folder or the experiment does not exist, the statement is of another kind or there
+    is more than one, or DuckDB refuses it.
     """
+    return _read(results, sql, experiment, lambda relation: relation.to_arrow_table())
+
+
+def open_query(results: str, sql: str, experiment: str | None = None) -> duckdb.DuckDBPyRelation:
+    """The rows of such a statement, unread: DuckDB reads what is asked of them, when it is.
+
+    They are of the parts that are there now. Of one that is damaged inside, or has gone when it is read, DuckDB
+    raises its own error. Nothing that is done with the relation can write a file or read another.
+    """
+    return _read(results, sql, experiment, lambda relation: relation)
+
+
+def experiment_names(results: str) -> list[str]:
+    """The experiments that any table has parts of, sorted."""
+    return sorted({part.experiment for table in SCHEMAS for part in list_parts(results, table)})
+
+
+def check_experiment(results: str, experiment: str) -> None:
+    """Raises UserError, with the names that are near, for an experiment that no table has parts of."""
+    names = experiment_names(results)
+    if experiment not in names:
+        near = get_close_matches(experiment, names, 3, 0.5)
+        way_out = f"is it {' or '.join(near)}?" if near else "`structnet status` names those there are"
+        raise UserError(
+            f"experiment is {experiment!r}, but there is none of that name in {results!r}: {way_out}"
+        )
+
+
+def _read(
+    results: str,
+    sql: str,
+    experiment: str | None,
+    finish: Callable[[duckdb.DuckDBPyRelation], Rows],
+) -> Rows:
+    """What `finish` makes of the rows of a statement; where parts change meanwhile it is asked again."""
+    import duckdb
+
     fs = check_folder(results)
     named = _named_tables(sql)
     bad_inside: dict[Part, UserError] = {}
     for attempt in range(ATTEMPTS):
         time.sleep(attempt * 0.1)
-        parts = {table: list_parts(results, table) for table in SCHEMAS}
+        parts = {table: list_parts(results, table, experiment) for table in SCHEMAS}
+        if experiment is not None and not any(parts.values()):
+            check_experiment(results, experiment)
         fragments = {table: _fragments(fs, parts[table]) for table in SCHEMAS}
         bad = _bad_footers({table: fragments[table] for table in named})
         bad |= {part: bad_inside[part] for table in named for part in parts[table] if part in bad_inside}
-        answer = _answer(sql, named, fragments, bad)
-        failed = not isinstance(answer, pa.Table)
+        answer = _answer(sql, named, fragments, bad, finish)
+        failed = isinstance(answer, duckdb.Error)
         if not failed and not any(isinstance(error.__cause__, FileNotFoundError) for error in bad.values()):
             break
         # A part that changes or goes after it was listed was written again, or merged: read that.
-        changed = any(list_parts(results, table) != parts[table] for table in named)
+        changed = any(list_parts(results, table, experiment) != parts[table] for table in named)
         found = {}
         if failed and (not changed or attempt >= ATTEMPTS // 2):
             found = _bad_inside(fs, {table: parts[table] for table in named}, bad)
         if not changed and not found:
             break
         bad_inside |= found
-    if not isinstance(answer, pa.Table):
+    if isinstance(answer, duckdb.Error):
         raise _refusal(answer) from answer
     for error in bad.values():
-        warnings.warn(f"skipped: {error}", stacklevel=2)
+        warnings.warn(f"skipped: {error}", stacklevel=3)
     return answer
 
 
 def check_folder(results: str) -> Any:
     """The file system of the results; raises UserError for a local folder that does not exist."""
-    fs, root = open_results(results)
+    fs, root = open_folder(results)
     if is_local(fs) and not Path(root).is_dir():
         raise UserError(f"results is {results!r}, but there is no such folder: name one with tables in it")
     return fs
@@ -119,22 +161,31 @@ def _refusal(error: Exception) -> UserError:
 
 
 def _answer(
-    sql: str, named: list[str], fragments: dict[str, Fragments], bad: dict[Part, UserError]
-) -> pa.Table | duckdb.Error:
-    """The rows of a statement over all parts but the bad ones, or the error if it may come from reading them."""
+    sql: str,
+    named: list[str],
+    fragments: dict[str, Fragments],
+    bad: dict[Part, UserError],
+    finish: Callable[[duckdb.DuckDBPyRelation], Rows],
+) -> Rows | duckdb.Error:
+    """What becomes of a statement over all parts but the bad ones, or the error if it may come from reading them.
+
+    The connection lives as long as a relation of it.
+    """
     import duckdb
 
-    with duckdb.connect() as connection:
-        try:
-            for table, pairs in fragments.items():
-                whole = [(part, fragment) for part, fragment in pairs if part not in bad]
-                _create_view(connection, table, whole, table in named)
-            _lock(connection)
-            return connection.sql(sql).to_arrow_table()
-        except (duckdb.InvalidInputException, duckdb.IOException) as error:
-            return error
-        except duckdb.Error as error:
-            raise _refusal(error) from error
+    connection = duckdb.connect()
+    try:
+        for table, pairs in fragments.items():
+            whole = [(part, fragment) for part, fragment in pairs if part not in bad]
+            _create_view(connection, table, whole, table in named)
+        _lock(connection)
+        return finish(connection.sql(sql))
+    except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        connection.close()
+        return error
+    except duckdb.Error as error:
+        connection.close()
+        raise _refusal(error) from error
 
 
 def _lock(connection: duckdb.DuckDBPyConnection) -> None:

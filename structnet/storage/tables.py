@@ -58,7 +58,7 @@ class TableWriter:
     def __init__(self, results: str, experiment: str) -> None:
         self.results = results
         self.experiment = check_name(experiment)
-        self._fs, self._root = open_results(results)
+        self._fs, self._root = open_folder(results)
         if is_local(self._fs):
             _check_writable(Path(self._root), results)
 
@@ -97,7 +97,7 @@ class Part(NamedTuple):
 def list_parts(results: str, table: str, experiment: str | None = None) -> list[Part]:
     """The parts of a table, or of one experiment in it, in the order of experiment and name."""
     _check_table(table)
-    fs, root = open_results(results)
+    fs, root = open_folder(results)
     folder = f"{root}/tables/{table}"
     below = folder if experiment is None else f"{folder}/experiment={check_name(experiment)}"
     fs.invalidate_cache()
@@ -127,7 +127,7 @@ def read_table(
     A table without parts is empty. Raises UserError naming a part that is damaged or is no part of this
     table; with `skip_damaged` a warning names it and the rest is read.
     """
-    fs, _ = open_results(results)
+    fs, _ = open_folder(results)
     for attempt in range(ATTEMPTS):
         time.sleep(attempt * 0.1)
         tables, bad = [], []
@@ -203,7 +203,7 @@ def unique(rows: pa.Table, key: list[str]) -> pa.Table:
     return rows.take(last.sort_by([(name, "ascending") for name in key])["row number_max"])
 
 
-def open_results(results: str) -> tuple[Any, str]:
+def open_folder(results: str) -> tuple[Any, str]:
     """The fsspec file system and the path on it of a results folder or URL."""
     import fsspec
 

@@ -174,10 +174,10 @@ class Store(MemoryFileSystem):
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """What `store://bucket` is."""
     made = Store()
-    open_one = tables.open_results
+    open_one = tables.open_folder
     monkeypatch.setattr(
         tables,
-        "open_results",
+        "open_folder",
         lambda results: (made, "/bucket") if results == "store://bucket" else open_one(results),
     )
     yield made

@@ -1,15 +1,13 @@
-"""The cliff of a ladder, against cases worked out by hand, and the figure of it."""
+"""The cliff of a ladder, against cases worked out by hand."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.session.plots import plot_ladder
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, halfway, ladder_rows, locate_cliff
 
@@ -183,48 +181,3 @@ def test_the_order_of_the_rows_does_not_matter(rungs: list[Rung], random: object
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert locate_cliff(shuffled, 0.1) == locate_cliff(rungs, 0.1)
     assert ladder_rows(shuffled) == ladder_rows(rungs)
-
-
-@pytest.fixture(scope="module")
-def drawn() -> tuple[dict[str, list[Rung]], dict[str, Cliff]]:
-    """One curve with a cliff and its interval, one that is censored."""
-    series = {
-        "proportional": [
-            rung for seed in range(3) for rung in curve([0.9, 0.9, 0.9, 0.8, 0.7 - 0.01 * seed], seed)
-        ],
-        "uniform": [
-            rung for seed in range(3) for rung in curve([0.9, 0.9, 0.9, 0.6 - 0.1 * seed, 0.1], seed)
-        ],
-    }
-    return series, {name: locate_cliff(rungs, 0.1) for name, rungs in series.items()}
-
-
-def test_the_figure_is_a_picture_of_its_kind(
-    tmp_path: Path, drawn: tuple[dict[str, list[Rung]], dict[str, Cliff]]
-) -> None:
-    from PIL import Image
-
-    plot_ladder(str(tmp_path / "new" / "ladder.png"), *drawn, 0.1)
-    with Image.open(tmp_path / "new" / "ladder.png") as picture:
-        picture.load()
-        assert picture.format == "PNG"
-        assert len(picture.convert("RGB").getcolors(1_000_000) or []) > 10
-    plot_ladder(str(tmp_path / "ladder.svg"), *drawn, 0.1, title="Ladder on digits")
-    text = (tmp_path / "ladder.svg").read_text()
-    assert "<svg" in text
-    for said in ("Ladder on digits", "Density", "Validation accuracy", "chance", "cliff below 0.001"):
-        assert said in text
-
-
-def test_the_same_figure_is_the_same_file(
-    tmp_path: Path, drawn: tuple[dict[str, list[Rung]], dict[str, Cliff]]
-) -> None:
-    for name in ("a.svg", "b.svg"):
-        plot_ladder(str(tmp_path / name), *drawn, 0.1)
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-
-
-def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"ladder\.pdf', but must end in \.png or \.svg"):
-        plot_ladder(str(tmp_path / "ladder.pdf"), {}, {}, 0.1)
-    assert not list(tmp_path.iterdir())

@@ -231,7 +231,7 @@ def test_readers_see_the_same_rows_wherever_compaction_stops(
             before = read_table(results, "epochs")
             patch.setattr(
                 compaction,
-                "open_results",
+                "open_folder",
                 lambda results, changes=changes: (DyingFiles(files, changes), "/test_compaction_stops"),
             )
             for _ in range(2):

@@ -356,6 +356,15 @@ def test_reference_inputs_of_a_table_have_whatever_it_may_hold() -> None:
             assert set(raw[~np.isnan(raw[:, at]), at]) == codes
 
 
+@pytest.mark.parametrize("is_int8", [False, True])
+def test_the_program_beside_the_header_of_a_table_has_missing_cells(tmp_path: Path, is_int8: bool) -> None:
+    (model,) = (each for each in every_kind() if each.preprocessing is TABLE)
+    write(model, tmp_path, calibrated(model, reference_inputs(model, 64)) if is_int8 else None)
+    program = (tmp_path / "net_test.c").read_text()
+    assert "NAN" in program
+    assert ran(tmp_path, program, *STRICT, "-O2").decode().endswith(" 0 other classes\n")
+
+
 def test_names_are_printed_as_they_are(tmp_path: Path) -> None:
     names = ('a "quoted" one', "può", "??/", "back\\slash", "*/ /*", "line\nbreak", "1")
     network = network_of(linked([3, len(names)], [1.0], np.random.default_rng(0)), "relu", 0)

@@ -46,8 +46,10 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "networks": 62,
         "epochs": 19,
         "candidates": 35,
-        "rounds": 36,
+        "rounds": 43,
         "fronts": 21,
+        "confusions": 6,
+        "mistakes": 9,
         "connectivity": 7,
         "decisions": 13,
         "measurements": 6,
@@ -58,7 +60,7 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "connections moved trend centre_ratio core_centre_ratio ring_ratio core_ring_ratio phase"
     )
     assert " ".join(SCHEMAS["epochs"].names) == expected
-    assert SCHEMAS["rounds"].names[-9:] == [
+    assert SCHEMAS["rounds"].names[-16:] == [
         "triggered_by",
         "share_deciding",
         "credits_deciding",
@@ -68,6 +70,13 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "macs",
         "window",
         "flat",
+        "link_sources",
+        "link_targets",
+        "link_connections",
+        "link_possible",
+        "input_reads",
+        "group_saturated",
+        "group_dead",
     ]
     for table, key in KEYS.items():
         assert set(key) <= set(SCHEMAS[table].names)
@@ -274,7 +283,7 @@ def test_a_store_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch
         def find(self, *_: Any, **__: Any) -> Any:
             raise LookupError("no such bucket, says the store\nand more")
 
-    monkeypatch.setattr(tables, "open_results", lambda results: (Away(), "bucket"))
+    monkeypatch.setattr(tables, "open_folder", lambda results: (Away(), "bucket"))
     with pytest.raises(
         UserError, match=r"^results is 's3://bucket', but cannot be read \(no such bucket, says the store\)"
     ):

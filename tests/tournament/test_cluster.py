@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tournament.workers.cluster import (
     cap_gpu_memory,
     check_device,
     check_room,
+    dashboard_of_ray,
     probe,
     start_ray,
     stop_ray,
@@ -130,11 +132,17 @@ def test_the_address_of_the_environment_counts_like_the_option(monkeypatch: pyte
 def test_in_a_job_the_address_is_not_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
     joined: list[str] = []
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr("ray.init", lambda address, **options: joined.append(address))
+
+    def join(address: str, **_: object) -> SimpleNamespace:
+        joined.append(address)
+        return SimpleNamespace(dashboard_url="head:8265")
+
+    monkeypatch.setattr("ray.init", join)
     monkeypatch.setenv("RAY_ADDRESS", "of-the-job")
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert start_ray(1, 1, None) is True
     assert joined == ["of-the-job"]
+    assert dashboard_of_ray() == "http://head:8265"
     with pytest.raises(UserError, match="address is 'given'"):
         start_ray(1, 1, "given")
 
@@ -153,12 +161,13 @@ class Started:
         for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR"):
             monkeypatch.delenv(name, raising=False)
 
-    def _init(self, **options: Any) -> None:
+    def _init(self, **options: Any) -> SimpleNamespace:
         self.options, self.token = options, os.environ.get("RAY_AUTH_TOKEN")
         self.folder = options["_temp_dir"] and Path(options["_temp_dir"]).resolve()
         os.environ["RAY_AUTH_MODE"] = "token"  # as Ray does
         if self.fails:
             raise self.fails
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265" if options["include_dashboard"] else "")
 
 
 @pytest.fixture
@@ -183,6 +192,26 @@ def test_a_local_ray_has_a_token_that_goes_with_it(home: Path, monkeypatch: pyte
         start_ray(1, 1, None)
     assert not {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"} & set(os.environ)
     assert not list(home.iterdir())
+
+
+def test_a_local_ray_has_a_dashboard_if_asked_on_this_machine_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Started(monkeypatch)
+    start_ray(1, 1, None)
+    assert started.options["include_dashboard"] is False and dashboard_of_ray() is None
+    stop_ray()
+    start_ray(1, 1, None, dashboard=True)
+    assert started.options["include_dashboard"] is True and started.options["dashboard_host"] == "127.0.0.1"
+    # With it come the jobs of this Ray, which nobody else is to start.
+    assert dashboard_of_ray() == f"http://127.0.0.1:8265, which asks for the token {started.token}"
+    stop_ray()
+    assert dashboard_of_ray() is None
+    # One that outlives the run is told to nobody.
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
+    start_ray(1, 1, None, dashboard=True)
+    assert dashboard_of_ray() == "http://127.0.0.1:8265"
+    stop_ray()
 
 
 @pytest.mark.parametrize("given", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "file"])

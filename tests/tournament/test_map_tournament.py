@@ -16,6 +16,7 @@ from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
 from structnet.measure.size import multiply_adds
+from structnet.measure.wiring import wiring_columns
 from structnet.network.architecture import parameters_dense, sizes_of
 from structnet.storage.snapshot import load_snapshot
 from structnet.storage.tables import TableWriter, read_table
@@ -115,6 +116,8 @@ def test_both_bounds_hold_and_the_rows_say_so(grown: tuple[Path, Result]) -> Non
         assert row["sides"] == SIDES
         assert row["macs"] == multiply_adds(network.topology)
         assert row["architecture"] == network.architecture
+        assert wiring_columns(network.topology).items() <= row.items()
+        assert len(row["input_reads"]) == 64
     assert rows[-1]["macs"] <= 2500
 
 

@@ -52,12 +52,19 @@ _WRONG_FOLDER = {
 _BORROWED = ExitStack()
 
 
-def start_ray(workers: int, cpus_per_worker: float, address: str | None) -> bool:
+class _Dashboard:
+    """Of the Ray that was started or joined. place: HOST:PORT, empty or None where there is none."""
+
+    place: str | None = None
+
+
+def start_ray(workers: int, cpus_per_worker: float, address: str | None, *, dashboard: bool = False) -> bool:
     """Connects to a cluster, or starts a local Ray with as many CPUs as the workers ask for, and the machine's GPUs.
 
-    Without an address the environment's RAY_ADDRESS counts; Ray sets it in a job that was submitted. Returns whether
-    this process started or joined it, and so has to call `stop_ray`. Raises UserError when nothing answers at
-    the address: ray.init itself would wait for minutes.
+    dashboard: whether a local Ray has one, which answers on this machine alone. Without an address the environment's
+    RAY_ADDRESS counts; Ray sets it in a job that was submitted. Returns whether this process started or joined it, and
+    so has to call `stop_ray`. Raises UserError when nothing answers at the address: ray.init itself would wait for
+    minutes.
     """
     import ray
 
@@ -71,13 +78,14 @@ def start_ray(workers: int, cpus_per_worker: float, address: str | None) -> bool
             with warnings.catch_warnings():
                 # Ray's client warns before it raises; there is one line either way.
                 warnings.simplefilter("ignore", UserWarning)
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                found = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"Ray at '{address}' did not let us in ({reason}): {_check_token()}") from error
+        _Dashboard.place = found.dashboard_url
         return True
     try:
-        _start_local(max(1, -(-int(workers * cpus_per_worker * 100) // 100)))
+        _start_local(max(1, -(-int(workers * cpus_per_worker * 100) // 100)), dashboard=dashboard)
     except BaseException:
         _BORROWED.close()
         raise
@@ -91,10 +99,22 @@ def stop_ray() -> None:
     try:
         ray.shutdown()
     finally:
+        _Dashboard.place = None
         _BORROWED.close()
 
 
-def _start_local(cpus: int) -> None:
+def dashboard_of_ray() -> str | None:
+    """Where the dashboard of the Ray that was started or joined is, and the token that it asks for; None without one.
+
+    The token is told only if it is one of this process, which ends with it.
+    """
+    if not _Dashboard.place:
+        return None
+    asked = os.environ.get("RAY_AUTH_TOKEN") == _token() and f", which asks for the token {_token()}"
+    return f"http://{_Dashboard.place}{asked or ''}"
+
+
+def _start_local(cpus: int, *, dashboard: bool) -> None:
     import ray
 
     _borrow_token()
@@ -102,10 +122,11 @@ def _start_local(cpus: int) -> None:
     short = _short_way(folder)
     try:
         # Without "local" it would join, and refuse, a Ray that somebody else started on this machine.
-        ray.init(
+        started = ray.init(
             address="local",
             num_cpus=cpus,
-            include_dashboard=False,
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level=logging.ERROR,
             _temp_dir=short and str(short),
@@ -114,6 +135,7 @@ def _start_local(cpus: int) -> None:
         raise UserError(
             f"Ray did not start on this machine ({one_line(error)}): {_way_out(error, folder)}"
         ) from error
+    _Dashboard.place = started.dashboard_url
 
 
 def _borrow_token() -> None:

@@ -19,12 +19,12 @@ from structnet.data.dataset import Split
 from structnet.growth.room import with_room
 from structnet.growth.triggers import Watches
 from structnet.measure.calibration import tempered_likelihoods
-from structnet.measure.diagnosis import diagnose_inputs
+from structnet.measure.diagnosis import diagnose_inputs, unhealthy_by_group
 from structnet.measure.information import probe_information
 from structnet.network.network import StructNet
 from structnet.network.state import TrainState
 from structnet.seeds import stream
-from structnet.training.batches import DIAGNOSIS_IMAGES, batch_indices, sample_inputs
+from structnet.training.batches import DIAGNOSIS_IMAGES, batch_indices, images_for_gradients, sample_inputs
 from structnet.training.evaluation import Evaluation, evaluate_all, features_of
 from structnet.training.loop import Diverged, train_steps
 from structnet.training.recipe import Recipe
@@ -186,8 +186,7 @@ def _measured(network: StructNet, found: Evaluation, validation: Split, with_pro
 def survey(state: Arrays, train: Split, recipe: Recipe, plan: SurveyPlan) -> Survey:
     """Diagnoses a network and screens its growth sites by predicted gain: one backward pass for hundreds."""
     line = TrainState.from_arrays(state, train.labels.device)
-    count = min(DIAGNOSIS_IMAGES, len(train))
-    positions = batch_indices(len(train), count, plan.rng_seed, line.step)
+    positions = _diagnosed(line, train, plan.rng_seed)
     diagnosis = diagnose_inputs(line.network, *sample_inputs(train, positions, line.network.values.dtype))
     rng = stream(plan.rng_seed, "survey", plan.round_number)
     context = Context(line, diagnosis, plan.sizes, plan.rate, rng)
@@ -203,12 +202,28 @@ def survey(state: Arrays, train: Split, recipe: Recipe, plan: SurveyPlan) -> Sur
         too_dear=too_dear,
         controls=[proposals[0] for proposals in of_controls if proposals],
         twin=next((twin for twin in twins if twin is not None), None),
-        steps=-(-count // recipe.batch_size),
+        steps=-(-len(positions) // recipe.batch_size),
         saturated=len(diagnosis.saturated),
         dead=len(diagnosis.dead),
         warnings=diagnosis.warnings,
         sizes=plan.sizes,
     )
+
+
+def count_unhealthy(
+    state: TrainState, train: Split, rng_seed: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Saturated and dead units of each group, each (groups,), on the images of a survey, of maps a quarter of them."""
+    network = state.network
+    positions = _diagnosed(state, train, rng_seed)
+    images = images_for_gradients(network.topology.architecture, len(positions))
+    inputs, _ = sample_inputs(train, positions[:images], network.values.dtype)
+    return unhealthy_by_group(network, inputs)
+
+
+def _diagnosed(state: TrainState, train: Split, rng_seed: int) -> np.ndarray:
+    """(images,) positions of the training images that a network is diagnosed on at its step."""
+    return batch_indices(len(train), min(DIAGNOSIS_IMAGES, len(train)), rng_seed, state.step)
 
 
 def shrink(

@@ -16,7 +16,9 @@ from structnet.experiments.baselines import Rigl, evolve_steps
 from structnet.growth.scales import pruned, refine_input
 from structnet.growth.triggers import Watches
 from structnet.growth.utilisation import Utilisation, utilisation
+from structnet.measure.answers import Answers, answers_of
 from structnet.network.state import TrainState
+from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import cosine
 from structnet.training.shrinking import Shrinking
@@ -171,6 +173,38 @@ class Measure:
         line = TrainState.from_arrays(states[0], contender.device)
         seen = contender.split(self.split, line.network.topology.architecture)
         return fork.measure(line, seen, with_probe=self.with_probe), []
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network says of every image of one split: train, validation or test."""
+
+    split: str
+    name: ClassVar[str] = "answer"
+    makes: ClassVar[int] = 0
+
+    def run(self, contender: Contender, states: Sequence[Arrays]) -> tuple[Answers, Made]:
+        network = TrainState.from_arrays(states[0], contender.device).network
+        seen = contender.split(self.split, network.topology.architecture)
+        found = evaluate(network, seen, with_logits=True)
+        assert found.logits is not None
+        return answers_of(found.logits), []
+
+
+@dataclass(frozen=True)
+class CountUnhealthy:
+    """How many units of each group are saturated, and how many dead, on training images drawn by this seed."""
+
+    rng_seed: int
+    name: ClassVar[str] = "count_unhealthy"
+    makes: ClassVar[int] = 0
+
+    def run(
+        self, contender: Contender, states: Sequence[Arrays]
+    ) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], Made]:
+        line = TrainState.from_arrays(states[0], contender.device)
+        train = contender.split("train", line.network.topology.architecture)
+        return fork.count_unhealthy(line, train, self.rng_seed), []
 
 
 @dataclass(frozen=True)

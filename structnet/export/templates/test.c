@@ -1,6 +1,7 @@
 /* Compares {{ name }}.h with what the network said when it was exported: exits with 0 where they agree.
    cc -std=c99 -O2 {{ name }}_test.c -lm && ./a.out */
 
+#include <math.h>
 #include <stdio.h>
 
 #include "{{ name }}.h"
