@@ -1,10 +1,11 @@
 """The command `structnet`: whatever search.commands has.
 
-Nothing but Ctrl-C is looked after before the commands are imported, which takes half a second.
+Nothing but Ctrl-C is looked after before anything that takes a while is imported.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -17,22 +18,11 @@ if TYPE_CHECKING:
 
 
 def command_line() -> typer.Typer:
-    """All commands. The queue is about the others, so it is not among those it may have."""
-    import typer
-
-    from search.commands.queue import COMMAND as QUEUE
+    """All commands."""
     from search.commands.registry import COMMANDS
+    from search.line import line_of
 
-    app = typer.Typer(
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode="rich",
-        pretty_exceptions_enable=False,
-        help="Finds the smallest neural network that does the job, by growing it.",
-    )
-    for command in (*COMMANDS.values(), QUEUE):
-        command.add_to(app)
-    return app
+    return line_of(COMMANDS.values())
 
 
 def __getattr__(name: str) -> Any:
@@ -58,6 +48,8 @@ def main() -> None:
 
 def script() -> None:
     """As `main`, and ends the process at once: taking torch apart takes most of a second, when all is written."""
+    # Until a command runs: what is imported for it stays, and to look for garbage there takes a tenth of a help's time.
+    gc.disable()
     try:
         with answering_ctrl_c():
             main()

@@ -6,15 +6,10 @@ the defaults of the model; the checked model is also what the `experiments` tabl
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar
 
-import typer
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,10 +19,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from structnet.data.datasets import DATASETS, defaults_of
+from search.trackers.registry import TRACKERS, check_trackers
+from structnet.data.datasets import DATASETS
 from structnet.errors import UserError
 
 EXPERIMENT, JOB, GROWTH, TRAINING, RAY, GRID = "Experiment", "Job", "Growth", "Training", "Ray", "Grid"
@@ -71,7 +66,8 @@ def argument(default: Any, text: str, *, metavar: str | None = None) -> Any:
 class Options(BaseModel):
     """What a command is told."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What checks values is made when there are some, and not for a help.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def data_dir() -> Any:
@@ -112,6 +108,12 @@ class CommonOptions(Options):
         changes_result=False,
     )
     resume: bool = option(False, "Go on with the experiment of this name.", EXPERIMENT, changes_result=False)
+    tracker: tuple[str, ...] = option(
+        (),
+        f"Show it there too: {one_of(TRACKERS)}. May be given several times.",
+        EXPERIMENT,
+        changes_result=False,
+    )
     rng_seed: int = option(0, "Starts every random stream.", EXPERIMENT)
     workers: int = option(2, "Ray workers.", RAY, changes_result=False)
     cpus_per_worker: float = option(1.0, "CPUs of each worker.", RAY, changes_result=False)
@@ -124,6 +126,14 @@ class CommonOptions(Options):
         changes_result=False,
     )
     device: str = option("cpu", "cpu or cuda.", RAY)
+    dashboard: bool = option(
+        False, "A local Ray has its dashboard, on this machine alone.", RAY, changes_result=False
+    )
+
+
+def keep_tune() -> Any:
+    """Whether the folder stays in which Ray Tune keeps what it needs to go on."""
+    return option(False, "Keep Ray Tune's own folder, RESULTS/ray/NAME.", RAY, changes_result=False)
 
 
 AUTO = "auto"
@@ -184,74 +194,6 @@ def rng_seeds(default: int, **rules: Any) -> Any:
 Model = TypeVar("Model", bound=Options)
 
 
-@dataclass(frozen=True)
-class Command(Generic[Model]):
-    """A command of `structnet`.
-
-    options: the model. function: what does it, given the checked options, as `module:name`; it is imported when it
-    runs, as it may need torch and Ray. defaults: those that go with the options given, for a command that has others
-    than its dataset's, or that checks what is given. goes_on: whether `--resume` goes on where it was stopped,
-    or begins again. settings: of the parser, Click's.
-    """
-
-    name: str
-    help: str
-    options: type[Model]
-    function: str
-    defaults: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
-    goes_on: bool = True
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def add_to(self, app: typer.Typer) -> None:
-        """Puts the command, with an option for every field of its model that has a text, on the command line."""
-
-        def called(**given: Any) -> None:
-            self.run(given)
-
-        parameters = [*_parameters(self)]
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {each.name: each.annotation for each in parameters}
-        app.command(self.name, help=self.help, context_settings=self.settings)(called)
-
-    def run(self, given: Mapping[str, Any]) -> None:
-        """Does it. given: option -> value, None where not given. Raises UserError for what it cannot be told."""
-        options = self.parse(given)
-        module, _, name = self.function.partition(":")
-        getattr(import_module(module), name)(options)
-
-    def parse(self, given: Mapping[str, Any]) -> Model:
-        """The checked options; raises UserError for an unknown name or a value of the wrong type, naming it."""
-        file = given.get("config")
-        written = read_config(file) if file else {}
-        line = {name: value for name, value in given.items() if value not in (None, []) and name != "config"}
-        told = {**written, **line}
-        return checked(self.options, {**self._defaults(told), **told}, file)
-
-    def _defaults(self, told: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self.defaults is not None:
-            return self.defaults(told)
-        if not issubclass(self.options, CommonOptions):
-            return {}
-        dataset = told.get("dataset", self.options.model_fields["dataset"].default)
-        return defaults_of(str(dataset), self.name)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Commands under one word, such as `structnet queue add`."""
-
-    name: str
-    help: str
-    commands: tuple[Command[Any], ...]
-
-    def add_to(self, app: typer.Typer) -> None:
-        """Puts all of them on the command line."""
-        mine = typer.Typer(no_args_is_help=True, help=self.help)
-        for command in self.commands:
-            command.add_to(mine)
-        app.add_typer(mine, name=self.name)
-
-
 def checked(model: type[Model], values: Mapping[str, Any], file: Path | None = None) -> Model:
     """The model of these values; raises UserError that names the one that is wrong. file: where they may come from."""
     try:
@@ -274,12 +216,16 @@ def _check_common(options: CommonOptions) -> None:
         raise UserError("cpus_per_worker must be above 0 and gpus_per_worker not negative")
     if not 0 <= options.rng_seed < 2**32:
         raise UserError(f"rng_seed is {options.rng_seed}, but must be in [0, 2³²)")
+    check_trackers(options.tracker, options.results)
 
 
 def changeable(model: type[Options]) -> frozenset[str]:
     """The options that change no result, so that a resume may change them."""
     return frozenset(
-        name for name, field in model.model_fields.items() if not _extra(field).get("changes_result", True)
+        name
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict)
+        and not field.json_schema_extra.get("changes_result", True)
     )
 
 
@@ -299,79 +245,6 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"config '{path}' must hold `option: value` lines")
     return {str(name).replace("-", "_"): value for name, value in content.items()}
-
-
-# From a model to the command line
-
-
-def fields_on_line(model: type[Options]) -> dict[str, FieldInfo]:
-    """The fields that are options or arguments: those of the model itself first, then those of what it extends."""
-    names = [name for kind in model.__mro__ for name in vars(kind).get("__annotations__", {})]
-    fields = model.model_fields
-    return {name: fields[name] for name in names if name in fields and fields[name].description}
-
-
-def _parameters(command: Command[Any]) -> list[inspect.Parameter]:
-    fields = fields_on_line(command.options)
-    made = [_parameter(name, field, help_of(command.name, name, field)) for name, field in fields.items()]
-    if issubclass(command.options, CommonOptions):
-        told = typer.Option(help="A YAML file with these options by name.", rich_help_panel=EXPERIMENT)
-        made.append(_keyword("config", Annotated[Path | None, told], None))
-    return made
-
-
-def _parameter(name: str, field: FieldInfo, text: str) -> inspect.Parameter:
-    extra = _extra(field)
-    if extra.get("argument"):
-        kind = type_on_line(field.annotation)
-        told: Any = typer.Argument(help=text, metavar=extra["metavar"])
-        if field.is_required():
-            return _keyword(name, Annotated[kind, told], inspect.Parameter.empty)
-        return _keyword(name, Annotated[kind | None, told], None)
-    kind = str if extra.get("words") else type_on_line(field.annotation)
-    # A flag is given or not, and what holds by default can be denied. An option whose name Python has a word for, such
-    # as `set`, is named as it is.
-    dashed = name.replace("_", "-")
-    names = [f"--{dashed}/--no-{dashed}" if extra.get("deniable") else f"--{dashed}"]
-    told = typer.Option(*names, help=text, rich_help_panel=extra["panel"] or None, show_default=False)
-    return _keyword(name, Annotated[kind | None, told], None)
-
-
-def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def type_on_line(annotation: Any) -> Any:
-    """What the command line reads: the type without None, a word for one of several, a list for a tuple."""
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        (annotation,) = (part for part in get_args(annotation) if part is not NoneType)
-        return type_on_line(annotation)
-    if origin is Literal:
-        return str
-    return list[str] if origin is tuple else annotation
-
-
-def help_of(command: str, name: str, field: FieldInfo) -> str:
-    """The text of an option and its default, with those of datasets that have one of their own."""
-    text, shown = field.description or "", _extra(field).get("shown", "")
-    if not shown and field.annotation is not bool and not field.is_required():
-        shown = "" if field.default in (None, (), "") else _said(field.default)
-    special = [
-        f"{_said(entry.defaults[command][name])} on {dataset}"
-        for dataset, entry in DATASETS.items()
-        if name in entry.defaults.get(command, {})
-    ]
-    told = "; ".join([shown] * bool(shown) + special)
-    return f"{text} Default: {told}." if told else text
-
-
-def _said(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
 # Lists in texts

@@ -1,12 +1,12 @@
-"""The commands that work on networks, results and benchmarks, by name. A new one is a room here and an entry."""
+"""The commands, by name. A new one is a room here and an entry."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from search.command import Command, Group
 from search.commands import (
     bench,
     bootstrap,
+    demo,
     evolve,
     export,
     grow,
@@ -18,6 +18,8 @@ from search.commands import (
     pick,
     predict,
     query,
+    queue,
+    report,
     rescue,
     status,
     study,
@@ -26,11 +28,11 @@ from search.commands import (
     train,
     validate,
 )
-from search.options import Command, Group
 
-COMMANDS: dict[str, Command[Any] | Group] = {
+COMMANDS: dict[str, Command | Group] = {
     room.COMMAND.name: room.COMMAND
     for room in (
+        demo,
         grow,
         validate,
         hunt,
@@ -48,17 +50,19 @@ COMMANDS: dict[str, Command[Any] | Group] = {
         predict,
         export,
         importing,
+        report,
         query,
         status,
+        queue,
         bench,
     )
 }
 
 
-def resumable() -> dict[str, Command[Any]]:
+def resumable() -> dict[str, Command]:
     """Those that write an experiment and go on with it."""
     return {
         name: command
         for name, command in COMMANDS.items()
-        if isinstance(command, Command) and command.goes_on and "resume" in command.options.model_fields
+        if isinstance(command, Command) and command.goes_on
     }

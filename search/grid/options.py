@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import GRID, TRAINING, allocation, option
+from search.options import GRID, TRAINING, allocation, keep_tune, option
 from search.training_options import L1, BatchOptions
 
 
@@ -16,3 +16,4 @@ class GridOptions(BatchOptions):
     cull: bool = False
     keep_best: bool = False
     limit: int = option(10_000, "Refuse a larger grid.", GRID, changes_result=False, ge=1)
+    keep_tune: bool = keep_tune()

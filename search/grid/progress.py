@@ -15,10 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.tables import table_of
+from search.session.waiting import LINE_SECONDS, time_left
 from structnet.trials.champions import CRITERIA, JUDGED_BY, amount, best
 from structnet.trials.grid import Block
 
-LINE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 10.0
 
 
@@ -44,14 +44,6 @@ class LivePage(ABC):
     @abstractmethod
     def page(self) -> RenderableType:
         """What the terminal shows."""
-
-
-def time_left(seconds: float, gained: float, left: float) -> str:
-    """The end of a line on work that went so far in so many seconds; nothing where that cannot be told."""
-    if gained <= 0 or left <= 0:
-        return ""
-    minutes, rest = divmod(round(seconds * left / gained), 60)
-    return f", about {f'{minutes}:{rest:02d} minutes' if minutes else f'{rest} seconds'} left"
 
 
 class GridProgress(LivePage):

@@ -14,16 +14,21 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from search.options import CommonOptions, changeable
+from search.session.console import outcome
+from search.trackers.process import Following
 from structnet.data.fingerprints import changes, data_fingerprint
 from structnet.errors import UserError
 from structnet.storage.claims import Claim, NameTaken, claim_name
-from structnet.storage.tables import TableWriter, check_name, list_parts, read_table
+from structnet.storage.tables import TableWriter, check_name, list_parts, open_folder, read_table
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
 
 LIBRARIES = ("structnet", "torch", "numpy", "ray", "pyarrow")
 HEARTBEAT_SECONDS = 30.0
+JSON_COLUMNS = ("config", "versions", "data_fingerprint")
+# Of which the first that a trial has is the experiment's.
+STATUSES = ("running", "failed", "interrupted", "finished")
 
 
 def versions() -> dict[str, str]:
@@ -68,6 +73,9 @@ class Experiment:
         # Heartbeats come from a thread of their own: an older row must not replace a newer one.
         self._writing = threading.Lock()
         self._check_against_what_is_there()
+        # They read the tables, in which is what others write who join.
+        followed = () if joins else dict.fromkeys(options.tracker)
+        self._trackers = [Following(options.results, self.name, tracker) for tracker in followed]
 
     @property
     def is_there(self) -> bool:
@@ -78,6 +86,26 @@ class Experiment:
         """The row of a trial that an earlier run ended, or None."""
         row = self.rows.get(trial)
         return row if row and row["status"] == "finished" else None
+
+    def told(self) -> dict[str, Any]:
+        """What `--json` prints of it: where everything is, and its rows as they are written."""
+        results = self.options.results
+        rows = read_table(results, "experiments", self.name, skip_damaged=True).to_pylist()
+        for row in rows:
+            row |= {name: json.loads(row[name]) for name in JSON_COLUMNS if row[name]}
+        ends = {row["status"] for row in rows}
+        files, root = open_folder(results)
+        report = f"reports/{self.name}/index.html"
+        return {
+            "experiment": self.name,
+            "status": next((status for status in STATUSES if status in ends), None),
+            "error": next((row["error"] for row in rows if row["error"]), None),
+            "results": results,
+            "tables": f"{results}/tables",
+            "rows": rows,
+            "snapshot": next((row["snapshot"] for row in rows if row["snapshot"]), None),
+            "report": f"{results}/{report}" if files.exists(f"{root}/{report}") else None,
+        }
 
     def start(self, trial: str, rng_seed: int) -> None:
         """Marks a trial as running; its first start is remembered over resumes."""
@@ -95,6 +123,8 @@ class Experiment:
             "data_fingerprint": self.data_fingerprint and json.dumps(self.data_fingerprint, sort_keys=True),
         }
         self.update(trial)
+        for tracker in self._trackers:
+            tracker.start()
 
     def update(self, trial: str, **columns: Any) -> None:
         """Writes new values and a heartbeat."""
@@ -112,8 +142,12 @@ class Experiment:
             self.rows[trial]["config"] = json.dumps(config, sort_keys=True)
 
     def end(self, trial: str, status: str, **columns: Any) -> None:
-        """Marks a trial as finished, failed or interrupted."""
+        """Marks a trial as finished, failed or interrupted; its trackers are given some time to take that up."""
         self.update(trial, status=status, finished_at=datetime.now(UTC), **columns)
+        for tracker in self._trackers:
+            tracker.ask()
+        for tracker in self._trackers:
+            tracker.wait()
 
     @contextmanager
     def beating(self, trial: str) -> Iterator[None]:

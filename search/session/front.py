@@ -1,8 +1,8 @@
-"""The front as a table and as a plot: what every size is worth."""
+"""The front as a table: what every size is worth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from search.session.console import Console
@@ -23,31 +23,6 @@ def print_front(rows: Sequence[dict[str, Any]], console: Console) -> None:
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         console.say("  ".join(cell.rjust(width) for cell, width in zip(line, widths)).rstrip())
-
-
-def plot_front(path: str, fronts: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-    """Writes validation error against parameters, a line for every front by its name, a ring around what was chosen.
-
-    fronts: rows of the fronts table, none of which is dominated. path: as for search.session.plots.save_figure.
-    """
-    from matplotlib.figure import Figure
-
-    from search.session.plots import finish, save_figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, rows) in enumerate(fronts.items()):
-        errors = {row["parameters"]: 100 * (1 - row["accuracy"]) for row in rows}
-        axes.plot([*errors], [*errors.values()], marker=".", color=f"C{number}", label=name)
-        for row in rows:
-            if row["chosen"]:
-                size = row["parameters"]
-                axes.plot(size, errors[size], marker="o", markersize=10, fillstyle="none", color=f"C{number}")
-    axes.set_xscale("log")
-    finish(axes, "Parameters", "Validation error, %")
-    if len(fronts) > 1:
-        axes.legend(frameon=False, fontsize="small")
-    save_figure(figure, path)
 
 
 def _cells(row: dict[str, Any], before: dict[str, Any] | None) -> tuple[str, ...]:

@@ -11,13 +11,15 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from search.options import CommonOptions
-from search.session.console import Console
+from search.session.console import Console, outcome
 from search.session.experiment import Experiment
 from search.session.interrupts import CODE, ending_in_order, line_is_said
+from search.session.waiting import waiting
+from search.trackers.registry import look_at
 from search.training_options import BatchOptions
 from structnet.errors import LACK_OF_MEMORY, UserError, WorkFailed, one_line
 from structnet.storage.atomic import StoreFailed, remove_unfinished
-from structnet.storage.tables import SCHEMAS, open_results
+from structnet.storage.tables import SCHEMAS, open_folder
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
@@ -28,9 +30,11 @@ def load_data(options: CommonOptions) -> Dataset:
     """The dataset of the options; says what was left out or decided. Raises UserError."""
     from structnet.data.datasets import load_dataset
 
-    data = load_dataset(options.dataset, **data_options(options))
+    console = Console()
+    with waiting(f"reading {options.dataset}", console):
+        data = load_dataset(options.dataset, **data_options(options))
     for note in data.notes:
-        Console().say(note, markup=False)
+        console.say(note, markup=False)
     return data.balanced() if options.balance else data
 
 
@@ -111,13 +115,18 @@ def shape_of(data: Dataset) -> str:
 @contextmanager
 def on_ray(options: CommonOptions) -> Iterator[None]:
     """With a Ray that is running and has room: the one at the address, or one of this process; raises UserError."""
-    from tournament.workers.cluster import check_device, check_room, start_ray, stop_ray
+    from tournament.workers.cluster import check_device, check_room, dashboard_of_ray, start_ray, stop_ray
 
     check_device(options.device, options.gpus_per_worker)
-    started = start_ray(options.workers, options.cpus_per_worker, options.address)
+    with waiting("Ray starts", Console()):
+        started = start_ray(
+            options.workers, options.cpus_per_worker, options.address, dashboard=options.dashboard
+        )
     try:
-        if waiting := check_room(options.workers, options.cpus_per_worker, options.gpus_per_worker):
-            Console().say(waiting)
+        if options.dashboard:
+            Console().say(f"Ray's dashboard: {dashboard_of_ray() or 'this Ray has none'}", markup=False)
+        if shortage := check_room(options.workers, options.cpus_per_worker, options.gpus_per_worker):
+            Console().say(shortage)
         yield
     finally:
         if started:
@@ -178,26 +187,51 @@ def recorded(
 
 def _remove_unfinished(experiment: Experiment) -> None:
     """Removes what workers that died while they wrote have left beside the tables and snapshots."""
-    fs, root = open_results(experiment.options.results)
+    fs, root = open_folder(experiment.options.results)
     for table in SCHEMAS:
         remove_unfinished(fs, f"{root}/tables/{table}/experiment={experiment.name}")
     remove_unfinished(fs, f"{root}/snapshots/{experiment.name}")
 
 
 def _forget_tune(experiment: Experiment) -> None:
-    """Removes what Tune kept to go on after a crash, often a hundred times the tables: all is in them now."""
-    fs, root = open_results(experiment.options.results)
+    """Removes what Tune kept to go on after a crash, often a hundred times the tables: all is in them now.
+
+    Unless it is to be kept, by a command that has the option.
+    """
+    if getattr(experiment.options, "keep_tune", False):
+        return
+    fs, root = open_folder(experiment.options.results)
     folder = f"{root}/ray/{experiment.name}"
     if fs.exists(folder):
         fs.rm(folder, recursive=True)
 
 
 def print_outcome(experiment: Experiment, sql: str, console: Console) -> None:
-    """Where the tables are, and a line that queries them."""
+    """Where the tables are, the report and what trackers have, and a line that queries them."""
     where = experiment.options.results
     console.say(f"Tables: {where}/tables")
     place = "" if where == "results" else f" --results {where}"
+    say_report(experiment, console)
+    for tracker in experiment.options.tracker:
+        console.say(look_at(tracker, where), markup=False)
     console.say(f'Look closer: {program()} query "{sql}"{place}')
+
+
+def say_report(experiment: Experiment, console: Console) -> None:
+    """Writes the report and says where; where that fails, why: what it tells about is in the tables all the same."""
+    from search.report.folder import write_folder
+    from search.report.reports import write_report
+
+    results = experiment.options.results
+    try:
+        path = write_report(results, experiment.name)
+        write_folder(results)
+    except Exception as error:  # of whatever library draws: a picture is no reason to end as failed
+        again = f"{program()} report {experiment.name}"
+        console.warn(f"No report was written ({one_line(error)}); {again} tries again.")
+        return
+    console.say(f"Report: {path}")
+    outcome(report=path)
 
 
 def program() -> str:

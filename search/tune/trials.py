@@ -30,7 +30,7 @@ from search.tune.metrics import SearchMetrics
 from structnet.data.dataset import Dataset
 from structnet.data.packing import description, pack
 from structnet.storage.atomic import is_local, write_whole
-from structnet.storage.tables import open_results
+from structnet.storage.tables import open_folder
 from structnet.trials.work import Shared, TrialWork
 from tournament.workers.cluster import cap_gpu_memory
 
@@ -76,7 +76,7 @@ class Failed:
 
 def results_path(options: CommonOptions) -> str:
     """The results folder as any process finds it: workers have another working directory."""
-    fs, root = open_results(options.results)
+    fs, root = open_folder(options.results)
     return str(Path(root).absolute()) if is_local(fs) else options.results
 
 
@@ -86,7 +86,7 @@ def ray_folder(results: str) -> tuple[Any, str]:
     By itself Ray would open a URL with a client of Arrow's own, which knows fewer kinds of storage and takes neither
     the settings nor all the credentials with which the tables are written.
     """
-    fs, root = open_results(results)
+    fs, root = open_folder(results)
     if is_local(fs):
         return None, f"{Path(root).absolute()}/ray"
     return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(fs)), f"{root}/ray"
@@ -179,7 +179,7 @@ def can_restore(options: CommonOptions, experiment: str, part: str = "") -> bool
     files, folder = ray_folder(options.results)
     if not tune.Tuner.can_restore(f"{folder}/{place}", storage_filesystem=files):
         return False
-    fs, root = open_results(options.results)
+    fs, root = open_folder(options.results)
     return tune_state_is_whole(fs, f"{root}/ray/{place}")
 
 
@@ -190,7 +190,7 @@ def _place(experiment: str, part: str) -> str:
 
 def _check_store(results: str, experiment: str) -> None:
     """Raises StoreFailed if nothing can be written for as long as a part is tried: then no retry of a trial helps."""
-    fs, root = open_results(results)
+    fs, root = open_folder(results)
     path = f"{root}/ray/{experiment}/writable"
     write_whole(fs, {path: b"yes"})
     fs.rm_file(path)
@@ -228,10 +228,17 @@ def _tuner(
             storage_filesystem=files,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=3, checkpoint_frequency=1),
-            callbacks=[listener],
+            callbacks=[listener, *_loggers(options)],
             verbose=0,
         ),
     )
+
+
+def _loggers(options: CommonOptions) -> list[tune.Callback]:
+    """What Tune itself notes of its trials, where that is to be kept: our own tables need none of it."""
+    if not getattr(options, "keep_tune", False):
+        return []
+    return [tune.logger.JsonLoggerCallback(), tune.logger.CSVLoggerCallback()]
 
 
 class _WorkTrainable(tune.Trainable):

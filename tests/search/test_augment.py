@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from search.commands.evolve.command import COMMAND as EVOLVE
+from search.commands.evolve import COMMAND as EVOLVE
 from search.commands.evolve.run import fitted_to as evolve_fitted
-from search.commands.grow.command import COMMAND as GROW
-from search.commands.hunt.command import COMMAND as HUNT
-from search.commands.train.command import COMMAND as TRAIN
+from search.commands.grow import COMMAND as GROW
+from search.commands.hunt import COMMAND as HUNT
+from search.commands.train import COMMAND as TRAIN
 from search.grid.train_grid import fitted
 from search.session.augmentation import augmented
 from search.training_options import BatchOptions

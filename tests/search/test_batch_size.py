@@ -20,9 +20,9 @@ from search.commands.hunt.command import HuntOptions
 from search.commands.ladder.command import LadderOptions
 from search.commands.rescue import run as rescue
 from search.commands.rescue.command import RescueOptions
+from search.commands.train import COMMAND, worker
 from search.commands.train import run as command
-from search.commands.train import worker
-from search.commands.train.command import COMMAND, TrainOptions
+from search.commands.train.command import TrainOptions
 from search.commands.validate import run as validate
 from search.commands.validate.command import ValidateOptions
 from search.grid.train_grid import fitted

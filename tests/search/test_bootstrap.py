@@ -15,8 +15,8 @@ import torch
 from helpers.table_cases import candidate_row
 
 from search.cli import main
+from search.commands.bootstrap import COMMAND
 from search.commands.bootstrap import run as bootstrap
-from search.commands.bootstrap.command import COMMAND
 from search.commands.bootstrap.results import in_words, leads, print_comparison
 from search.session.console import Console
 from structnet.data.dataset import Dataset, Split
@@ -224,7 +224,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Done:
     folder, said = tmp_path_factory.mktemp("bootstrap"), StringIO()
 
     def stop(console: Console, text: str, **how: bool) -> None:
-        if "is trained: 2 of" in text:
+        if "is trained; 2 of" in text:
             raise KeyboardInterrupt
 
     def parts() -> dict[str, int]:

@@ -15,8 +15,7 @@ import torch
 from helpers.grid_cases import shared_for, timeless
 
 from search.cli import main
-from search.commands.evolve import results
-from search.commands.evolve.command import COMMAND
+from search.commands.evolve import COMMAND, results
 from search.commands.evolve.run import fitted_to
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
@@ -143,6 +142,12 @@ def test_every_method_is_compared_with_the_first(evolved: tuple[Path, str]) -> N
         (line,) = [line for line in evolved[1].splitlines() if line.startswith(f"{name} has ")]
         assert f"{100 * gap.area.mean:+.2f} (95 % interval {100 * gap.area.low:+.2f} to" in line
         assert f"{100 * gap.height.mean:+.2f}" in line
+
+
+def test_the_first_is_the_one_that_was_named_first(tmp_path: Path, ray_session: None) -> None:
+    """Tables sort by name."""
+    said = run(tmp_path, methods="static,dense", parameters="400", rng_seeds=1, epochs=1)
+    assert "dense against static: " in said
 
 
 def test_the_experiment_counts_everything(evolved: tuple[Path, str]) -> None:

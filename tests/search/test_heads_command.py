@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -12,10 +14,14 @@ import pytest
 import torch
 from helpers.command_cases import assert_refused, structnet
 from helpers.grid_cases import timeless
+from helpers.report_cases import NASTY, write_run
+from helpers.story_cases import told, values_of
 
-from search.commands.heads.command import COMMAND
+from search.commands.heads import COMMAND
 from search.commands.heads.results import cells_of, first_of, recovery_of, sentences_of
 from search.commands.heads.run import fitted_to, networks_of
+from search.report.blocks import Block, HeatMap, Side
+from search.report.reports import write_report
 from structnet.data.packing import description, pack
 from structnet.errors import UserError
 from structnet.heads.transformer import Transformer
@@ -65,10 +71,58 @@ def test_it_prints_a_table_and_names_what_it_wrote(ran: tuple[Path, str]) -> Non
     assert said.count("warmed up after 30 steps") == 2
     assert "All spend the same steps" in said
     report = folder / "reports" / "first"
+    assert f"Files of each network: {report}/NETWORK" in said and f"Report: {report}/index.html" in said
     page = (report / "index.html").read_text()
     assert "Saliency of the gate" in page and "one_shot:entropy" in page and "<svg" in page
-    mine = (report / "tournament_l0.5_s1" / "html" / "index.html").read_text()
-    assert "tournament, 50% of the heads, rng_seed 1" in mine and "taken for" in mine
+    assert "tournament, 50% of the heads, rng_seed 1" in (report / "networks.html").read_text()
+    # Twenty images in four phases; the control loses no heads, so it has three.
+    assert (report / "samples.html").read_text().count("taken for") == 20 * (2 * 3 + 4 * 4)
+    charts = ("test-loss", "validation-loss", "warm-up", "losses")
+    assert all((report / f"{name}{ending}").is_file() for name in charts for ending in (".svg", ".png"))
+
+
+def test_every_number_of_the_charts_is_in_the_tables(ran: tuple[Path, str]) -> None:
+    charts = told(ran[0], drawn=False).charts
+    rows, epochs = (timeless(ran[0], table, "first") for table in ("networks", "epochs"))
+    warm = {row["network"] for row in rows if row["method"] == "warm_up"}
+    tested = sorted({row["test_loss"] for row in rows if row["network"] not in warm})
+    assert sorted({*values_of(charts["test-loss"], "loss")}) == pytest.approx(tested, rel=1e-5)
+    losses = sorted({row["loss"] for row in epochs if row["network"] in warm})
+    assert sorted({*values_of(charts["warm-up"], "loss")}) == pytest.approx(losses, rel=1e-5)
+    first = [row["loss"] for row in epochs if row["network"].startswith("tournament") and row["epoch"] == 1]
+    points = zip(*(values_of(charts["validation-loss"], name) for name in ("strategy", "look", "loss")))
+    shown = {loss for strategy, look, loss in points if (strategy, look) == ("tournament", 1)}
+    assert len(first) == 2 and [*shown] == pytest.approx([np.mean(first)], rel=1e-5)
+
+
+def test_heads_that_went_are_framed_and_counted(ran: tuple[Path, str]) -> None:
+    story = told(ran[0], drawn=False).story
+    decisions = read_table(str(ran[0]), "decisions", "first").to_pylist()
+    for seed in (0, 1):
+        name = f"one_shot-entropy_l0.5_s{seed}"
+        mine = [one for one in decisions if one["network"] == name]
+        went = {(one["layer"], one["index"]) for one in mine if one["removed"]}
+        (folded,) = [
+            block
+            for section in story.pages["networks.html"]
+            for block in section.blocks
+            if getattr(block, "title", "") == f"one_shot:entropy, 50% of the heads, rng_seed {seed}"
+        ]
+        (drawn,) = heat_maps(folded.blocks)  # type: ignore[attr-defined]
+        assert drawn.marked == went and len(went) == 4
+        assert drawn.values[1][2] == next(
+            one["value"] for one in mine if (one["layer"], one["index"]) == (1, 2)
+        )
+    maps = {each.title: each for section in story.sections for each in heat_maps(section.blocks)}
+    counted = maps["one_shot:entropy, 50%, of 2"].values
+    assert sum(value or 0 for row in counted for value in row) == 2 * 4
+    assert all(value is not None for row in maps["Saliency of the gate"].values for value in row)
+
+
+def heat_maps(blocks: Iterable[Block]) -> list[HeatMap]:
+    """Those that stand side by side."""
+    sides = [block for block in blocks if isinstance(block, Side)]
+    return [each for side in sides for column in side.columns for each in column if isinstance(each, HeatMap)]
 
 
 def test_it_is_not_done_twice(ran: tuple[Path, str]) -> None:
@@ -181,3 +235,62 @@ def test_sentences_are_of_the_mean_over_levels() -> None:
     assert sentences_of(rows) == [
         "tournament against one_shot:random: +0.3000 nats of test loss, of one rng_seed"
     ]
+
+
+def write(results: Path, status: str, **tables: list[dict[str, Any]]) -> None:
+    """The experiment `first`, with rows of these tables."""
+    writer = write_run(results, "first", command="heads", status=status, config="{}")
+    for table, rows in tables.items():
+        writer.write(table, "rows", rows)
+
+
+def ended(method: str, level: float, seed: int, test: float, **more: Any) -> dict[str, Any]:
+    row = row_of(method, level, seed, test, **more)
+    return {**row, "network": row["trial"], "status": "finished"}
+
+
+def test_before_networks_have_ended_the_warm_ups_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "none", "running")
+    assert "0 models are warmed up" in told(tmp_path / "none").story.lead
+    warm = {"trial": "warm_up_s0", "network": "warm_up_s0", "method": "warm_up", "rng_seed": 0, "heads": 16}
+    write(tmp_path, "running", networks=[{**warm, "parameters": 900, "status": "finished"}])
+    found = told(tmp_path)
+    assert "1 models are warmed up" in found.story.lead and not found.charts
+    assert ("Heads", "16") in [(card.label, card.value) for card in found.story.cards]
+
+
+def test_a_report_needs_neither_files_nor_epochs_nor_decisions(tmp_path: Path) -> None:
+    rows = [ended("tournament", 0.5, seed, 1.0 + seed / 10) for seed in (0, 1)]
+    rows += [ended("one_shot:random", 0.5, seed, 1.2 + seed / 10) for seed in (0, 1)]
+    write(tmp_path, "finished", networks=[*rows, ended("none", 0.0, 0, 0.9, pruned_loss=None)])
+    found = told(tmp_path)
+    assert found.story.lead == (
+        "Without 50% of its heads, a model has the lowest test loss by tournament: 1.050 ± 0.071 nats (n = 2). "
+        "With all of them it has 0.900 nats (n = 1)."
+    )
+    assert list(found.charts) == ["test-loss"] and list(found.story.pages) == ["networks.html"]
+
+
+def test_a_snapshot_that_is_damaged_is_no_error(tmp_path: Path) -> None:
+    place = tmp_path / "snapshots" / "first" / "warm_up_s0.json"
+    place.parent.mkdir(parents=True)
+    warm = {"trial": "warm_up_s0", "network": "warm_up_s0", "method": "warm_up", "rng_seed": 0, "heads": 2}
+    write(tmp_path, "running", networks=[{**warm, "parameters": 9, "status": "finished"}])
+    for text in ("", "{", "[]", '{"about": {"scores": {"gradient": [[0, 0, "x"]]}}}'):
+        place.write_text(text)
+        assert "Heads after the warm-up" not in told(tmp_path).text
+    scores = {name: [[0, 0, 0.5], [0, 1, 0.25]] for name in ("gradient", "entropy", "saliency")}
+    place.write_text(json.dumps({"about": {"scores": scores}}))
+    assert "Heads after the warm-up" in told(tmp_path).text
+
+
+def test_what_models_say_and_names_are_texts(tmp_path: Path) -> None:
+    row = ended(NASTY, 0.5, 0, 1.0) | {"network": "one", "trial": "one"}
+    write(tmp_path, "finished", networks=[row])
+    said = tmp_path / "reports" / "first" / "one" / "inference"
+    said.mkdir(parents=True)
+    (said / "final_samples.txt").write_bytes(NASTY.encode() + b"\xff")
+    write_report(str(tmp_path), "first")
+    for page in ("index.html", "networks.html", "samples.html"):
+        assert NASTY not in (tmp_path / "reports" / "first" / page).read_text()
+    assert "&lt;script&gt;alert(1)" in (tmp_path / "reports" / "first" / "samples.html").read_text()

@@ -17,8 +17,9 @@ from helpers.grid_cases import shared_for, timeless, train_block
 from helpers.process_cases import process
 
 from search.cli import main
+from search.commands.hunt import COMMAND
 from search.commands.hunt import run as hunt
-from search.commands.hunt.command import COMMAND, HuntOptions
+from search.commands.hunt.command import HuntOptions
 from search.commands.hunt.run import judge_champions, members_of
 from search.commands.query.run import print_query
 from search.grid.train_grid import fitted

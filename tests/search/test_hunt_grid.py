@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from helpers.grid_cases import shared_for, timeless, train_block
 
-from search.commands.hunt.command import COMMAND, HuntOptions
+from search.commands.hunt import COMMAND
+from search.commands.hunt.command import HuntOptions
 from search.commands.hunt.run import members_of
 from search.grid.train_grid import fitted
 from structnet.data.dataset import Dataset, Split

@@ -1,4 +1,4 @@
-"""`structnet ladder`: the rows of all rungs, the cliff they have, and a figure of it."""
+"""`structnet ladder`: the rows of all rungs, and the cliff they have."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from helpers.grid_cases import timeless
 
 from search.cli import main
+from search.commands.ladder import COMMAND
 from search.commands.ladder import run as ladder
-from search.commands.ladder.command import COMMAND
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
@@ -106,12 +106,6 @@ def test_a_line_per_rung_has_mean_and_spread(climbed: tuple[Path, str]) -> None:
     (line,) = [line for line in climbed[1].splitlines() if f"{mean:.4f} ± {spread:.4f} (2)" in line]
     parameters = round(0.6 * 888) + 22
     assert line.split()[:2] == [f"{round(0.6 * 888) / 888:.5g}", str(parameters)]
-
-
-def test_the_figure_is_where_it_says(climbed: tuple[Path, str]) -> None:
-    figure = climbed[0] / "reports" / "first" / "ladder.png"
-    assert f"Plot: {figure}" in climbed[1]
-    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_experiment_ends_with_its_best_plateau(climbed: tuple[Path, str], digits: Dataset) -> None:

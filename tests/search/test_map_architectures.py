@@ -8,22 +8,22 @@ import pytest
 import torch
 from helpers.command_cases import assert_refused, structnet
 
-from search.commands.evolve.command import COMMAND as EVOLVE
+from search.commands.evolve import COMMAND as EVOLVE
 from search.commands.evolve.run import fitted_to as evolve_fitted
 from search.commands.evolve.run import planned
-from search.commands.grow.command import COMMAND as GROW
+from search.commands.grow import COMMAND as GROW
 from search.commands.grow.fitting import fitted_to, seed_network, settings_for
 from search.commands.grow.job import job_of
-from search.commands.hunt.command import COMMAND as HUNT
+from search.commands.hunt import COMMAND as HUNT
 from search.commands.hunt.run import members_of as hunted
-from search.commands.ladder.command import COMMAND as LADDER
+from search.commands.ladder import COMMAND as LADDER
 from search.commands.ladder.run import members_of as rungs
-from search.commands.sweep.command import COMMAND as SWEEP
+from search.commands.sweep import COMMAND as SWEEP
 from search.commands.sweep.plans import scaled
 from search.commands.sweep.settings import plan_for
-from search.commands.train.command import COMMAND as TRAIN
+from search.commands.train import COMMAND as TRAIN
 from search.commands.train.run import start_network
-from search.commands.validate.command import COMMAND as VALIDATE
+from search.commands.validate import COMMAND as VALIDATE
 from search.commands.validate.run import base_network
 from search.session.batch_size import largest_of
 from search.session.run import architecture_of

@@ -20,7 +20,7 @@ from search.session import experiment as session
 from search.session.experiment import Experiment
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
-from structnet.storage.tables import TableWriter, list_parts, open_results, read_table
+from structnet.storage.tables import TableWriter, list_parts, open_folder, read_table
 
 VALIDATE = ("validate", "--architecture", "input,4,classes", "--density", "0.5", "--epochs", "1")
 
@@ -108,7 +108,7 @@ def test_a_name_without_rows_is_free_again_when_its_process_has_ended(tmp_path: 
 
 def test_in_a_store_resume_takes_over_what_another_machine_has_begun() -> None:
     results = "memory://test_names"
-    files, root = open_results(results)
+    files, root = open_folder(results)
     about = {"token": "theirs", "host": "far", "pid": 1, "since": "now", "machine": "far"}
     files.pipe_file(f"{root}/claims/run.json", json.dumps(about).encode())
     with pytest.raises(

@@ -8,31 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from search.cli import command_line
+from search.command import Command, Group
 from search.commands import registry
 from search.commands.grow.command import GrowOptions
-from search.commands.queue import COMMAND as QUEUE
-from search.options import (
-    Command,
-    CommonOptions,
-    Group,
-    Options,
-    changeable,
-    fields_on_line,
-    help_of,
-    option,
-    type_on_line,
-)
+from search.line import fields_on_line, help_of, parser_of, type_on_line
+from search.options import CommonOptions, Options, changeable, one_of, option
 from structnet.data import datasets
 from structnet.data.datasets import DatasetEntry
 from structnet.errors import UserError
 
 COMMANDS = [
     (group.name if isinstance(group, Group) else "", command)
-    for group in (*registry.COMMANDS.values(), QUEUE)
+    for group in registry.COMMANDS.values()
     for command in (group.commands if isinstance(group, Group) else [group])
 ]
 every_command = pytest.mark.parametrize(
@@ -40,17 +30,12 @@ every_command = pytest.mark.parametrize(
 )
 
 
-def parser_of(group: str, command: Command[Any]) -> Any:
-    parser: Any = typer.main.get_command(command_line())
-    return (parser.commands[group] if group else parser).commands[command.name]
-
-
 @every_command
-def test_the_line_has_the_options_of_the_model(group: str, command: Command[Any]) -> None:
-    fields = fields_on_line(command.options)
-    found = {parameter.name: parameter for parameter in parser_of(group, command).params}
-    config = {"config"} if issubclass(command.options, CommonOptions) else set()
-    assert found.keys() == fields.keys() | config
+def test_the_line_has_the_options_of_the_model(group: str, command: Command) -> None:
+    fields = fields_on_line(command.model)
+    found = {parameter.name: parameter for parameter in parser_of(command).params}
+    beside = {"quiet", "json"} | ({"config"} if issubclass(command.model, CommonOptions) else set())
+    assert found.keys() == fields.keys() | beside
     for name, field in fields.items():
         parameter = found[name]
         assert parameter.help == help_of(command.name, name, field)
@@ -61,16 +46,34 @@ def test_the_line_has_the_options_of_the_model(group: str, command: Command[Any]
 
 
 @every_command
-def test_the_function_of_a_command_takes_its_model(group: str, command: Command[Any]) -> None:
+def test_the_function_of_a_command_takes_its_model(group: str, command: Command) -> None:
     module, _, name = command.function.partition(":")
     __import__(module)
     (parameter,) = inspect.signature(getattr(sys.modules[module], name)).parameters.values()
-    assert parameter.annotation == command.options.__name__ or parameter.annotation.endswith("Options")
+    assert parameter.annotation == command.model.__name__ or parameter.annotation.endswith("Options")
+
+
+def test_what_a_queue_may_stop_can_be_resumed() -> None:
+    written = {
+        name for name, command in registry.resumable().items() if "resume" in command.model.model_fields
+    }
+    assert written == set(registry.resumable()) and {"grow", "hunt", "train"} <= written
+    assert not {"validate", "queue", "query"} & written
+
+
+def test_the_help_of_grow_names_what_there_is() -> None:
+    """Its names stand there in words, as the registries need numpy."""
+    from structnet.growth.triggers import TRIGGERS
+    from tournament.rules.score import POLICIES
+
+    fields = GrowOptions.model_fields
+    assert fields["trigger"].description == f"When to grow: {one_of(TRIGGERS)}."
+    assert fields["policy"].description == f"{one_of(POLICIES)}."
 
 
 @every_command
-def test_the_help_says_a_default_once_and_as_it_is(group: str, command: Command[Any]) -> None:
-    for name, field in fields_on_line(command.options).items():
+def test_the_help_says_a_default_once_and_as_it_is(group: str, command: Command) -> None:
+    for name, field in fields_on_line(command.model).items():
         text = help_of(command.name, name, field)
         assert text.count("Default") <= 1
         if isinstance(field.default, float) and not (field.json_schema_extra or {})["shown"]:  # type: ignore[index]
@@ -116,7 +119,7 @@ def run(options: ToyOptions) -> None:
 
 
 def test_a_command_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = Command("toy", "Only a test.", ToyOptions, f"{__name__}:run")
+    toy = Command("toy", "Only a test.", f"{__name__}:ToyOptions", f"{__name__}:run")
     monkeypatch.setitem(registry.COMMANDS, "toy", toy)
     page = CliRunner().invoke(command_line(), ["toy", "--help"], env={"COLUMNS": "200"}).output
     assert "How often. Default: 2." in page

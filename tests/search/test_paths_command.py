@@ -9,9 +9,10 @@ import pytest
 import torch
 from helpers.command_cases import Done, assert_refused, structnet
 from helpers.grid_cases import timeless
+from helpers.report_cases import NASTY, write_run
+from helpers.story_cases import told, values_of
 
-from search.commands.paths.command import COMMAND
-from search.commands.paths.page import sections_of
+from search.commands.paths import COMMAND
 from search.commands.paths.results import Setting, lead_over, sentences_of, settings_of, verdict
 from search.commands.paths.run import fitted_to, members_of
 from structnet.data.dataset import Dataset
@@ -82,20 +83,47 @@ def test_it_prints_a_table_and_what_follows(done: tuple[Path, Done]) -> None:
     assert "inf" not in out
 
 
-def test_the_page_shows_all_of_it(done: tuple[Path, Done]) -> None:
-    text = (done[0] / "results" / "reports" / "first" / "index.html").read_text()
+def test_the_report_shows_all_of_it(done: tuple[Path, Done]) -> None:
+    folder, said = done
+    report = folder / "results" / "reports" / "first"
+    assert "Report: results/reports/first/index.html" in said.out
+    text = (report / "index.html").read_text()
     for part in (
         "What was reached",
         "Learning curves",
         "What removed paths were worth",
+        "Where paths went and came",
         "Decisions of path_plastic_scalar_uniform_f8_s0",
         "Do plastic paths help",
         "without backbone",
     ):
         assert part in text
-    assert text.count("<svg") == 2 and "http" not in text.replace("http://www.w3.org", "").replace(
-        "http://purl.org", ""
-    ).replace("http://creativecommons.org", "").replace("https://matplotlib.org", "")
+    charts = {"accuracy", "leads", "curves-path", "worth"}
+    assert {file.name for file in report.iterdir()} == {
+        "index.html",
+        *(f"{name}{ending}" for name in charts for ending in (".svg", ".png")),
+    }
+
+
+def test_every_number_of_the_charts_is_in_the_tables(done: tuple[Path, Done]) -> None:
+    results = done[0] / "results"
+    networks, epochs, decisions = (
+        read_table(str(results), table, "first").to_pylist() for table in ("networks", "epochs", "decisions")
+    )
+    charts = told(results, drawn=False).charts
+    accuracies = sorted(row["test_accuracy"] for row in networks)
+    assert sorted(values_of(charts["accuracy"], "accuracy"))[::2] == pytest.approx(accuracies, rel=1e-5)
+    residual = {row["network"] for row in networks if row["method"] == "resnet"}
+    last = [row["accuracy"] for row in epochs if row["network"] in residual and row["epoch"] == 2]
+    points = zip(*(values_of(charts["curves-path"], name) for name in ("setting", "epoch", "accuracy")))
+    shown = {accuracy for setting, epoch, accuracy in points if (setting, epoch) == ("resnet", 2)}
+    assert [*shown] == pytest.approx([sum(last) / len(last)], rel=1e-5)
+    lost = [row["accuracy"] - row["accuracy_without"] for row in decisions if row["removed"]]
+    assert sorted(values_of(charts["worth"], "lost")) == pytest.approx(
+        [100 * one for one in sorted(lost)], abs=1e-4
+    )
+    arms = [f"plastic, every {often} steps, over {arm}" for often in (8, 16) for arm in ("static", "resnet")]
+    assert values_of(charts["leads"], "arm")[:4] == arms
 
 
 def test_a_finished_experiment_stays_so(done: tuple[Path, Done]) -> None:
@@ -239,10 +267,51 @@ def test_networks_that_diverged_are_left_out_and_told() -> None:
     assert any("diverged for 1 of 3 networks" in line for line in sentences_of(settings, rows, []))
 
 
-def test_a_page_without_a_network_that_ended_says_so() -> None:
-    rows = [{**row, "status": "failed"} for row in plastic([0.8])]
-    (section,) = sections_of([], rows, [], [])
-    assert "diverged for 1 of 1 networks" in section.texts[0]
+def write(results: Path, status: str, **tables: list[dict[str, Any]]) -> None:
+    """The experiment `first`, with rows of these tables."""
+    writer = write_run(results, "first", command="paths", status=status, config="{}")
+    for table, rows in tables.items():
+        writer.write(table, "rows", [{"trial": "t", **row} for row in rows])
+
+
+def test_a_report_without_a_network_that_ended_says_so(tmp_path: Path) -> None:
+    rows = [{**row, "status": "failed", "error": "too steep"} for row in plastic([0.8])]
+    write(tmp_path, "finished", networks=rows)
+    found = told(tmp_path)
+    assert found.story.lead == "No network was trained to its end."
+    assert "diverged for 1 of 1 networks" in found.text and "too steep" in found.text
+    assert not found.charts
+
+
+def test_while_networks_train_their_curves_are_shown(tmp_path: Path) -> None:
+    write(tmp_path / "none", "running")
+    assert told(tmp_path / "none").story.lead.endswith("No network has ended yet.")
+    epochs = [{"network": "path_static_s0", "epoch": epoch, "accuracy": epoch / 10} for epoch in (1, 2)]
+    write(tmp_path, "running", epochs=epochs)
+    found = told(tmp_path)
+    assert list(found.charts) == ["under-way"]
+    assert {*values_of(found.charts["under-way"], "accuracy")} == {0.1, 0.2}
+
+
+def test_a_report_of_rows_of_before_leaves_out_what_they_lack(tmp_path: Path) -> None:
+    """Neither epochs, nor what a path was worth, nor the backbone."""
+    rows = [{**row, "accuracy": 0.5, "parameters": 9, "seconds": 1.0} for row in plastic([0.8, 0.9])]
+    about = {"layer": 3, "index": 1, "method": "scalar", "removed": True, "regrown": False}
+    gone = [{"network": "plastic0", "step": 5, **about}]
+    write(tmp_path, "finished", networks=rows, decisions=gone)
+    found = told(tmp_path)
+    assert "85.00% ± 7.07% on test" in found.story.lead
+    assert not values_of(found.charts["worth"], "lost")
+
+
+def test_names_are_texts(tmp_path: Path) -> None:
+    rows = [
+        {**row, "accuracy": 0.5, "parameters": 9, "seconds": 1.0, "variant": NASTY, "removal": NASTY}
+        for row in [*plastic([0.8, 0.9]), *rows_of("static", [0.7, 0.6])]
+    ]
+    write(tmp_path, "finished", networks=rows)
+    found = told(tmp_path)
+    assert NASTY in found.text and NASTY in found.story.lead
 
 
 def test_removed_paths_are_told_by_what_was_lost() -> None:

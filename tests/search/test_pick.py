@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from helpers.command_cases import assert_refused, structnet
 
-from search.commands.pick import PickOptions, picked
+from search.commands.pick.command import PickOptions
+from search.commands.pick.run import picked
 from structnet import StructNet
 from structnet.errors import UserError
 from structnet.storage.tables import read_table
@@ -75,11 +76,11 @@ def test_a_front_leaves_networks_that_can_be_picked(grown: tuple[Path, str]) -> 
     assert StructNet.load(str(folder / snapshot)).parameter_count == smallest["parameters"]
 
 
-def test_a_front_is_drawn(grown: tuple[Path, str]) -> None:
+def test_a_front_is_drawn_beside_the_report(grown: tuple[Path, str]) -> None:
     folder, said = grown
-    (path,) = (line.removeprefix("Plot: ") for line in said.splitlines() if line.startswith("Plot: "))
-    text = (folder / path).read_text()
-    assert text.startswith("<?xml") and "Validation error" in text
+    (path,) = (line.removeprefix("Report: ") for line in said.splitlines() if line.startswith("Report: "))
+    text = (folder / path).with_name("front.svg").read_text()
+    assert text.startswith("<svg") and "Parameters" in text
 
 
 def test_names_that_are_not_there_are_refused(grown: tuple[Path, str]) -> None:

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from search.commands.predict import check_output, print_predictions, write_predictions
+from search.commands.predict.run import check_output, print_predictions, write_predictions
 from structnet.errors import UserError
 
 PLAIN = pa.table(

@@ -15,8 +15,9 @@ import pytest
 from helpers.training_cases import Untouchable
 
 from search.cli import main
+from search.commands.rescue import COMMAND, results
 from search.commands.rescue import run as command
-from search.commands.rescue.command import COMMAND, RescueOptions
+from search.commands.rescue.command import RescueOptions
 from search.session.console import Console
 from structnet.data.datasets import load_dataset
 from structnet.data.packing import description, pack
@@ -146,36 +147,36 @@ def test_a_plateau_is_the_mean_of_three_densities() -> None:
         for seed in (0, 1)
         for density in (0, 1, 2)
     ]
-    assert command.plateaus_of(rows) == pytest.approx([0.6, 0.61])
+    assert results.plateaus_of(rows) == pytest.approx([0.6, 0.61])
     # One that diverged takes its rng_seed along: two densities are no plateau.
-    assert command.plateaus_of([*rows[:5], row("d2", 1, None)]) == pytest.approx([0.6])
+    assert results.plateaus_of([*rows[:5], row("d2", 1, None)]) == pytest.approx([0.6])
 
 
 def test_without_a_plateau_there_is_no_verdict() -> None:
-    assert command.no_plateau([0.3, 0.31], 0.2) is None
-    assert "the plateau is 0.2950, not 0.1 above chance, 0.2000" in str(command.no_plateau([0.28, 0.31], 0.2))
-    assert "diverged with every rng_seed" in str(command.no_plateau([], 0.2))
+    assert results.no_plateau([0.3, 0.31], 0.2) is None
+    assert "the plateau is 0.2950, not 0.1 above chance, 0.2000" in str(results.no_plateau([0.28, 0.31], 0.2))
+    assert "diverged with every rng_seed" in str(results.no_plateau([], 0.2))
 
 
 def test_arms_are_paired_by_rng_seed_and_a_failed_one_takes_its_seed_along() -> None:
     means = {"static": 0.2, "growth": 0.7, "random": 0.5, "rewire": 0.6}
     rows = [row(arm, seed, mean + 0.01 * seed) for seed in (2, 0, 1) for arm, mean in means.items()]
     broken = [row(arm, 3, None if arm == "rewire" else 0.0) for arm in ARMS]
-    verdict = command.verdict_of([*broken, *rows], 0.9, 0.1)
+    verdict = results.verdict_of([*broken, *rows], 0.9, 0.1)
     by_hand = {arm: [mean, mean + 0.01, mean + 0.02] for arm, mean in means.items()}
     assert verdict == judge(by_hand, 0.9, 0.1)
     assert verdict is not None and verdict.success and verdict.beats_moving
-    assert command.verdict_of(broken, 0.9, 0.1) is None
-    best = command.summary_columns([row("growth", 0, 0.4), row("growth", 1, 0.3, parameters=7)])
+    assert results.verdict_of(broken, 0.9, 0.1) is None
+    best = results.summary_columns([row("growth", 0, 0.4), row("growth", 1, 0.3, parameters=7)])
     assert best == {"parameters": 7, "accuracy": 0.3, "snapshot": None}
 
 
 def test_what_diverged_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(arm, seed, 0.5) for arm in ARMS for seed in (0, 1)]
     rows += [row(arm, 2, None) for arm in ARMS]
-    verdict = command.verdict_of(rows, 0.9, 0.1)
+    verdict = results.verdict_of(rows, 0.9, 0.1)
     assert verdict is not None
-    command.print_arms(rows, verdict, fitted_options(rng_seeds=3), Console())
+    results.print_arms(rows, verdict, fitted_options(rng_seeds=3), Console())
     assert "training diverged with 1 of 3 rng_seeds" in capsys.readouterr().out
 
 
@@ -314,9 +315,9 @@ def test_the_grown_network_is_saved_as_it_was_measured(done: tuple[Path, str]) -
 def test_it_states_its_bars_before_its_verdicts(done: tuple[Path, str]) -> None:
     folder, said = done
     rows = networks(folder)
-    plateau = mean_and_spread(command.plateaus_of([row for row in rows if row["trial"].startswith("block")]))
+    plateau = mean_and_spread(results.plateaus_of([row for row in rows if row["trial"].startswith("block")]))
     arms = [row for row in rows if row["trial"].startswith("seed-")]
-    verdict = command.verdict_of(arms, plateau[0], CHANCE)
+    verdict = results.verdict_of(arms, plateau[0], CHANCE)
     assert verdict is not None
     in_this_order = (
         "Can patch rescue 64-16-10 at density 0.05 on digits by adding 60 parameters?",

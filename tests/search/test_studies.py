@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from helpers.chart_cases import panels_of, rows_drawn
 from typer.testing import CliRunner
 
-from search.commands.study.command import COMMAND
+from search.commands.study import COMMAND
 from search.commands.study.comparison import (
     arm_table,
     arms_within,
+    draw_arms,
     lead_of,
     leads_over,
     means_of,
@@ -161,9 +162,10 @@ def test_the_allocation_study_holds_where_uniform_starts_low_and_is_lifted_more(
         row._replace(arm={"uniform": "proportional", "proportional": "uniform"}[row.arm]) for row in rows
     ]
     assert study.judge(swapped).holds == "no"
-    figure = Figure()
-    study.draw(rows, figure)
-    assert len(figure.axes) == 2
+    chart = study.draw(rows)
+    assert panels_of(chart) == ["trained only", "patched"]
+    uniform = sorted({row["value"] for row in rows_drawn(chart) if row["arm"] == "uniform"})
+    assert uniform == pytest.approx([29.9, 30.0, 30.1, 69.9, 70.0, 70.1])
 
 
 # The command
@@ -182,7 +184,9 @@ TOY = Study(
         Measurement("value", {"one": 1, "two": task.options["size"]}[task.arm] + 0.1 * task.rng_seed),
     ],
     judge=lambda rows: Finding("yes", (f"{sum(row.value for row in rows if row.quantity == 'value'):.1f}",)),
-    draw=lambda rows, figure: figure.subplots().plot([0, 1]) and None,
+    draw=lambda rows: draw_arms(rows, "value", "Value"),
+    seen="Ones and twos",
+    reading="A point for each.",
 )
 
 
@@ -208,7 +212,10 @@ def test_a_study_measures_judges_and_draws(
     assert len([row for row in rows if row.quantity == "value"]) == 6
     (experiment,) = read_table(str(tmp_path), "experiments", "t").to_pylist()
     assert (experiment["command"], experiment["status"]) == ("study", "finished")
-    assert (tmp_path / "reports" / "t" / "toy.svg").read_text().startswith("<?xml")
+    report = tmp_path / "reports" / "t"
+    assert "Is two more than one?" in (report / "index.html").read_text()
+    assert (report / "toy.svg").read_text().startswith("<svg") and (report / "toy.png").is_file()
+    assert f"Report: {report}/index.html" in ended.output.replace("\n", "")
 
 
 def test_a_task_is_done_once_also_after_it_was_saved(digits: Dataset, tmp_path: Path) -> None:

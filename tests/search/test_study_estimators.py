@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from helpers.chart_cases import panels_of, rows_drawn
 
 from search.commands.study.studies import estimators
 from search.commands.study.studies.estimators import (
@@ -107,9 +107,12 @@ def test_the_claim_holds_where_heats_tell_the_end(accuracy: float, holds: str) -
     assert finding.holds == holds
     assert len(finding.table) == 1 + len(estimators.ESTIMATORS) * len(estimators.HEATS)
     assert finding.sentences[0].startswith("200 forks of 5 networks")
-    figure = Figure()
-    estimators.STUDY.draw(rows, figure)
-    assert len(figure.axes) == 2
+    chart = estimators.STUDY.draw(rows)
+    assert panels_of(chart) == ["ranks", "choices"]
+    assert [row["at"] for row in rows_drawn(chart) if row.get("name") == "wanted"] == [
+        estimators.ENOUGH,
+        estimators.TOLERATED,
+    ]
 
 
 def test_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.chart_cases import rows_drawn, scales_of, series_of
 
 from search.commands.study.studies import front
 from search.commands.study.study import Place, Row, Scale
@@ -28,6 +29,16 @@ def test_it_holds_where_no_size_is_behind(worst: list[float], holds: str) -> Non
     finding = front.judge(rows({100: worst, 200: [1.0, 1.1, 1.2]}))
     assert finding.holds == holds
     assert [line[0] for line in finding.table] == ["parameters", "100", "200"]
+
+
+def test_errors_are_drawn_over_the_size() -> None:
+    chart = front.draw(rows({100: [0.0, 0.0, 0.0], 200: [1.0, 2.0, 3.0]}))
+    assert series_of(chart) == ["front", "alone"]
+    assert scales_of(chart) == {"x": "log", "y": "log"}
+    drawn = {(row["name"], row["x"]): (row["error"], row["spread"]) for row in rows_drawn(chart)}
+    assert drawn["front", 200] == pytest.approx((8.0, 1.0)) and drawn["alone", 200] == pytest.approx(
+        (10.0, 0.0)
+    )
 
 
 def test_networks_alone_cost_half_of_the_run_each(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
+from helpers.chart_cases import panels_of
 
 from search.commands.study.registry import STUDIES
 from search.commands.study.studies import initialisation, patched_grid
@@ -98,9 +98,7 @@ def test_patchability_has_to_be_surely_above_the_bar(
     assert f"The best predictor is {best}" in finding.sentences[2]
     assert finding.table[1][:2] == ("0.5", best)
     assert len(finding.table) == 1 + len(PREDICTORS)
-    figure = Figure()
-    STUDIES["patchability"].draw(rows, figure)
-    assert len(figure.axes) == 1
+    assert panels_of(STUDIES["patchability"].draw(rows)) == ["patch 0.5 of the parameters"]
 
 
 def test_patchability_that_predicts_is_not_enough_where_another_predicts_surely_better() -> None:
@@ -127,9 +125,8 @@ def test_sizes_of_patches_are_judged_apart(small: list[float], large: list[float
     finding = STUDIES["patchability"].judge(rows)
     assert finding.holds == holds
     assert {row[0] for row in finding.table[1:]} == {"0.05", "0.5"}
-    figure = Figure()
-    STUDIES["patchability"].draw(rows, figure)
-    assert len(figure.axes) == 2
+    drawn = STUDIES["patchability"].draw(rows)
+    assert panels_of(drawn) == ["patch 0.05 of the parameters", "patch 0.5 of the parameters"]
 
 
 def test_gains_too_small_to_have_an_order_are_told() -> None:
@@ -212,9 +209,8 @@ def judged(hierarchical: Mapping[str, float], scales: Mapping[str, float] | None
     rows = start_rows("hierarchical", **also, **hierarchical)
     if scales is not None:
         rows += start_rows("scales", **scales)
-    figure = Figure()
-    STUDIES["initialisation"].draw(rows, figure)
-    assert len(figure.axes) == 1 + (scales is not None)
+    expected = ["hierarchical", *(["scales"] if scales is not None else [])]
+    assert panels_of(STUDIES["initialisation"].draw(rows)) == expected
     return STUDIES["initialisation"].judge(rows)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.chart_cases import rows_drawn, scales_of, series_of
 
 from search.commands.study.studies import overconfidence
 from search.commands.study.study import Place, Row, Scale
@@ -53,6 +54,16 @@ def test_it_holds_where_a_temperature_takes_the_rise_away(
     finding = overconfidence.judge(rows(losses, accuracies, tempered))
     assert finding.holds == holds
     assert len(finding.table) == 1 + 2 * 3
+
+
+def test_the_loss_and_what_is_left_of_it_at_a_temperature_are_drawn_for_both_arms() -> None:
+    chart = overconfidence.draw(rows(RISING, BETTER, HELD))
+    tempered = [f"{arm}, at a fitted temperature" for arm in overconfidence.ARMS]
+    assert {*series_of(chart)} == {*overconfidence.ARMS, *tempered}
+    assert scales_of(chart) == {"x": "log", "y": "log"}
+    drawn = {(row["arm"], row["epoch"]): row["loss"] for row in rows_drawn(chart)}
+    assert drawn["no decay", 4] == pytest.approx(0.15 * 1.001)
+    assert drawn[tempered[0], 4] == pytest.approx(0.1 * 1.001)
 
 
 def test_what_is_measured(tmp_path: Path) -> None:

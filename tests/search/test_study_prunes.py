@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
+from helpers.chart_cases import panels_of
 
 from search.commands.study.studies import prunes
 from search.commands.study.studies.prunes import (
@@ -157,9 +157,7 @@ def test_leads_are_over_the_sizes_and_costs_are_shares_of_the_base() -> None:
     assert "+0.0300 (" in finding.sentences[5] and "at 200% of its cost" in finding.sentences[5]
     assert "saliency 3 times" in finding.sentences[6]
     assert len(finding.table) == 7
-    figure = Figure()
-    STUDY.draw(rows, figure)
-    assert len(figure.axes) == 2
+    assert panels_of(STUDY.draw(rows)) == ["what is reached", "what it costs"]
 
 
 def test_measures_every_size_of_every_arm_and_longer_costs_twice_as_much(

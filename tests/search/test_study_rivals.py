@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
+from helpers.chart_cases import rows_drawn, scales_of, series_of
 
 from search.commands.study.studies.rivals import GROWN, RATES, RIVALS, STUDY, gaps, rate_of
 from search.commands.study.study import Place, Row, Scale
@@ -62,9 +62,23 @@ def test_each_size_has_the_rate_that_was_picked_nearest_to_it() -> None:
 
 
 def test_a_plot_has_a_line_for_each_method() -> None:
-    figure = Figure()
-    STUDY.draw(rows_for({GROWN: 0.02}), figure)
-    assert figure.axes[0].get_legend_handles_labels()[1] == list(RATES)
+    chart = STUDY.draw(rows_for({GROWN: 0.02}))
+    assert series_of(chart) == list(RATES)
+    assert scales_of(chart) == {"x": "log", "y": "log"}
+    grown = {row["x"]: row["error"] for row in rows_drawn(chart) if row.get("name") == GROWN}
+    assert grown == pytest.approx({2000: 2.0, 4000: 2.0, 8000: 2.0})
+
+
+def test_an_error_of_0_has_no_place_on_a_logarithmic_axis() -> None:
+    drawn = rows_drawn(STUDY.draw(rows_for({GROWN: 0.02, "dense": 0.0})))
+    assert {row["name"] for row in drawn} == {*RATES} - {"dense"}
+    # A spread that is wider than the error reaches down to where the others end.
+    wide = [
+        row._replace(value=0.99 - 0.01 * row.rng_seed) if row.quantity == f"test_accuracy:{GROWN}" else row
+        for row in rows_for({"set": 0.005})
+    ]
+    low = [row["from"] for row in rows_drawn(STUDY.draw(wide))]
+    assert min(low) > 0
 
 
 def test_rivals_cost_what_the_tournament_costs(tmp_path: Path) -> None:

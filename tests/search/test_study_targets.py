@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.chart_cases import rows_drawn, scales_of, series_of
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers.async_hyperband import _Bracket
@@ -106,3 +107,11 @@ def test_what_does_not_always_hold_is_no_answer() -> None:
     once = [row._replace(value=0.0) if row.quantity == "held" and row.rng_seed else row for row in found]
     assert targets.judge(found).holds == "yes"
     assert targets.judge(once).holds == "no"
+
+
+def test_ways_that_hold_are_drawn_by_cost_and_size() -> None:
+    chart = targets.draw(rows({"bisection": 150, "grow": 100}, {"grow": 1e7}))
+    assert series_of(chart) == ["grow", "bisection"]
+    assert scales_of(chart) == {"x": "log", "y": "log"}
+    drawn = {row["way"]: (row["target"], row["cost"], row["parameters"]) for row in rows_drawn(chart)}
+    assert drawn["grow"] == ("0.9", pytest.approx(1e7), pytest.approx(100 * np.sqrt(1.1), rel=1e-5))

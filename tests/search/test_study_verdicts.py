@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
+from helpers.chart_cases import panels_of, rows_drawn, scales_of, series_of
 
 from search.commands.study.registry import STUDIES
 from search.commands.study.studies import economy
@@ -50,9 +50,7 @@ def test_patches_have_to_beat_moving_as_well(moved: float, random: float, holds:
         finding = STUDIES[name].judge(rows)
         assert finding.holds == holds
         assert finding.table[0][:2] == ("mechanism", "arm")
-        figure = Figure()
-        STUDIES[name].draw(rows, figure)
-        assert len(figure.axes) == 1
+        assert panels_of(STUDIES[name].draw(rows)) == ["patch"]
 
 
 def test_one_mechanism_that_does_more_than_moving_is_enough() -> None:
@@ -84,9 +82,9 @@ def cost_rows(tournament: float, cost: float) -> list[Row]:
 def test_growth_has_to_be_level_at_half_of_the_cost(tournament: float, cost: float, holds: str) -> None:
     rows = cost_rows(tournament, cost)
     assert STUDIES["overshoot"].judge(rows).holds == holds
-    figure = Figure()
-    STUDIES["overshoot"].draw(rows, figure)
-    assert len(figure.axes[0].get_legend_handles_labels()[1]) == 3
+    chart = STUDIES["overshoot"].draw(rows)
+    assert series_of(chart) == ["dense", "random", "tournament"]
+    assert scales_of(chart) == {"x": "log", "y": "linear"}
 
 
 @pytest.mark.parametrize("arm", ["dense", "gradient 600", "tournament"])
@@ -183,7 +181,10 @@ def test_a_price_is_a_dial_if_sizes_fall_with_it(sizes: tuple[int, ...], holds: 
         for quantity in ("bought", "sold", "too dear"):
             rows += rows_for({price: [1.0, 2.0]}, quantity)
     assert STUDIES["economy"].judge(rows).holds == holds
-    STUDIES["economy"].draw(rows, Figure())
+    chart = STUDIES["economy"].draw(rows)
+    assert series_of(chart) == ["price 0.1", "price 1", "price 2"]
+    assert scales_of(chart)["x"] == "log"
+    assert {row["parameters"] for row in rows_drawn(chart)} == {*sizes}
 
 
 @pytest.mark.parametrize(("grown", "holds"), [(0.5, "yes"), (0.1, "no"), (0.3, "open")])
@@ -201,4 +202,6 @@ def test_grown_networks_may_be_twice_the_smallest(grown: int, holds: str) -> Non
     rows += rows_for({"grow": [124] * 3}, "teacher")
     finding = STUDIES["optimality"].judge(rows)
     assert finding.holds == holds
-    STUDIES["optimality"].draw(rows, Figure())
+    drawn = rows_drawn(STUDIES["optimality"].draw(rows))
+    assert {(row["name"], row["at"]) for row in drawn if "at" in row} == {("the teacher", 124)}
+    assert {row["value"] for row in drawn if row.get("arm") == "prune"} == {100, 150}

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from search.commands.grow import fitting
 from search.commands.grow.command import GrowOptions
-from search.commands.sweep.command import COMMAND, SweepOptions
+from search.commands.sweep import COMMAND
+from search.commands.sweep.command import SweepOptions
 from search.commands.sweep.settings import Plan, plan_for
 from search.commands.sweep.tournament_work import TournamentWork
 from search.session.experiment import Experiment
@@ -84,8 +85,9 @@ def test_a_trial_that_dies_goes_on_after_its_last_round(
     assert [row["status"] for row in rows_of(cut, "experiments", "s")] == ["running", "failed"]
     again = TournamentWork(config, shared)
     again.step()
-    for table in ("rounds", "candidates"):
+    for table in ("rounds", "candidates", "confusions", "mistakes"):
         assert rows_of(cut, table, "s") == rows_of(whole, table, "s")
+    assert sum(row["images"] for row in rows_of(cut, "confusions", "s")) == len(digits.validation)
     row = rows_of(cut, "experiments", "s")[1]
     assert row["status"] == "finished"
     assert row["trial"] == "set-000-seed-0000"
@@ -251,5 +253,5 @@ def test_the_help_names_every_option() -> None:
     from search.cli import app
 
     page = CliRunner().invoke(app, ["sweep", "--help"], env={"COLUMNS": "400"}).output
-    for name in SweepOptions.model_fields:
-        assert "--" + name.replace("_", "-") in page
+    for name, field in SweepOptions.model_fields.items():
+        assert ("--" + name.replace("_", "-") in page) is bool(field.description)

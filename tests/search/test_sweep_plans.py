@@ -11,7 +11,7 @@ import pytest
 from search.commands.grow import fitting
 from search.commands.grow.command import GrowOptions
 from search.commands.hunt.command import HuntOptions
-from search.commands.sweep.command import COMMAND
+from search.commands.sweep import COMMAND
 from search.commands.sweep.plans import (
     NEEDED,
     PLANS,

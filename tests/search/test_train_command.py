@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from search.commands.train import COMMAND, worker
 from search.commands.train import run as command
-from search.commands.train import worker
-from search.commands.train.command import COMMAND, TrainOptions
+from search.commands.train.command import TrainOptions
 from structnet import StructNet
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
-from search.commands.validate.command import COMMAND
+from search.commands.validate import COMMAND
 from structnet.storage.tables import read_table
 
 QUICK = ["--epochs", "3", "--density", "0.2", "--batch-size", "64"]

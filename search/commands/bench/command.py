@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import Command, Group, Options, data_dir, option
+from search.options import Options, data_dir, option
 
 WRITTEN = "Also write rows to the benchmarks table there."
 ANY_DATASET = "mnist, or any other dataset."
@@ -65,48 +65,3 @@ class ControlOptions(Options):
     workers: int = option(4, "Ray workers; most of the time they sleep.")
     quick: bool = option(False, "Sizes of seconds, for a look.")
     results: str | None = option(None, WRITTEN)
-
-
-COMMAND = Group(
-    "bench",
-    "The project's own benchmarks, as ratios measured in one run.",
-    (
-        Command(
-            "links",
-            "Training on the connections that exist against dense × mask: a step, an epoch, a loop of one's own.",
-            LinksOptions,
-            "search.commands.bench.links:run",
-        ),
-        Command(
-            "taps",
-            "Training of feature maps on the taps that exist against dense convolution × mask.",
-            TapsOptions,
-            "search.commands.bench.taps:run",
-        ),
-        Command(
-            "tournament",
-            "What a tournament costs beside its training, and heats as cohorts against forks one by one.",
-            TournamentOptions,
-            "search.commands.bench.tournament:run",
-        ),
-        Command(
-            "hunt",
-            "Cohorts against networks one at a time; a hunt against a Tune trial per network; what a hunt costs "
-            "beside.",
-            HuntOptions,
-            "search.commands.bench.hunt:run",
-        ),
-        Command(
-            "heads",
-            "Inference with attention heads removed against the same heads gated to 0.",
-            HeadsOptions,
-            "search.commands.bench.heads:run",
-        ),
-        Command(
-            "control",
-            "What directing costs: the driver of a hunt without training, and how fast forks get to their workers.",
-            ControlOptions,
-            "search.commands.bench.control:run",
-        ),
-    ),
-)

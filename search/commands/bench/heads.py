@@ -35,7 +35,7 @@ AGREE = 1e-4
 def run(options: HeadsOptions) -> None:
     """Runs the command."""
     check_repeats(options.repeats)
-    console = Console()
+    console = Console(asked=True)
     rows: Rows = []
     console.say(
         f"Inference of batches of {BATCH}, one thread: seconds with heads gated to 0 ÷ with heads removed, median of "

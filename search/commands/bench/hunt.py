@@ -36,7 +36,7 @@ from search.commands.bench.measuring import (
 )
 from search.commands.bench.sides import ADAMS, LEARNING_RATE, STEPS_IN_A_CALL
 from search.commands.bench.trials import WAYS, MaskedTrial, fastest_adam, masked_steps, run_plain
-from search.commands.hunt.command import COMMAND
+from search.commands.hunt import COMMAND
 from search.commands.hunt.run import members_of
 from search.commands.hunt.run import run as run_hunt
 from search.grid.train_grid import GridOptions, fitted, train_grid

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from search.session.console import Console
+from search.session.console import Console, outcome
 from structnet.errors import UserError
 from structnet.storage.tables import TableWriter
 
@@ -113,8 +113,8 @@ def device_named(name: str) -> torch.device:
 
 def console_for_tables() -> Console:
     """As wide as the terminal; elsewhere wide enough for every table of a benchmark."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
+    console = Console(asked=True)
+    return console if console.is_terminal else Console(asked=True, width=110)
 
 
 def check_repeats(repeats: int | None) -> None:
@@ -178,6 +178,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 def write_rows(results: str | None, experiment: str, rows: Rows, console: Console) -> None:
     """Writes the rows of a run, in the place of those of the run before, and says where; nothing without results."""
+    outcome(**{experiment: [row | {"machine": json.loads(row["machine"])} for row in rows]})
     if results:
         path = TableWriter(results, experiment).write("benchmarks", experiment, rows)
         console.print(f"{len(rows)} rows in {path}")

@@ -1,5 +1,11 @@
 """From the smallest seed that learns to larger networks."""
 
-from search.commands.bootstrap.command import COMMAND
+from search.command import Command
 
-__all__ = ["COMMAND"]
+COMMAND = Command(
+    "bootstrap",
+    "The smallest seed that learns, a larger network started from it, and coarse-to-fine training.",
+    "search.commands.bootstrap.command:BootstrapOptions",
+    "search.commands.bootstrap.run:run",
+    goes_on=True,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.commands.hunt.command import HuntOptions
-from search.options import GRID, GROWTH, TRAINING, Command, option
+from search.options import GRID, GROWTH, TRAINING, option
 
 
 class BootstrapOptions(HuntOptions):
@@ -38,11 +38,3 @@ class BootstrapOptions(HuntOptions):
     larger_epochs: int = option(3, "Of the larger network.", TRAINING, ge=1)
     scale_epochs: int = option(1, "At each scale.", TRAINING, ge=1)
     learning_rate: float = option(6e-3, "Annealed along a cosine.", TRAINING, gt=0)
-
-
-COMMAND = Command(
-    "bootstrap",
-    "The smallest seed that learns, a larger network started from it, and coarse-to-fine training.",
-    BootstrapOptions,
-    "search.commands.bootstrap.run:run",
-)

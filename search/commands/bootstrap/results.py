@@ -114,10 +114,11 @@ def print_comparison(name: str, rows: Sequence[dict[str, Any]], console: Console
             what,
         )
     console.show(table, 190)
-    console.say(_sentence(name, mine, by_accuracy))
+    console.say(sentence_of(name, mine, by_accuracy))
 
 
-def _sentence(name: str, rows: Sequence[dict[str, Any]], found: dict[str, ConfidenceInterval]) -> str:
+def sentence_of(name: str, rows: Sequence[dict[str, Any]], found: dict[str, ConfidenceInterval]) -> str:
+    """The verdict of a comparison. found: how far its method is ahead of each arm, in accuracy."""
     comparison = COMPARISONS[name]
     failed = {row["rng_seed"] for row in rows if row["status"] != "finished"}
     if comparison.control not in found:

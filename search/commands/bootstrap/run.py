@@ -19,6 +19,7 @@ from search.grid.trials import train_trials, trial_rows
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
+from search.session.waiting import HowFar
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
@@ -183,9 +184,10 @@ def train_starts(
     def report(told: dict[str, Any]) -> None:
         done.add(told["name"])
         experiment.update("")
-        console.say(f"{told['name']} is trained: {len(done)} of {len(configs)}")
+        progress.at(len(done), f"{told['name']} is trained")
 
-    rows = train_trials(StartWork, configs, shared, options, experiment, report, part="larger")
+    with HowFar(console, len(configs), "comparisons", len(done)) as progress:
+        rows = train_trials(StartWork, configs, shared, options, experiment, report, part="larger")
     return list(rows.to_pylist())
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from search.options import (
     GRID,
     TRAINING,
-    Command,
     CommonOptions,
     activation,
     allocation,
+    keep_tune,
     one_of,
     option,
     rng_seeds,
@@ -102,6 +102,7 @@ class EvolveOptions(BatchOptions):
     momentum: float | None = option(None, "Of gradient descent.", TRAINING, shown="Adam in its place")
     weight_decay: float = option(0.0, "Of connections.", TRAINING)
     decay: str = option("decoupled", "decoupled, or, with momentum, coupled or bare.", TRAINING)
+    keep_tune: bool = keep_tune()
 
 
 def defaults(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,12 +124,3 @@ def defaults(told: Mapping[str, Any]) -> dict[str, Any]:
         theirs = {"density", "epsilon"} | ({"allocation"} if sizes == ["epsilon"] else set())
         chosen = {name: value for name, value in chosen.items() if name not in theirs}
     return {**defaults_of(str(dataset), "evolve"), **chosen}
-
-
-COMMAND = Command(
-    "evolve",
-    "SET, RigL, GraNet, CHT, pruning, static and dense networks of stated sizes: what a grown network has to beat.",
-    EvolveOptions,
-    "search.commands.evolve.run:run",
-    defaults,
-)

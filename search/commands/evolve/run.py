@@ -6,7 +6,6 @@ A grown network of one of these sizes has to beat them, at equal epochs, batches
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -28,6 +27,7 @@ from search.session.run import (
     recorded,
     unfinished,
 )
+from search.session.waiting import HowFar
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
@@ -163,17 +163,18 @@ def train(
         rows = trial_rows(options.results, experiment.name, {config["name"] for config in configs})
         before = set(rows["network"].to_pylist())
     seen = set(before)
-    started = time.monotonic()
 
     def report(told: dict[str, Any]) -> None:
         experiment.update("")
         for found in told["ended"]:
-            if found["network"] in seen:
-                continue
-            seen.add(found["network"])
-            left = (time.monotonic() - started) * (len(rivals) - len(seen)) / max(1, len(seen) - len(before))
-            said = found["error"] or f"{found['accuracy']:.4f} on validation"
-            console.say(f"{found['network']}: {said}; {len(seen)} of {len(rivals)}, about {left:.0f} s left")
+            if found["network"] not in seen:
+                seen.add(found["network"])
+                said = found["error"] or f"{found['accuracy']:.4f} on validation"
+                progress.at(len(seen), f"{found['network']}: {said}")
 
     shared = shared_by(data, options, experiment)
-    return list(train_trials(EvolveWork, configs, shared, options, experiment, report).to_pylist())
+    with HowFar(console, len(rivals), "networks", len(before)) as progress:
+        rows = train_trials(EvolveWork, configs, shared, options, experiment, report).to_pylist()
+    # The tables sort by name; what the others are compared with is what was named first.
+    place = {rival.key: number for number, rival in enumerate(rivals)}
+    return sorted(rows, key=lambda row: place[row["network"]])

@@ -1,5 +1,10 @@
 """`structnet export`: a grown network as files that run without structnet."""
 
-from search.commands.export.command import COMMAND
+from search.command import Command
 
-__all__ = ["COMMAND"]
+COMMAND = Command(
+    "export",
+    "A grown network as files that run without structnet, held against it on the whole test set.",
+    "search.commands.export.command:ExportOptions",
+    "search.commands.export.run:run",
+)

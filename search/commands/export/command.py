@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import Command, Options, argument, one_of, option
+from search.options import Options, argument, one_of, option
 from structnet.data.datasets import DATASETS
 from structnet.export.registry import FORMS
 
@@ -29,11 +29,3 @@ class ExportOptions(Options):
         shown="1e-5, with --int8 0.01",
         ge=0,
     )
-
-
-COMMAND = Command(
-    "export",
-    "A grown network as files that run without structnet, held against it on the whole test set.",
-    ExportOptions,
-    "search.commands.export.run:run",
-)

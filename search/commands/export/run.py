@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search.commands.export.command import ExportOptions
-from search.session.console import Console
+from search.session.console import Console, outcome
+from search.session.waiting import following, waiting
 from structnet.errors import UserError
 from structnet.export.registry import form_named
 
@@ -25,14 +26,15 @@ def run(options: ExportOptions) -> None:
     place = place_of(options.snapshot)
     name = checked_name(options.name) if options.name else identifier(place.experiment or place.id)
 
-    from structnet.export.checking import export
-    from structnet.storage.snapshot import check_preprocessing, load_snapshot
-
-    snapshot = load_snapshot(options.snapshot)
-    model = model_of(snapshot, name, options.snapshot)
-    raw, data = test_data(options, place, snapshot)
-    check_preprocessing(snapshot, data)
     console = Console()
+    with waiting(f"reading {options.snapshot}", console):
+        from structnet.export.checking import export
+        from structnet.storage.snapshot import check_preprocessing, load_snapshot
+
+        snapshot = load_snapshot(options.snapshot)
+        model = model_of(snapshot, name, options.snapshot)
+        raw, data = test_data(options, place, snapshot)
+        check_preprocessing(snapshot, data)
 
     def say(text: str) -> None:
         console.say(text, markup=False)
@@ -41,16 +43,31 @@ def run(options: ExportOptions) -> None:
     if options.int8:
         from structnet.export.fine_tune import integers_for
 
-        integers, report = integers_for(model, data)
+        with following("steps of training integers", console) as on_part:
+            integers, report = integers_for(model, data, on_part=on_part)
         say(str(report))
-    done = export(
-        model, form, Path(options.output), *raw["test"], tolerance=options.tolerance, integers=integers
-    )
+    with following("test inputs checked", console) as on_part:
+        done = export(
+            model,
+            form,
+            Path(options.output),
+            *raw["test"],
+            tolerance=options.tolerance,
+            integers=integers,
+            on_part=on_part,
+        )
     say(f"{name}: {model.network.describe()}")
     for file in done.files:
         say(f"{file}: {file.stat().st_size:,} bytes")
     for line in (*done.lines, done.check):
         say(line)
+    outcome(
+        name=name,
+        form=options.to,
+        parameters=model.network.parameter_count,
+        files=[{"path": str(file), "bytes": file.stat().st_size} for file in done.files],
+        check=done.check,
+    )
 
 
 class Place(NamedTuple):

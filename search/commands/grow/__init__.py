@@ -1,5 +1,11 @@
 """`structnet grow`: the tournament as a command."""
 
-from search.commands.grow.command import COMMAND
+from search.command import Command
 
-__all__ = ["COMMAND"]
+COMMAND = Command(
+    "grow",
+    "The main job: grow a sparse network by a tournament of growth actions.",
+    "search.commands.grow.command:GrowOptions",
+    "search.commands.grow.run:run",
+    goes_on=True,
+)

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from search.options import (
-    EXPERIMENT,
-    GROWTH,
-    JOB,
-    TRAINING,
-    Command,
-    allocation,
-    one_of,
-    option,
-)
+from search.options import EXPERIMENT, GROWTH, JOB, TRAINING, allocation, option
 from search.training_options import BatchOptions
 from structnet.actions import ACTIONS, offered
-from structnet.growth.triggers import TRIGGERS
-from tournament.rules.score import POLICIES
 
 LATER = "".join(
     f"; from --heat-steps {action.least_steps} on {action.name}"
@@ -81,9 +70,14 @@ class GrowOptions(BatchOptions):
     actions: str | None = option(
         None, "Growth actions offered, with commas.", GROWTH, shown=",".join(offered()) + LATER
     )
-    trigger: str = option("interval", f"When to grow: {one_of(TRIGGERS)}.", GROWTH)
+    trigger: str = option(
+        "interval", "When to grow: interval, plateau, patience or gradient_variance.", GROWTH
+    )
     policy: str | None = option(
-        None, f"{one_of(POLICIES)}.", GROWTH, shown="shape; with --scales, --indefinite or --trigger score"
+        None,
+        "shape, score, surplus, gain, random or control.",
+        GROWTH,
+        shown="shape; with --scales, --indefinite or --trigger score",
     )
     overshoot: int | None = option(
         None,
@@ -158,11 +152,3 @@ class GrowOptions(BatchOptions):
         changes_result=False,
     )
     repeats: int = option(1, "So many rng_seeds, with mean and spread.", EXPERIMENT, ge=1)
-
-
-COMMAND = Command(
-    "grow",
-    "The main job: grow a sparse network by a tournament of growth actions.",
-    GrowOptions,
-    "search.commands.grow.run:run",
-)

@@ -117,19 +117,12 @@ def _utilised(rows: list[dict[str, Any]], price: float) -> str:
     )
 
 
-def draw_fronts(options: GrowOptions, experiment: Experiment, console: Console) -> None:
-    """The fronts of all repetitions as one plot; none without a job."""
-    from search.session.front import plot_front
-    from structnet.storage.tables import read_table
-    from tournament.rules.front import undominated
+def write_answers(experiment: Experiment, trial: str, result: Result, data: Dataset) -> None:
+    """What the network says of the validation images, into its tables: a part of each, which a resume replaces."""
+    from structnet.measure.answers import answer_rows
 
-    rows = read_table(options.results, "fronts", experiment.name).to_pylist()
-    if not rows:
-        return
-    path = f"{options.results}/reports/{experiment.name}/front.svg"
-    trials = sorted({row["trial"] for row in rows})
-    plot_front(path, {trial: undominated([row for row in rows if row["trial"] == trial]) for trial in trials})
-    console.say(f"Plot: {path}")
+    for table, rows in answer_rows(data, result.answers, trial).items():
+        experiment.writer.write(table, trial or "run", rows)
 
 
 def final_columns(result: Result, data: Dataset) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from search.commands.grow.command import GrowOptions
 from search.commands.grow.fitting import fitted_to, seed_network, settings_for, whole_shape
 from search.commands.grow.job import job_of, with_knee
-from search.commands.grow.outcome import draw_fronts, final_columns, print_result
+from search.commands.grow.outcome import final_columns, print_result, write_answers
 from search.session.augmentation import augmented
 from search.session.console import Console
 from search.session.experiment import Experiment
@@ -19,6 +19,7 @@ from search.session.run import (
     recorded,
     shape_of,
 )
+from structnet.storage.tables import list_parts
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
@@ -30,23 +31,30 @@ if TYPE_CHECKING:
 
 def run(options: GrowOptions) -> None:
     """Runs the command."""
+    console = Console()
+    options = with_knee(options)
+    # Before anything that takes seconds to import.
+    console.say(f"The job: {job_of(options)}.")
+    data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
     from tournament.settings import check_job
 
-    console = Console()
-    data, seeds = load_data(options), range(options.rng_seed, options.rng_seed + options.repeats)
     options = augmented(options, data)
     warn_of(data, console)
-    options = fitted_to(with_knee(options), data)
+    options = fitted_to(options, data)
     check_job(settings_for(options, options.rng_seed), data)
     seed = seed_network(options, data, options.rng_seed)
+    is_first = not list_parts(options.results, "experiments")
     experiment = Experiment("grow", options, data=data)
     console.say(f"Growing {seed.describe()} on {data.name}: {shape_of(data)}")
-    console.say(f"The job: {job_of(options)}.")
     rounds = "a round" if options.rounds == 1 else f"up to {options.rounds} rounds"
     length = f"{rounds}, {options.epochs} epochs"
     if options.indefinite:
         length = f"as many rounds as it takes, {options.epochs} epochs after them"
     console.say(f"{length}, {options.workers} workers; experiment {experiment.name}")
+    if is_first:
+        from search.session.progress import EXPLAINED
+
+        console.say(EXPLAINED)
     results = _grow_all(options, data, experiment, list(seeds), console)
     _summarise(results, options, experiment, console)
 
@@ -57,9 +65,7 @@ def warn_of(data: Dataset, console: Console) -> None:
 
     for check in quick_checks(data):
         if not check.passed:
-            console.say(
-                f"Warning, {check.name}: {check.value}; must be: {check.rule}. {check.advice}.", markup=False
-            )
+            console.warn(f"Warning, {check.name}: {check.value}; must be: {check.rule}. {check.advice}.")
 
 
 def _grow_all(
@@ -111,7 +117,8 @@ def grow_one(
     from tournament.workers.pool import WorkersLost
 
     folder = f"{options.results}/snapshots/{experiment.name}" + (f"/{trial}" if trial else "")
-    with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console) as observer:
+    most = None if options.indefinite else options.rounds
+    with recorded(experiment, console, trial=trial, rng_seed=seed), watcher(console, most) as observer:
 
         def grow(resume: bool) -> tuple[Result, tuple[Rival, DenseBaseline] | None]:
             ahead = BaselineAhead(whole_shape(options, data), settings_for(options, seed), pool)
@@ -120,7 +127,7 @@ def grow_one(
             result = tournament.run(resume=resume)
             if not options.opponents:
                 return result, None
-            console.say("Its opponent trains: RigL, for as many parameter-steps.")
+            observer.opponent_trains()
             seed_groups = tournament.line.architecture
             return result, train_opponents(result, tournament.settings, seed_groups, pool, ahead)
 
@@ -132,6 +139,7 @@ def grow_one(
             except WorkersLost as lost:
                 console.say(f"{lost}: going on from the last round")
                 resume = True
+        write_answers(experiment, trial, result, data)
     beside = _columns_of(*opponents) if opponents else {}
     experiment.end(trial, "finished", **final_columns(result, data), **beside)
     rival = opponents[0] if opponents else None
@@ -211,7 +219,6 @@ def _summarise(results: list[Result], options: GrowOptions, experiment: Experime
                 console.say(
                     f"{name}: mean {mean:{shown}}, spread {spread:{shown}} over {len(values)} rng_seeds"
                 )
-    draw_fronts(options, experiment, console)
     snapshot = next((row["snapshot"] for row in rows if row.get("snapshot")), None)
     console.say(f"Snapshot: {snapshot}.safetensors")
     columns = "round, action, site, parameters, accuracy, gain, balance"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.options import GRID, TRAINING, Command, CommonOptions, option, rng_seeds
+from search.options import GRID, TRAINING, CommonOptions, keep_tune, option, rng_seeds
 from structnet.data.datasets import defaults_of
 
 MODEL = "Model"
@@ -82,6 +82,7 @@ class HeadsOptions(CommonOptions):
         shown="1; 3 with --model",
     )
     ramp: int = option(20, "Steps in which a head that comes back reaches its full effect.", TRAINING, ge=1)
+    keep_tune: bool = keep_tune()
 
 
 # A model that learned before moves slowly; on thousands of images there is more to learn than on digits.
@@ -111,12 +112,3 @@ def defaults(told: Mapping[str, Any]) -> Mapping[str, Any]:
     if told.get("text") or dataset == "digits":
         return defaults_of(dataset, "heads")
     return OF_MANY_IMAGES
-
-
-COMMAND = Command(
-    "heads",
-    "Which attention heads a transformer can do without: by scores, little by little, or by a tournament.",
-    HeadsOptions,
-    "search.commands.heads.run:run",
-    defaults,
-)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from search.commands.heads.command import HeadsOptions
-from search.commands.heads.pages import write_pages
 from search.commands.heads.results import print_results
 from search.commands.heads.work import heads_work
 from search.grid.trials import train_trials
@@ -19,6 +17,7 @@ from search.options import numbers
 from search.session.console import Console
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded, unfinished
+from search.session.waiting import HowFar
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
@@ -32,7 +31,6 @@ from structnet.modules.files import read_module
 from structnet.trials.head_warm_up import WarmUpWork, warm_up_name
 from structnet.trials.heads import SCORING_STEPS
 
-LINE_SECONDS = 15.0
 HEATS = 150  # heat steps in all; so two rounds of seven forks cost a tenth of a run
 
 
@@ -49,13 +47,11 @@ def run(options: HeadsOptions) -> None:
         f"{about} on {data.name}: {len(configs)} networks lose heads, {options.rng_seeds} rng_seeds, {options.steps} "
         f"steps each after the warm-up, {options.workers} workers; experiment {experiment.name}"
     )
-    page = f"{options.results}/reports/{experiment.name}/index.html"
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
-        warm, rows = train(configs, data, options, experiment, console)
+        rows = train(configs, data, options, experiment, console)
         whole = [row for row in rows if row["status"] == "finished"]
         if not whole:
             raise WorkFailed(f"Diverged: all {len(rows)} networks, the first with: {rows[0]['error']}")
-        write_pages(page, warm, whole, options, experiment)
         spent = sum(row["parameter_steps"] or 0 for row in rows)
         experiment.end(
             "", "finished", parameter_steps_all=spent, steps_all=sum(row["steps_all"] for row in rows)
@@ -66,7 +62,7 @@ def run(options: HeadsOptions) -> None:
             f"training diverged for {len(rows) - len(whole)} of {len(rows)} networks, which are left out: lower "
             "--learning-rate"
         )
-    console.say(f"Page: {page}; files of each network beside it")
+    console.say(f"Files of each network: {options.results}/reports/{experiment.name}/NETWORK")
     columns = "method, level, avg(test_loss) loss, stddev(test_loss) spread, avg(test_accuracy) test, avg(heads) heads"
     sql = f"select {columns} from networks where experiment = '{experiment.name}' and level is not null group by all"
     print_outcome(experiment, f"{sql} order by level, loss", console)
@@ -141,32 +137,32 @@ def train(
     options: HeadsOptions,
     experiment: Experiment,
     console: Console,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of the warm-ups and of the networks, on a Ray that is running. Raises WorkFailed for a lost trial."""
+) -> list[dict[str, Any]]:
+    """The rows of the networks, after their warm-ups, on a Ray that is running. Raises WorkFailed for a lost trial."""
     shared = shared_by(data, options, experiment)
     seeds = sorted({config["rng_seed"] for config in configs})
     first = [{"name": warm_up_name(seed), "rng_seed": seed} for seed in seeds]
-    told = Told(len(first), options.warm_up_steps, experiment, console, "warm-ups")
-    warm = train_trials(
-        WarmUpWork, first, shared, options, experiment, told, part="warm_up", also_lost=without_model
-    ).to_pylist()
+    with Told(len(first), options.warm_up_steps, console, "steps of warm-ups") as told:
+        warm = train_trials(
+            WarmUpWork, first, shared, options, experiment, told, part="warm_up", also_lost=without_model
+        ).to_pylist()
     for row in warm:
         console.say(
             f"rng_seed {row['rng_seed']}: warmed up after {row['stabilised_at']} steps "
             f"({row['stabilised_by']}), accuracy {row['accuracy']:.2%}"
         )
-    told = Told(len(configs), options.steps, experiment, console, "networks")
     inside = [config for config in configs if options.workers_each and config["strategy"] == TOURNAMENT]
     rows: list[dict[str, Any]] = []
-    for part, mine, each in (
-        ("networks", [config for config in configs if config not in inside], 0),
-        ("tournaments", inside, options.workers_each),
-    ):
-        if mine:
-            rows += train_trials(
-                heads_work, mine, shared, options, experiment, told, part=part, workers_inside=each
-            ).to_pylist()
-    return warm, rows
+    with Told(len(configs), options.steps, console, "steps of networks") as told:
+        for part, mine, each in (
+            ("networks", [config for config in configs if config not in inside], 0),
+            ("tournaments", inside, options.workers_each),
+        ):
+            if mine:
+                rows += train_trials(
+                    heads_work, mine, shared, options, experiment, told, part=part, workers_inside=each
+                ).to_pylist()
+    return rows
 
 
 def without_model(rows: pa.Table) -> set[str]:
@@ -180,27 +176,15 @@ def without_model(rows: pa.Table) -> set[str]:
     return lost
 
 
-class Told:
-    """Says how far trials are, at intervals; each has so many steps at most."""
+class Told(HowFar):
+    """How far trials are, each of which has so many steps at most."""
 
-    def __init__(self, trials: int, steps: int, experiment: Experiment, console: Console, what: str) -> None:
-        self.trials, self.steps, self.what = trials, steps, what
-        self.experiment, self.console = experiment, console
-        self.done: set[str] = set()
+    def __init__(self, trials: int, steps: int, console: Console, what: str) -> None:
+        super().__init__(console, trials * steps, what)
+        self.steps = steps
         self.made: dict[str, int] = {}
-        self.started = self.shown = time.monotonic()
 
     def __call__(self, told: dict[str, Any]) -> None:
         """Takes the report of a stretch."""
-        self.made[told["name"]] = told["steps"]
-        if told["done"]:
-            self.done.add(told["name"])
-            self.made[told["name"]] = self.steps
-        now = time.monotonic()
-        if now - self.shown < LINE_SECONDS:
-            return
-        self.shown = now
-        self.experiment.update("")
-        made, every = sum(self.made.values()), self.trials * self.steps
-        left = (now - self.started) * (every - made) / max(1, made)
-        self.console.say(f"{len(self.done)} of {self.trials} {self.what}, about {left:.0f} s left")
+        self.made[told["name"]] = self.steps if told["done"] else told["steps"]
+        self.at(sum(self.made.values()))

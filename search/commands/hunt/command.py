@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.grid.options import GridOptions
-from search.options import GRID, Command, option, rng_seeds
+from search.options import GRID, option, rng_seeds
 
 # Hidden widths of the default grid, beside none: single layers, funnels, columns.
 HIDDEN = (
@@ -28,11 +28,3 @@ class HuntOptions(GridOptions):
     rng_seeds: int = rng_seeds(10, ge=0)
     cull: bool = option(False, "Give up the worst at 40 and 60 % of the training (successive halving).", GRID)
     keep_best: bool = True
-
-
-COMMAND = Command(
-    "hunt",
-    "Seed hunting: train thousands of small sparse networks, and keep the ones worth growing.",
-    HuntOptions,
-    "search.commands.hunt.run:run",
-)

@@ -14,7 +14,7 @@ from search.grid.progress import GridProgress
 from search.grid.train_grid import fitted, saved, train_grid
 from search.grid.trials import by_trial
 from search.options import numbers
-from search.session.console import Console
+from search.session.console import Console, outcome
 from search.session.experiment import Experiment
 from search.session.run import (
     architecture_of,
@@ -162,6 +162,10 @@ def print_champions(found: Champions, chance: float, console: Console) -> None:
             f"{row['test_accuracy']:.4f}",
         )
     console.show(table)
+    outcome(
+        champions=[{"by": name, "density": density, **row} for (name, density), row in found.items()],
+        chance=chance,
+    )
     console.say(
         f"Chance on validation is {chance:.4f}. Patchable is the one with the largest error of those with hidden "
         f"units that have learned (accuracy from {chance + MARGIN:.4f} on): a patch is predicted to gain most there."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import EXPERIMENT, TRAINING, Command, Options, argument, data_dir, option
+from search.options import EXPERIMENT, TRAINING, Options, argument, data_dir, option
 from structnet.data.datasets import DATASETS
 
 EPOCHS = 5
@@ -54,11 +54,3 @@ class ImportOptions(Options):
     output: str | None = option(
         None, "The snapshot, a path or an fsspec URL.", shown="imported/MODULE-FACTORY"
     )
-
-
-COMMAND = Command(
-    "import",
-    "A plain PyTorch network becomes one of ours, of the same logits: dense, or pruned to a size. Runs your module.",
-    ImportOptions,
-    "search.commands.importing.run:run",
-)

@@ -11,10 +11,12 @@ from torch import nn
 
 from search.commands.importing.command import EPOCHS, ImportOptions
 from search.commands.importing.given import current_folder_first, load_weights, module_of
-from search.session.console import Console
+from search.session.console import Console, outcome
 from search.session.run import one_thread, program, shape_of, size_of
+from search.session.waiting import HowFar, waiting
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError
+from structnet.network.architecture import dashed
 from structnet.network.from_module import Taken, largest_difference, take_over, takes
 from structnet.network.from_module_values import WrongSize
 from structnet.network.state import TrainState
@@ -58,6 +60,12 @@ def run(options: ImportOptions) -> None:
         metadata={"imported": options.factory},
     )
     console.say(f"Snapshot: {stem}.safetensors", markup=False)
+    outcome(
+        snapshot=stem,
+        architecture=dashed(network.architecture),
+        parameters=network.parameter_count,
+        connections=network.connection_count,
+    )
     _say_what_next(stem, options, console)
 
 
@@ -107,13 +115,14 @@ def _names(options: ImportOptions) -> tuple[str, ...]:
 def _data(options: ImportOptions, console: Console) -> Dataset | None:
     if options.dataset is None:
         return None
-    data = load_dataset(
-        options.dataset,
-        data_dir=options.data_dir,
-        standardise=options.standardise,
-        label=options.label,
-        size=size_of(options.size) if options.size else None,
-    )
+    with waiting(f"reading {options.dataset}", console):
+        data = load_dataset(
+            options.dataset,
+            data_dir=options.data_dir,
+            standardise=options.standardise,
+            label=options.label,
+            size=size_of(options.size) if options.size else None,
+        )
     for note in data.notes:
         console.say(note)
     console.say(f"{data.name}: {shape_of(data)}", markup=False)
@@ -183,17 +192,19 @@ def _pruned(network: StructNet, options: ImportOptions, data: Dataset | None, co
     if data is None or not epochs:
         smaller = pruned_to(network, options.max_parameters)
     else:
-        smaller = pruned_to(
-            network,
-            options.max_parameters,
-            data,
-            epochs=epochs,
-            batch_size=fitted_batch(len(data.train)),
-            rng_seed=options.rng_seed,
-            on_epoch=lambda row: console.say(
-                f"epoch {row['epoch']} of {epochs}  parameters {row['parameters']:,}  validation {row['accuracy']:.2%}"
-            ),
-        )
+        with HowFar(console, epochs, "epochs") as progress:
+            smaller = pruned_to(
+                network,
+                options.max_parameters,
+                data,
+                epochs=epochs,
+                batch_size=fitted_batch(len(data.train)),
+                rng_seed=options.rng_seed,
+                on_epoch=lambda row: progress.at(
+                    row["epoch"],
+                    f"epoch {row['epoch']}  parameters {row['parameters']:,}  validation {row['accuracy']:.2%}",
+                ),
+            )
     after = (
         ""
         if data is None

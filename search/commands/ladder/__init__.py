@@ -1,5 +1,11 @@
 """`structnet ladder`: one architecture at falling densities, and the cliff where it becomes too sparse to learn."""
 
-from search.commands.ladder.command import COMMAND
+from search.command import Command
 
-__all__ = ["COMMAND"]
+COMMAND = Command(
+    "ladder",
+    "The sparsity ladder: one architecture at falling densities, and the cliff where it stops to learn.",
+    "search.commands.ladder.command:LadderOptions",
+    "search.commands.ladder.run:run",
+    goes_on=True,
+)

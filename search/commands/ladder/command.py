@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.grid.options import GridOptions
-from search.options import GRID, Command, option, rng_seeds
+from search.options import GRID, option, rng_seeds
 
 
 class LadderOptions(GridOptions):
@@ -15,11 +15,3 @@ class LadderOptions(GridOptions):
     )
     rng_seeds: int = rng_seeds(5, ge=0)
     allocation: str = option("both", "proportional, uniform or both.", GRID)
-
-
-COMMAND = Command(
-    "ladder",
-    "The sparsity ladder: one architecture at falling densities, and the cliff where it stops to learn.",
-    LadderOptions,
-    "search.commands.ladder.run:run",
-)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.commands.ladder.command import LadderOptions
+from search.commands.ladder.rungs import LEAST_RUNGS, allocations_of, rungs_of
 from search.grid.train_grid import fitted, train_grid
 from search.options import numbers
-from search.session.console import Console
-from search.session.plots import plot_ladder
+from search.session.console import Console, outcome
 from search.session.run import (
     architecture_of,
     check_maps,
@@ -24,19 +24,15 @@ from search.session.tables import table_of
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.experiments.cliff import Cliff, Rung, ladder_rows, locate_cliff
-from structnet.network.architecture import dashed
-from structnet.network.topology import ALLOCATIONS
 from structnet.training.evaluation import chance_accuracy
 from structnet.trials.grid import Member, grid
-
-LEAST_RUNGS = 4
 
 
 def run(options: LadderOptions) -> None:
     """Runs the command."""
     console = Console()
     data = load_data(options)
-    shares = list(ALLOCATIONS[:2]) if options.allocation == "both" else [options.allocation]
+    shares = allocations_of(options.allocation)
     options = fitted(options, data, allocations=shares)
     members = members_of(options, data, shares)
     experiment = unfinished("ladder", options, console, data)
@@ -47,17 +43,15 @@ def run(options: LadderOptions) -> None:
         f"{options.workers} workers; experiment {experiment.name}"
     )
     chance = chance_accuracy(data.validation.labels, data.classes)
-    plot = f"{options.results}/reports/{experiment.name}/ladder.png"
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train_grid(members, data, options, experiment, console).to_pylist()
-        ladders = {share: rungs_of(rows, members, share) for share in shares}
+        ladders = {share: rungs_of(rows, share, shares) for share in shares}
         check_rungs(ladders, members)
         cliffs = {share: locate_cliff(rungs, chance) for share, rungs in ladders.items()}
-        shape = dashed(members[0].architecture)
-        plot_ladder(plot, ladders, cliffs, chance, title=f"{shape} on {data.name}, {options.epochs} epochs")
         experiment.end("", "finished", accuracy=max(cliff.plateau for cliff in cliffs.values()))
     print_ladders(rows, members, ladders, cliffs, console)
-    console.say(f"Chance on validation is {chance:.4f}. Plot: {plot}")
+    console.say(f"Chance on validation is {chance:.4f}.")
+    outcome(cliffs={share: vars(cliff) for share, cliff in cliffs.items()}, chance=chance)
     columns = (
         "density, network like '%_uniform_%' as uniform, avg(accuracy) accuracy, stddev(accuracy) spread"
     )
@@ -96,16 +90,6 @@ def check_rungs(ladders: dict[str, list[Rung]], members: Sequence[Member]) -> No
             f"{len(members) - left.total()} of {len(members)} networks failed, but a ladder needs at least "
             f"{LEAST_RUNGS} rungs of every rng_seed: lower --learning-rate and choose another --name"
         )
-
-
-def rungs_of(rows: Sequence[dict[str, Any]], members: Sequence[Member], share: str) -> list[Rung]:
-    """The finished networks of one allocation. A diverged one is left out: it says nothing about density."""
-    mine = {member.key for member in members if member.allocation == share}
-    return [
-        Rung(row["density_real"], row["rng_seed"], row["accuracy"])
-        for row in rows
-        if row["network"] in mine and row["status"] == "finished"
-    ]
 
 
 def print_ladders(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import GRID, TRAINING, Command, CommonOptions, option, rng_seeds
+from search.options import GRID, TRAINING, CommonOptions, keep_tune, option, rng_seeds
 
 
 class PathsOptions(CommonOptions):
@@ -33,11 +33,4 @@ class PathsOptions(CommonOptions):
     schedule: str = option("constant", "Of the learning rate: constant, or cosine or linear to 0.", TRAINING)
     shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
     flip: bool = option(False, "Augmentation: half of the images turned left to right.", TRAINING)
-
-
-COMMAND = Command(
-    "paths",
-    "Plastic residual networks: paths that come and go, against static ones and residual networks of equal size.",
-    PathsOptions,
-    "search.commands.paths.run:run",
-)
+    keep_tune: bool = keep_tune()

@@ -136,7 +136,11 @@ def _on(setting: Setting, settings: Sequence[Setting], decisions: Sequence[Row])
 
 def usefulness(decisions: Sequence[Row]) -> list[float]:
     """Of each path that went, the validation accuracy that is lost when it alone is cut."""
-    return [row["accuracy"] - row["accuracy_without"] for row in decisions if row["removed"]]
+    return [
+        row["accuracy"] - row["accuracy_without"]
+        for row in decisions
+        if row["removed"] and None not in (row["accuracy"], row["accuracy_without"])
+    ]
 
 
 def shown(lead: ConfidenceInterval) -> str:

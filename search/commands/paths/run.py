@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from search.commands.paths.command import PathsOptions
-from search.commands.paths.page import sections_of
 from search.commands.paths.results import print_results, settings_of
 from search.grid.trials import train_trials
 from search.options import numbers
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.page import write_page
 from search.session.run import load_data, on_ray, print_outcome, recorded, unfinished
+from search.session.waiting import HowFar
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
@@ -33,8 +31,6 @@ from structnet.trials.paths import (
 )
 from tournament.settings import fitted_batch
 
-LINE_SECONDS = 15.0
-
 
 def run(options: PathsOptions) -> None:
     """Runs the command."""
@@ -52,17 +48,14 @@ def run(options: PathsOptions) -> None:
         f"{options.epochs} epochs in batches of {options.batch_size}, {options.workers} workers; "
         f"experiment {experiment.name}"
     )
-    place = f"{options.results}/reports/{experiment.name}/index.html"
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train(members, data, options, experiment, console)
         settings = settings_of(rows)
-        epochs, decisions = (rows_of(table, options, experiment) for table in ("epochs", "decisions"))
-        write_page(place, f"Plastic paths: {experiment.name}", sections_of(settings, rows, epochs, decisions))
+        decisions = rows_of("decisions", options, experiment)
         steps = sum(row["steps"] or 0 for row in rows)
         spent = sum(row["parameter_steps"] or 0 for row in rows)
         experiment.end("", "finished", steps_all=steps, parameter_steps_all=spent)
     print_results(settings, rows, decisions, console)
-    console.say(f"Page: {place}")
     where = f"experiment = '{experiment.name}'"
     columns = "network, step, layer, index, method, value, accuracy - accuracy_without lost"
     print_outcome(experiment, f"select {columns} from decisions where {where} order by all", console)
@@ -158,24 +151,18 @@ def train(
 ) -> list[dict[str, Any]]:
     """Trains all networks, on a Ray that is running; their rows. Raises WorkFailed for a lost trial."""
     configs = trials_of(members)
-    first, reached = dict[str, int](), dict[str, int]()
-    started, shown = time.monotonic(), 0.0
+    reached: dict[str, int] = {}
 
     def report(told: dict[str, Any]) -> None:
-        nonlocal shown
         experiment.update("")
-        first.setdefault(told["name"], told["epoch"])
+        if options.resume and told["name"] not in reached:
+            progress.found(told["epoch"])
         reached[told["name"]] = options.epochs if told["done"] else told["epoch"]
-        done = sum(reached.values())
-        since, now = done - sum(first.values()), time.monotonic()
-        if not told["done"] and now - shown < LINE_SECONDS:
-            return
-        shown, total = now, len(configs) * options.epochs
-        left = f", about {(now - started) * (total - done) / since:.0f} s left" if since else ""
-        console.say(f"{told['network']} is at epoch {told['epoch']}; {done} of {total} epochs of all{left}")
+        progress.at(sum(reached.values()), f"{told['network']} is trained" if told["done"] else "")
 
     shared = shared_by(data, options, experiment)
-    return list(train_trials(PathsWork, configs, shared, options, experiment, report).to_pylist())
+    with HowFar(console, len(configs) * options.epochs, "epochs of all") as progress:
+        return list(train_trials(PathsWork, configs, shared, options, experiment, report).to_pylist())
 
 
 def rows_of(table: str, options: PathsOptions, experiment: Experiment) -> list[dict[str, Any]]:

@@ -1,5 +1,10 @@
-"""`structnet query`: SQL over the tables of results."""
+"""`structnet query`: questions to the tables of results, ready-made or in SQL."""
 
-from search.commands.query.command import COMMAND
+from search.command import Command
 
-__all__ = ["COMMAND"]
+COMMAND = Command(
+    "query",
+    "Ready-made questions, or SQL, over the tables of the results folder, read-only.",
+    "search.commands.query.command:QueryOptions",
+    "search.commands.query.run:run",
+)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from search.commands.registry import resumable
-from search.options import Command, Group, Options, argument, option
+from search.options import Options, argument, option
 
 WHERE = "The folder that the queue lies in."
-RUN = "search.commands.queue.run"
 
 
 class ListOptions(Options):
@@ -48,47 +47,3 @@ class QueueOptions(ListOptions):
     """The options of what changes an entry or the whole queue."""
 
     number: int | None = argument(None, "Of one entry. Default: the whole queue.", metavar="[ID]")
-
-
-COMMAND = Group(
-    "queue",
-    "Experiments by priority, run one after the other or side by side.",
-    (
-        Command(
-            "add",
-            "Add a command to the queue: `structnet queue add --priority 5 -- grow --dataset mnist --name first`.",
-            AddOptions,
-            f"{RUN}:add",
-            # What follows the first word of the command to be added is its own, with or without a `--` before it.
-            settings={"allow_interspersed_args": False},
-        ),
-        Command("list", "All entries, the most important first.", ListOptions, f"{RUN}:list_entries"),
-        Command(
-            "run",
-            "Run the queue, the most important entries first; what does not fit yet may be overtaken by what does.\n\n"
-            "Each entry is a process that writes to RESULTS/queue/ID.log. Ctrl-C stops what runs, to be resumed by the "
-            "next run. Exit code 1 if an entry failed.",
-            RunOptions,
-            f"{RUN}:run",
-        ),
-        Command(
-            "cancel",
-            "Take an entry out of the queue; if it runs, it is stopped first.",
-            EntryOptions,
-            f"{RUN}:cancel",
-        ),
-        Command(
-            "retry",
-            "Let an entry that failed or was cancelled wait again; it goes on from where it stopped.",
-            EntryOptions,
-            f"{RUN}:retry",
-        ),
-        Command(
-            "pause",
-            "Start nothing new until `queue resume`; or hold one entry back, which is stopped first if it runs.",
-            QueueOptions,
-            f"{RUN}:pause",
-        ),
-        Command("resume", "Undo `queue pause`.", QueueOptions, f"{RUN}:resume"),
-    ),
-)

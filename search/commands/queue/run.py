@@ -8,17 +8,18 @@ import sys
 from datetime import datetime
 from typing import Any
 
-import typer
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from search.command import Command
 from search.commands.queue.command import AddOptions, EntryOptions, ListOptions, QueueOptions, RunOptions
 from search.commands.queue.runner import Machine, Runner
 from search.commands.queue.store import Entry, folder_of, open_store
 from search.commands.registry import resumable
-from search.options import Command, CommonOptions, checked, read_config
-from search.session.console import Console
+from search.line import WRONG_USE, parser_of, said_in_a_line
+from search.options import CommonOptions, checked, read_config
+from search.session.console import Console, outcome
 from search.session.experiment import default_name
 from structnet.errors import UserError
 from structnet.storage.tables import check_name, list_parts
@@ -41,6 +42,7 @@ COLUMNS = (
 def add(options: AddOptions) -> None:
     """Adds an entry, and says how to start it."""
     entry = added(list(options.command), options.results, options.priority, options.cpus, options.gpus)
+    outcome(entry=vars(entry))
     print_added(entry, options.results)
 
 
@@ -126,21 +128,13 @@ def parse(arguments: list[str]) -> tuple[str, CommonOptions]:
     return given.get("study") or options.dataset, options
 
 
-def _options_on_line(command: Command[Any], rest: list[str]) -> dict[str, Any]:
+def _options_on_line(command: Command, rest: list[str]) -> dict[str, Any]:
     """The options of a command as its own parser reads them, None where not given; UserError where it refuses."""
-    app = typer.Typer(add_completion=False)
-    command.add_to(app)
-    # Typer's own Click, or the real one, as its version has it.
-    (refused,) = typer.BadParameter.__bases__
-    parser: Any = typer.main.get_command(app)
     try:
-        return dict(parser.make_context(f"structnet {command.name}", list(rest)).params)
-    except Exception as error:
-        if not isinstance(error, refused):
-            raise
-        why = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        return dict(parser_of(command).make_context(f"structnet {command.name}", list(rest)).params)
+    except WRONG_USE as error:
         raise UserError(
-            f"the options of {command.name} are wrong ({why}): see structnet {command.name} --help"
+            f"the options of {command.name} are wrong ({said_in_a_line(error)}): see structnet {command.name} --help"
         ) from error
 
 
@@ -164,7 +158,8 @@ def print_list(results: str) -> None:
         )
     for entry in entries:
         table.add_row(*(Text(cell) for cell in cells(entry)))
-    console = Console()
+    outcome(entries=[vars(entry) for entry in entries], paused=store.paused)
+    console = Console(asked=True)
     console.show(table)
     for entry in entries:
         if entry.error:
@@ -195,6 +190,7 @@ def change(results: str, number: int | None, verb: str) -> None:
     store = open_store(results)
     if number is None:
         store.pause_all(verb == "pause")
+        outcome(paused=store.paused)
         said = (
             "Nothing new starts until `structnet queue resume`"
             if verb == "pause"
@@ -202,6 +198,7 @@ def change(results: str, number: int | None, verb: str) -> None:
         )
     else:
         entry = store.ask(number, verb)
+        outcome(entry=vars(entry))
         said = f"Entry {number} is {entry.status}"
         if entry.wanted:
             said = f"Entry {number} is stopped by what runs the queue, or by the next `structnet queue run`"
@@ -222,6 +219,7 @@ def run(options: RunOptions) -> None:
 
     runner = Runner(results, machine, watch=options.watch, say=say)
     console.say(f"Running the queue in {results}: at most {parallel} at once, on {machine.cpus:g} CPUs")
+    outcome(lambda: {"ended": dict(runner.ends), "paused": runner.store.paused})
     whole = runner.run()
     if not whole:
         said = f"interrupted; what ran waits to be resumed. Go on with: {_again(results)}"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from search.commands.queue.schedule import Demand
 from structnet.errors import UserError
-from structnet.storage.tables import open_results
+from structnet.storage.tables import open_folder
 
 FORMAT = 1
 BUSY_SECONDS = 60.0
@@ -110,7 +110,7 @@ def folder_of(results: str) -> Path:
         raise UserError(
             f"results is {results!r}, but a queue must lie on this machine: give a folder, such as results"
         )
-    return Path(open_results(results)[1])
+    return Path(open_folder(results)[1])
 
 
 def open_store(results: str, *, create: bool = False) -> Store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.grid.options import GridOptions
-from search.options import GRID, GROWTH, Command, allocation, option, rng_seeds
+from search.options import GRID, GROWTH, allocation, option, rng_seeds
 from structnet.actions import growing
 
 
@@ -30,11 +30,3 @@ class RescueOptions(GridOptions):
     limit: int = option(
         10_000, "Refuse to train more networks for the plateau.", GRID, changes_result=False, ge=1
     )
-
-
-COMMAND = Command(
-    "rescue",
-    "The cliff-rescue test: can a growth mechanism bring back a network that is too sparse to learn?",
-    RescueOptions,
-    "search.commands.rescue.run:run",
-)

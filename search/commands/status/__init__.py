@@ -1,5 +1,10 @@
 """`structnet status`: what experiments are doing."""
 
-from search.commands.status.command import COMMAND
+from search.command import Command
 
-__all__ = ["COMMAND"]
+COMMAND = Command(
+    "status",
+    "What experiments are doing, read from their tables.",
+    "search.commands.status.command:StatusOptions",
+    "search.commands.status.run:run",
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import Command, Options, argument, option, results_folder
+from search.options import Options, argument, option, results_folder
 
 
 class StatusOptions(Options):
@@ -11,11 +11,3 @@ class StatusOptions(Options):
     name: str | None = argument(None, "An experiment to show in detail; all of them in a table if left out.")
     watch: float | None = option(None, "Look again every so many seconds, until it has ended.")
     results: str = results_folder()
-
-
-COMMAND = Command(
-    "status",
-    "What experiments are doing, read from their tables.",
-    StatusOptions,
-    "search.commands.status.run:run",
-)

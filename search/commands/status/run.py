@@ -22,7 +22,7 @@ from rich.text import Text
 
 from search.commands.status.command import StatusOptions
 from search.commands.status.standing import Standing, progress, span
-from search.session.console import Console
+from search.session.console import Console, outcome
 from search.session.run import program
 from search.session.tables import table_of
 from structnet.errors import UserError
@@ -57,7 +57,7 @@ def run(options: StatusOptions) -> None:
     name, results, watch = options.name, options.results, options.watch
     if watch is not None and watch <= 0:
         raise UserError(f"watch is {watch:g}, but must be above 0: it is the seconds between two looks")
-    console = Console()
+    console = Console(asked=True)
     redraws = console.is_terminal and watch is not None
     with Live(console=console, auto_refresh=False) if redraws else nullcontext() as page:
         try:
@@ -82,12 +82,28 @@ def look(name: str | None, results: str, now: datetime) -> tuple[RenderableType,
         if name is None:
             found = all_experiments(results)
             page: RenderableType = overview(found, results, now)
+            outcome(results=results, experiments=[as_object(one, now) for one in found])
         else:
             tables = tables_of(results, name)
             found = [Standing.of(name, tables["experiments"])]
             page = details(found[0], tables, now)
+            outcome(results=results, **as_object(found[0], now), tables=tables)
     notes = [Text(str(warning.message)) for warning in caught if warning.category is UserWarning]
     return Group(page, *notes), any(one.status == "running" and not one.silence(now) for one in found)
+
+
+def as_object(one: Standing, now: datetime) -> dict[str, Any]:
+    """What `--json` prints of an experiment: the row that stands for it, and how it stands."""
+    row = {name: value for name, value in one.main.items() if name not in ("trial", "versions")}
+    return row | {
+        "experiment": one.name,
+        "config": one.config,
+        "status": one.status,
+        "silent": one.silence(now) > 0,
+        "heartbeat_at": one.heartbeat,
+        "seconds": one.seconds,
+        "advice": one.advice(now) or None,
+    }
 
 
 def all_experiments(results: str) -> list[Standing]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.options import GRID, Command, CommonOptions, argument, option
+from search.options import GRID, CommonOptions, argument, keep_tune, option
 
 
 class StudyOptions(CommonOptions):
@@ -18,6 +18,7 @@ class StudyOptions(CommonOptions):
     )
     gpus_per_worker: float = 0.0
     device: str = "cpu"
+    keep_tune: bool = keep_tune()
 
 
 def dataset_of(told: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -26,12 +27,3 @@ def dataset_of(told: Mapping[str, Any]) -> Mapping[str, Any]:
 
     study = STUDIES.get(told.get("study", ""))
     return {"dataset": study.dataset} if study else {}
-
-
-COMMAND = Command(
-    "study",
-    "A named study with its controls: what is claimed, what is measured, and whether it holds.",
-    StudyOptions,
-    "search.commands.study.run:run",
-    dataset_of,
-)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from search.commands.study.study import Finding, Row, TextTable, verdict
-from search.session.plots import finish
+from search.report import charts
+from search.report.charts import Axis, Chart
 from structnet.measure.statistics import ConfidenceInterval, mean_and_spread, paired_lead, shown_with_spread
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Columns of a table of arms: quantity, heading, scale, digits.
 Column = tuple[str, str, float, int]
@@ -21,6 +15,13 @@ VALIDATION: Column = ("accuracy", "validation, %", 100, 2)
 TEST: Column = ("test_accuracy", "test, %", 100, 2)
 PARAMETERS: Column = ("parameters", "parameters", 1, 0)
 COST: Column = ("parameter_steps_all", "parameter-steps, millions", 1e-6, 0)
+
+# Of charts side by side: pixels that an arm needs, and what stands beside the arms.
+ARM_WIDTH, LABEL_WIDTH, MOST_PANELS = 28, 60, 3
+
+# How charts are read.
+POINTS = "A point for each rng_seed, a line at the mean of each arm."
+SPREAD = "Means over rng_seeds; whiskers reach one standard deviation each way."
 
 
 def values_of(rows: Sequence[Row], quantity: str) -> dict[str, dict[int, float]]:
@@ -119,41 +120,58 @@ def stacked(heading: str, tables: Mapping[str, TextTable]) -> TextTable:
     return tuple(found)
 
 
-def draw_arms(axes: Axes, rows: Sequence[Row], quantity: str, label: str, *, scale: float = 1.0) -> None:
+def draw_arms(rows: Sequence[Row], quantity: str, label: str, *, scale: float = 1.0) -> Chart:
     """A point for every arm and rng_seed, and a line at the mean of each arm."""
-    found = values_of(rows, quantity)
-    for place, values in enumerate(found.values()):
-        heights = [scale * value for value in values.values()]
-        offsets = np.linspace(-0.12, 0.12, len(heights)) if len(heights) > 1 else [0.0]
-        axes.plot([place + offset for offset in offsets], heights, "o", color=f"C{place}", markersize=4)
-        axes.hlines(float(np.mean(heights)), place - 0.25, place + 0.25, color=f"C{place}")
-    axes.set_xticks(range(len(found)), list(found), rotation=30, ha="right", fontsize="small")
-    finish(axes, "", label)
+    found = [
+        {"arm": arm, "rng_seed": rng_seed, "value": scale * value}
+        for arm, values in values_of(rows, quantity).items()
+        for rng_seed, value in values.items()
+    ]
+    return charts.strips(
+        found, Axis("arm", kind="nominal"), Axis("value", label), more=[Axis("rng_seed", format="d")]
+    )
 
 
 def draw_panels(
-    figure: Figure, panels: Mapping[str, Sequence[Row]], quantity: str, label: str, *, scale: float = 1.0
-) -> list[Axes]:
-    """`draw_arms` side by side, under titles, with one scale and one label."""
-    found = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
-    for axes, (title, rows) in zip(found, panels.items(), strict=True):
-        draw_arms(axes, rows, quantity, label if axes is found[0] else "", scale=scale)
-        axes.set_title(title, fontsize="small")
-    return found
+    panels: Mapping[str, Sequence[Row]],
+    quantity: str,
+    label: str,
+    *,
+    scale: float = 1.0,
+    marks: Sequence[Chart] = (),
+) -> Chart:
+    """`draw_arms` side by side, under titles, with one scale. marks: what lies over each of them."""
+    drawn = {
+        title: charts.layered(draw_arms(rows, quantity, label, scale=scale), *marks)
+        for title, rows in panels.items()
+    }
+    if len(drawn) == 1:
+        # One alone fits the width of whatever it is shown on.
+        return next(chart.properties(title=title) for title, chart in drawn.items())
+    arms = max((len(values_of(rows, quantity)) for rows in panels.values()), default=0)
+    fitting = charts.WIDTH // (ARM_WIDTH * arms + LABEL_WIDTH)
+    return charts.beside(drawn, columns=max(1, min(MOST_PANELS, fitting)))
 
 
 def draw_errors(
-    axes: Axes, curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x_label: str
-) -> None:
+    curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x_label: str, *, log: bool = False
+) -> Chart:
     """For each name a line through the mean test error in %, with its spread, over a logarithmic x.
 
-    curves: name -> x and the accuracies of its rng_seeds.
+    curves: name -> x and the accuracies of its rng_seeds. log: whether errors are on a logarithmic axis as well.
     """
+    found = []
     for name, points in curves.items():
-        x, accuracies = zip(*sorted(points, key=lambda point: point[0]))
-        errors = [mean_and_spread([100 * (1 - value) for value in values]) for values in accuracies]
-        means, spreads = zip(*errors)
-        axes.errorbar(x, means, yerr=spreads, marker="o", markersize=4, capsize=3, linewidth=1, label=name)
-    axes.set_xscale("log")
-    axes.legend(frameon=False, fontsize="small")
-    finish(axes, x_label, "Test error, %")
+        for x, accuracies in sorted(points, key=lambda point: point[0]):
+            mean, spread = mean_and_spread([100 * (1 - value) for value in accuracies])
+            if log and mean <= 0:
+                continue  # a logarithmic axis has no place for it
+            found.append({"name": name, "x": x, "error": mean, "spread": spread, "n": len(accuracies)})
+    return charts.errors(
+        found,
+        Axis("x", x_label, log=True),
+        Axis("error", "Test error, %", log=log),
+        "spread",
+        "name",
+        more=[Axis("spread", "standard deviation"), Axis("n", "rng_seeds", format="d")],
+    )

@@ -8,12 +8,13 @@ from typing import Any
 
 from search.commands.study.command import StudyOptions
 from search.commands.study.registry import STUDIES
-from search.commands.study.study import Finding, Row, Scale, Study, Task
-from search.commands.study.work import StudyWork, measured_rows
-from search.session.console import Console
+from search.commands.study.study import Finding, Scale, Study, Task
+from search.commands.study.work import StudyWork, measured_rows, summary_sql
+from search.session.console import Console, outcome
 from search.session.experiment import Experiment
 from search.session.run import load_data, on_ray, print_outcome, recorded, unfinished
 from search.session.tables import table_of
+from search.session.waiting import HowFar
 from search.tune.trials import run_trials, shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
@@ -42,17 +43,9 @@ def run(options: StudyOptions) -> None:
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         _measure(study, tasks, data, options, experiment, console)
         rows = measured_rows(options.results, experiment.name)
-        finding = study.judge(rows)
-        plot = f"{options.results}/reports/{experiment.name}/{study.name}.svg"
-        draw(study, rows, plot)
-        print_finding(finding, options.quick, console)
+        print_finding(study.judge(rows), options.quick, console)
         experiment.end("", "finished")
-    console.say(f"Plot: {plot}")
-    columns = "arm, quantity, avg(value) as mean, count(*) as n"
-    sql = (
-        f"select {columns} from measurements where experiment = '{experiment.name}' group by all order by all"
-    )
-    print_outcome(experiment, sql, console)
+    print_outcome(experiment, summary_sql(experiment.name), console)
 
 
 def print_studies() -> None:
@@ -60,7 +53,13 @@ def print_studies() -> None:
     table = table_of(("study", "dataset", "question"), ())
     for study in STUDIES.values():
         table.add_row(study.name, study.dataset, study.question)
-    Console().print(table)
+    outcome(
+        studies=[
+            {"study": study.name, "dataset": study.dataset, "question": study.question, "claim": study.claim}
+            for study in STUDIES.values()
+        ]
+    )
+    Console(asked=True).print(table)
 
 
 def study_named(name: str | None) -> Study:
@@ -84,8 +83,7 @@ def _measure(
     def report(reported: dict[str, Any]) -> None:
         nonlocal done
         done += 1
-        text = f"{reported['name']} is done in {reported['seconds']:.0f} s: {done} of {len(tasks)}"
-        console.say(text)
+        progress.at(done, f"{reported['name']} is done in {reported['seconds']:.0f} s")
         experiment.update("")
 
     configs = [
@@ -93,25 +91,16 @@ def _measure(
         for task in tasks
     ]
     shared = shared_by(data, options, experiment)
-    failed = run_trials("study", partial(StudyWork, study=study), configs, shared, options, report)
+    with HowFar(console, len(tasks), "tasks") as progress:
+        failed = run_trials("study", partial(StudyWork, study=study), configs, shared, options, report)
     if failed:
         names = ", ".join(failure.config["name"] for failure in failed)
         raise WorkFailed(f"{len(failed)} of {len(tasks)} tasks failed ({names}): {failed[0].error}")
 
 
-def draw(study: Study, rows: Sequence[Row], path: str) -> None:
-    """The plot of a study, as PNG or SVG by the ending of the path."""
-    from matplotlib.figure import Figure
-
-    from search.session.plots import save_figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    study.draw(rows, figure)
-    save_figure(figure, path)
-
-
 def print_finding(finding: Finding, quick: bool, console: Console) -> None:
     """The table of a verdict, its sentences, and what they are worth."""
+    outcome(finding=vars(finding))
     if finding.table:
         header, *body = finding.table
         table = table_of(header[:1], header[1:])

@@ -1,4 +1,4 @@
-"""What every study is: tasks that measure, a judgement of what was measured, and a plot of it. All plain data."""
+"""What every study is: tasks that measure, a judgement of what was measured, and a chart of it. All plain data."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from search.report.charts import Chart
     from structnet.data.dataset import Dataset
 
 VERDICTS = ("yes", "no", "in part", "open")
@@ -89,7 +88,7 @@ class Study:
     question: what the verdict answers. claim: what the source says, or what we expect. dataset: the default
     one. tasks: what is to be measured, given the data and the scale. measure: does one task, on one core,
     and may be called again for the same task. judge: from all rows to the verdict, nothing else. draw: from
-    all rows to an empty figure.
+    all rows to a chart, as search.report.charts makes them. seen: what the chart shows. reading: how it is read.
     """
 
     name: str
@@ -99,7 +98,9 @@ class Study:
     tasks: Callable[[Dataset, Scale], list[Task]]
     measure: Callable[[Task, Dataset, Place], list[Measurement]]
     judge: Callable[[Sequence[Row]], Finding]
-    draw: Callable[[Sequence[Row], Figure], None]
+    draw: Callable[[Sequence[Row]], Chart]
+    seen: str
+    reading: str
 
 
 def verdict(*, yes: bool, no: bool = False, in_part: bool = False, otherwise: str = "no") -> str:

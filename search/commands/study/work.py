@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,17 @@ def rows_of(trial: str, task: Task, found: list[Measurement]) -> list[dict[str, 
 
 
 def measured_rows(results: str, experiment: str) -> list[Row]:
-    """All measurements of a study, ordered by trial, so that a judge sees the same whatever ran first."""
-    rows = read_table(results, TABLE, experiment).to_pylist()
-    rows.sort(key=lambda row: (row["trial"], row["quantity"], row["item"]))
-    return [Row(*(row[name] for name in Row._fields)) for row in rows]
+    """All measurements of a study."""
+    return rows_in_order(read_table(results, TABLE, experiment).to_pylist())
+
+
+def rows_in_order(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Rows of the table by trial, so that a judge sees the same whatever ran first."""
+    ordered = sorted(rows, key=lambda row: (row["trial"], row["quantity"], row["item"]))
+    return [Row(*(row[name] for name in Row._fields)) for row in ordered]
+
+
+def summary_sql(experiment: str) -> str:
+    """A query for every quantity of every arm."""
+    columns = "arm, quantity, avg(value) as mean, count(*) as n"
+    return f"select {columns} from measurements where experiment = '{experiment}' group by all order by all"

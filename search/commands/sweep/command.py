@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from search.options import GRID, RAY, Command, CommonOptions, option
+from search.options import GRID, RAY, CommonOptions, keep_tune, option
 
 
 class SweepOptions(CommonOptions):
-    """The options of `sweep`."""
+    """The options of `sweep`.
+
+    plan and base: once it is fitted to the data, what each setting changes, and which the others are compared with.
+    """
 
     of: Literal["grow", "hunt"] = option("grow", "The command to sweep: grow or hunt.", GRID)
     vary: tuple[str, ...] = option(
@@ -33,19 +36,14 @@ class SweepOptions(CommonOptions):
     rng_seeds: int = option(3, "So many per setting, from --rng-seed on.", GRID, ge=1)
     preview: bool = option(False, "Print the plan and its cost, run nothing.", GRID)
     limit: int = option(200, "Refuse a plan of more trials.", GRID, changes_result=False, ge=1)
+    plan: dict[str, dict[str, Any]] = option({}, "", changes_result=False)
+    base: str = option("", "", changes_result=False)
     workers_each: int = option(
         1, "Of the workers, so many for each tournament; 0 for one without actors.", RAY, ge=0
     )
+    keep_tune: bool = keep_tune()
 
     @property
     def workers_of_a_trial(self) -> int:
         """How many of the workers a trial takes."""
         return max(1, self.workers_each) if self.of == "grow" else 1
-
-
-COMMAND = Command(
-    "sweep",
-    "Parameter sweeps over any option of grow or hunt, listed or generated, over several rng_seeds.",
-    SweepOptions,
-    "search.commands.sweep.run:run",
-)

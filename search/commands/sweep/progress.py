@@ -10,9 +10,10 @@ from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from search.grid.progress import LivePage, time_left
+from search.grid.progress import LivePage
 from search.session.console import Console
 from search.session.experiment import Experiment
+from search.session.waiting import time_left
 
 
 class SweepProgress(LivePage):

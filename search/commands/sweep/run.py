@@ -20,7 +20,7 @@ from search.session.run import load_data, on_ray, print_outcome, recorded, unfin
 from search.tune.trials import Failed, run_trials, shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError, WorkFailed
-from structnet.storage.tables import open_results, read_table
+from structnet.storage.tables import open_folder, read_table
 from structnet.trials.cohort import CohortWork
 from structnet.trials.grid import check_memory
 from structnet.trials.outcomes import (
@@ -45,6 +45,8 @@ def run(options: SweepOptions) -> None:
         raise UserError(
             f"workers_each is {options.workers_each}, but there are {options.workers} workers: raise --workers"
         )
+    planned = {setting.name: setting.changes for setting in plan.settings}
+    options = options.model_copy(update={"plan": planned, "base": plan.base.name})
     experiment = unfinished("sweep", options, console, data)
     if experiment is None:
         return
@@ -76,7 +78,7 @@ def run(options: SweepOptions) -> None:
 
 def _check_no_snapshots(options: SweepOptions, experiment: Experiment) -> None:
     """A trial goes on from the snapshots it finds, so a new sweep must not find those of another."""
-    fs, root = open_results(options.results)
+    fs, root = open_folder(options.results)
     folder = f"{root}/snapshots/{experiment.name}"
     if not options.resume and fs.exists(folder):
         raise UserError(

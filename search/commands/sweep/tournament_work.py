@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from search.commands.grow.command import GrowOptions
-from search.commands.grow.outcome import final_columns
+from search.commands.grow.outcome import final_columns, write_answers
 from search.commands.grow.run import tournament_of
 from search.session.experiment import Experiment
 from search.tune.trials import StoredArrays
@@ -67,6 +67,7 @@ class TournamentWork:
             with _pool(data, self.shared) as pool:
                 tournament = tournament_of(self.options, data, experiment, pool, seed, name, folder)
                 result = tournament.run(resume=True)
+            write_answers(experiment, name, result, data)
         except Exception as error:
             experiment.end(name, "failed", error=one_line(error))
             # To diverge is what comes of this setting; anything else is tried again.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from search.options import GRID, TRAINING, BatchSizeOptions, Command, activation, option, rng_seeds
+from search.options import GRID, TRAINING, BatchSizeOptions, activation, keep_tune, option, rng_seeds
 
 
 class TopologyOptions(BatchSizeOptions):
-    """The options of `topology`; the defaults are those of the study of SET with regularisation."""
+    """The options of `topology`; the defaults are those of the study of SET with regularisation.
+
+    input_shape: (channels, height, width) of the images, once the options are fitted to them.
+    """
 
     standardise: bool = option(True, "Zero mean, unit spread: blank pixels are not 0, and learn.", TRAINING)
     architecture: str = option("input-512-128-classes", "What evolves.", GRID)
@@ -18,6 +21,7 @@ class TopologyOptions(BatchSizeOptions):
     decays: str = option("coupled", "Some of coupled, decoupled and bare.", GRID)
     new_values: str = option("fan_in", "Of connections that come: fan_in, tenth or zero.", GRID)
     may_return: bool = option(False, "Into a place that was just emptied, too.", GRID)
+    input_shape: tuple[int, ...] = option((), "", changes_result=False)
     chance: float | None = option(
         None, "That a link evolves after a step.", GRID, shown="all do after every epoch"
     )
@@ -31,11 +35,4 @@ class TopologyOptions(BatchSizeOptions):
     dropout: float = option(0.0, "Share of hidden units set to zero, anew for each image.", TRAINING)
     shift: int = option(0, "Augmentation: pixels each way.", TRAINING)
     flip: bool = option(False, "Augmentation: half of the images turned left to right.", TRAINING)
-
-
-COMMAND = Command(
-    "topology",
-    "What topology sparse evolution learns, and what regularisation does to it.",
-    TopologyOptions,
-    "search.commands.topology.run:run",
-)
+    keep_tune: bool = keep_tune()

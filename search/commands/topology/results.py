@@ -1,4 +1,4 @@
-"""What topology the networks learned, as a table, a verdict for every setting, and a figure."""
+"""What topology the networks learned: a verdict for every setting, and a table."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from search.session.console import Console
-from search.session.plots import finish
 from search.session.tables import table_of
 from structnet.growth.evolution import Evolution, seed_of_evolution
-from structnet.measure.connectivity import centre_error, heat_map, trend_curve
+from structnet.measure.connectivity import centre_error
 from structnet.measure.statistics import ConfidenceInterval, mean_interval, paired_lead, shown_with_spread
 from structnet.trials.topology import BLIND, SET
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from structnet.data.dataset import Dataset
 
 Row = Mapping[str, Any]
-SHOWN = 6  # heat maps side by side
 
 
 class Setting(NamedTuple):
@@ -36,7 +32,7 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For a figure."""
+        """What it is called."""
         if self.method == BLIND:
             return "control"
         return f"{self.decay} {self.weight_decay:g}" if self.weight_decay else "no decay"
@@ -99,7 +95,7 @@ def print_results(settings: Sequence[Setting], rows: Sequence[Row], data: Datase
         "last evolution left; its ring: of the outer three pixels. Shrinks: what has no gradient, in an epoch."
     )
     if settings:
-        error = error_of(settings[0], data)
+        error = error_of(settings[0], data.input_shape)
         console.say(
             f"Where nothing is learned, the centre of a network varies by {error:.3f} (one standard deviation)."
         )
@@ -114,40 +110,10 @@ def _shown(lead: ConfidenceInterval) -> str:
     return lead.shown(digits=3) if np.isfinite(lead.low) else f"{lead.mean:+.3f}"
 
 
-def error_of(setting: Setting, data: Dataset) -> float:
-    """The standard deviation of the centre's ratio in a network of this setting that learns nothing."""
-    network = seed_of_evolution(setting.rows[0]["architecture"], setting.epsilon, Evolution(), 0)
-    return centre_error(network.topology, data.input_shape)
+def error_of(setting: Setting, shape: tuple[int, ...]) -> float:
+    """The standard deviation of the centre's ratio in a network of this setting that learns nothing.
 
-
-def draw(settings: Sequence[Setting], units: Sequence[Row], shape: tuple[int, ...]) -> Figure:
-    """Heat maps of the cores over the curves of central squares, of the first epsilon and zeta.
-
-    units: rows of the table connectivity, of the last epoch and in the order of their units.
+    shape: of an image, (channels, height, width).
     """
-    from matplotlib.figure import Figure
-
-    first = [one for one in settings if one[1:3] == settings[0][1:3]][:SHOWN]
-    found: dict[str, list[int]] = {}
-    for row in units:
-        found.setdefault(row["network"], []).append(row["core_connections"])
-    maps = {
-        one.name: np.mean([heat_map(np.array(found[row["network"]]), shape) for row in one.rows], axis=0)
-        for one in first
-    }
-    figure = Figure(figsize=(2.1 * max(3, len(maps)), 5.6), layout="constrained")
-    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1.5]))
-    top = max(float(heat.max()) for heat in maps.values())
-    for axes, (name, heat) in zip(np.atleast_1d(above.subplots(1, len(maps))), maps.items()):
-        picture = axes.imshow(heat, cmap="viridis", vmin=0, vmax=top)
-        axes.set_title(name, fontsize="small")
-        axes.set_axis_off()
-    above.colorbar(picture, ax=above.axes, shrink=0.8, label="core connections")
-    axes = below.subplots()
-    for number, (name, heat) in enumerate(maps.items()):
-        curve = trend_curve(heat)
-        axes.plot(2 + 2 * np.arange(len(curve)), curve / curve[-1], ".-", color=f"C{number}", label=name)
-    axes.axhline(1, color="0.4", linestyle=":", linewidth=1)
-    finish(axes, "Side of the central square, pixels", "Core connections of a pixel ÷ mean")
-    axes.legend(frameon=False, fontsize="small")
-    return figure
+    network = seed_of_evolution(setting.rows[0]["architecture"], setting.epsilon, Evolution(), 0)
+    return centre_error(network.topology, shape)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from search.commands.topology.command import TopologyOptions
-from search.commands.topology.results import draw, print_results, settings_of
+from search.commands.topology.results import print_results, settings_of
 from search.grid.trials import train_trials
 from search.options import numbers
 from search.session.batch_size import with_batch_size
 from search.session.console import Console
 from search.session.experiment import Experiment
-from search.session.plots import save_figure
 from search.session.run import architecture_of, load_data, on_ray, print_outcome, recorded, unfinished
+from search.session.waiting import HowFar
 from search.tune.trials import shared_by
 from structnet.data.dataset import Dataset
 from structnet.errors import UserError
 from structnet.growth.evolution import seed_of_evolution
 from structnet.measure.connectivity import check_images
 from structnet.network.architecture import dashed
-from structnet.storage.sql import run_query
 from structnet.training.recipe import DECAYS
 from structnet.trials.topology import (
     BLIND,
@@ -49,17 +47,11 @@ def run(options: TopologyOptions) -> None:
         f"{len(networks)} networks {options.architecture} evolve on {data.name}, {options.epochs} epochs each, "
         f"{options.workers} workers; experiment {experiment.name}"
     )
-    plot = f"{options.results}/reports/{experiment.name}/topology.svg"
     with on_ray(options), recorded(experiment, console, rng_seed=options.rng_seed):
         rows = train(networks, data, options, experiment, console)
-        settings = settings_of(rows)
-        if settings:
-            save_figure(draw(settings, last_connections(options, experiment), data.input_shape), plot)
         spent = sum(row["parameter_steps"] or 0 for row in rows)
         experiment.end("", "finished", parameter_steps_all=spent)
-    print_results(settings, rows, data, console)
-    if settings:
-        console.say(f"Plot: {plot}")
+    print_results(settings_of(rows), rows, data, console)
     columns = (
         "method, weight_decay, epoch, avg(e.centre_ratio) centre, avg(e.core_centre_ratio) core, "
         "avg(e.test_accuracy) test"
@@ -87,6 +79,7 @@ def fitted_to(options: TopologyOptions, data: Dataset) -> TopologyOptions:
         update={
             "batch_size": options.batch_size or fitted_batch(len(data.train)),
             "architecture": dashed(shape),
+            "input_shape": data.input_shape,
         }
     )
 
@@ -144,32 +137,15 @@ def train(
 ) -> list[dict[str, Any]]:
     """Trains all networks, on a Ray that is running; their rows. Raises WorkFailed for a lost trial."""
     configs = blocks_of(networks, options.block)
-    begun: dict[str, int] = {}
-    first, started, shown = dict[str, int](), time.monotonic(), 0.0
+    reached: dict[str, int] = {}
 
     def report(told: dict[str, Any]) -> None:
-        nonlocal shown
         experiment.update("")
-        first.setdefault(told["name"], told["epoch"])
-        begun[told["name"]] = told["epoch"]
-        done = sum(begun.values())
-        since = done - sum(first.values())
-        now = time.monotonic()
-        if not told["done"] and now - shown < 15:
-            return
-        shown = now
-        left = len(configs) * options.epochs - done
-        time_left = f", about {(now - started) * left / since:.0f} s left" if since else ""
-        console.say(f"{done} of {len(configs) * options.epochs} epochs of {len(configs)} trials{time_left}")
+        if options.resume and told["name"] not in reached:
+            progress.found(told["epoch"])
+        reached[told["name"]] = told["epoch"]
+        progress.at(sum(reached.values()), f"{told['name']} is trained" if told["done"] else "")
 
     shared = shared_by(data, options, experiment)
-    return list(train_trials(TopologyWork, configs, shared, options, experiment, report).to_pylist())
-
-
-def last_connections(options: TopologyOptions, experiment: Experiment) -> list[dict[str, Any]]:
-    """Of every network and input unit the connections that survived its last evolution."""
-    sql = (
-        "select network, unit, core_connections from connectivity "
-        f"where experiment = '{experiment.name}' and epoch = {options.epochs} order by network, unit"
-    )
-    return list(run_query(options.results, sql).to_pylist())
+    with HowFar(console, len(configs) * options.epochs, f"epochs of {len(configs)} trials") as progress:
+        return list(train_trials(TopologyWork, configs, shared, options, experiment, report).to_pylist())

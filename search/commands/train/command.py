@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.options import TRAINING, Command, allocation, batch_size, option
+from search.options import TRAINING, allocation, batch_size, option
 from search.training_options import BatchOptions
 from structnet.data.datasets import defaults_of
 from structnet.errors import UserError
@@ -38,12 +38,3 @@ def defaults(told: Mapping[str, Any]) -> Mapping[str, Any]:
     if told.get("snapshot") and (told.get("architecture") or told.get("density")):
         raise UserError("snapshot is given, and so is architecture or density: the snapshot has both")
     return defaults_of(told.get("dataset", TrainOptions.model_fields["dataset"].default), "train")
-
-
-COMMAND = Command(
-    "train",
-    "One network on several workers at once, each with its part of every batch (Ray Train).",
-    TrainOptions,
-    "search.commands.train.run:run",
-    defaults,
-)

@@ -26,6 +26,7 @@ from search.session.run import (
     shape_of,
     unfinished,
 )
+from search.session.waiting import HowFar
 from structnet.errors import LACK_OF_MEMORY, UserError, WorkFailed, one_line
 
 if TYPE_CHECKING:
@@ -202,9 +203,10 @@ def _train(
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
     shown = len(_rows(experiment))
-    while thread.is_alive():
-        thread.join(GLANCE_SECONDS)
-        shown = _show(experiment, shown, plan.epochs, console)
+    with HowFar(console, plan.epochs, "epochs", shown) as progress:
+        while thread.is_alive():
+            thread.join(GLANCE_SECONDS)
+            shown = _show(experiment, shown, progress)
     if failures:
         cause = _cause(failures[0])
         raise (MemoryRanOut if LACK_OF_MEMORY in cause else WorkFailed)(f"training failed: {cause}")
@@ -232,13 +234,14 @@ def _rows(experiment: Experiment) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["epoch"])
 
 
-def _show(experiment: Experiment, shown: int, epochs: int, console: Console) -> int:
+def _show(experiment: Experiment, shown: int, progress: HowFar) -> int:
     """Prints the epochs after the first `shown`, with a heartbeat; how many there are now."""
     rows = _rows(experiment)
     for row in rows[shown:]:
-        console.say(
-            f"epoch {row['epoch']} of {epochs}  training loss {row['train_loss']:.4f}  "
-            f"validation {row['accuracy']:.2%}  {row['seconds']:.1f} s"
+        progress.at(
+            row["epoch"],
+            f"epoch {row['epoch']}  training loss {row['train_loss']:.4f}  validation {row['accuracy']:.2%}  "
+            f"{row['seconds']:.1f} s",
         )
     if len(rows) > shown:
         experiment.update("", accuracy=rows[-1]["accuracy"], parameters=rows[-1]["parameters"])

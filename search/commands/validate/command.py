@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.options import GROWTH, TRAINING, BatchSizeOptions, Command, allocation, option
+from search.options import GROWTH, TRAINING, BatchSizeOptions, allocation, option
 
 
 class ValidateOptions(BatchSizeOptions):
@@ -20,12 +20,3 @@ class ValidateOptions(BatchSizeOptions):
     margin: float = option(
         0.1, "Part of the way from chance to 100 % that counts as learning.", TRAINING, gt=0, lt=1
     )
-
-
-COMMAND = Command(
-    "validate",
-    "The base network and its data, checked before an experiment; exit code 1 if a check fails. Needs no Ray.",
-    ValidateOptions,
-    "search.commands.validate.run:run",
-    goes_on=False,
-)

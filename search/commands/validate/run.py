@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -18,16 +19,19 @@ from rich.text import Text
 from search.commands.grow.command import GrowOptions
 from search.commands.grow.fitting import fitted_to, seed_network
 from search.commands.validate.command import ValidateOptions
-from search.session.console import Console
+from search.session.console import Console, outcome
 from search.session.experiment import Experiment
 from search.session.interrupts import CODE, ending_in_order, line_is_said
 from search.session.run import load_data
+from search.session.waiting import bar
 from structnet.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from structnet.data.dataset import Dataset
     from structnet.experiments.validation import Trained, Validation
     from structnet.network.network import StructNet
+
+STAGES = 4  # of structnet.experiments.validation
 
 
 def run(options: ValidateOptions) -> None:
@@ -75,6 +79,7 @@ def run(options: ValidateOptions) -> None:
     columns = experiment_columns(network, found)
     experiment.end("", "finished", seconds=time.perf_counter() - began, error=failed or None, **columns)
     print_checks(found, console)
+    outcome(checks=[vars(check) for check in found.checks])
     console.print(Text(f"Tables: {options.results}/tables (experiments, networks)"))
     sys.exit(1 if failed else 0)
 
@@ -114,12 +119,13 @@ def on_device(data: Dataset, device: str) -> Dataset:
 
 @contextmanager
 def stages(console: Console) -> Iterator[Callable[[str], None]]:
-    """Shows what is done at the moment: a spinner on a terminal, plain lines elsewhere."""
+    """Shows what is done at the moment: on a terminal with the seconds it takes, plain lines elsewhere."""
     if not console.is_terminal:
-        yield lambda stage: console.print(Text(stage), soft_wrap=True)
+        yield lambda stage: console.say(stage, markup=False)
         return
-    with console.status("") as status:
-        yield lambda stage: status.update(Text(stage))
+    with bar(console, transient=True) as shown:
+        task, done = shown.add_task("", total=STAGES), count()
+        yield lambda stage: shown.update(task, description=stage, completed=next(done))
 
 
 def experiment_columns(network: StructNet, found: Validation) -> dict[str, Any]:

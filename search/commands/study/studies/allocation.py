@@ -8,17 +8,15 @@ and both starts are patched by the same rule with the same budget.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from search.commands.study.comparison import arm_table, draw_arms, in_points, lead_of, means_of
+from search.commands.study.comparison import POINTS, arm_table, draw_arms, in_points, lead_of, means_of
 from search.commands.study.studies.growth_arms import measured_arms, run_arms
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from search.report import charts
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.network.architecture import parameters_dense
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DENSITY, BUDGET_SHARE = 0.02, 0.3
 
@@ -76,12 +74,14 @@ def judge(rows: Sequence[Row]) -> Finding:
     )
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    left, right = figure.subplots(1, 2, sharey=True)
-    draw_arms(left, rows, "accuracy:static", "Validation accuracy, %", scale=100)
-    draw_arms(right, rows, "accuracy:growth", "", scale=100)
-    left.set_title("trained only", fontsize="small")
-    right.set_title("patched", fontsize="small")
+def draw(rows: Sequence[Row]) -> Chart:
+    found = {"trained only": "accuracy:static", "patched": "accuracy:growth"}
+    return charts.beside(
+        {
+            title: draw_arms(rows, quantity, "Validation accuracy, %", scale=100)
+            for title, quantity in found.items()
+        }
+    )
 
 
 STUDY = Study(
@@ -93,4 +93,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Accuracy of both starts, before and after patching",
+    reading=POINTS,
 )

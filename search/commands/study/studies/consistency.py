@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.comparison import arm_table, arms_within, draw_arms, in_points, lead_of, values_of
+from search.commands.study.comparison import (
+    POINTS,
+    arm_table,
+    arms_within,
+    draw_arms,
+    in_points,
+    lead_of,
+    values_of,
+)
 from search.commands.study.studies.tournaments import run_tournament, tournament_tasks
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.experiments.similarity import (
     fan_in_matrix,
@@ -24,9 +32,6 @@ from structnet.experiments.similarity import (
 )
 from structnet.measure.statistics import mean_and_spread, shown_with_spread
 from structnet.seeds import stream
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 OTHER_SEED = 1000  # what is added to the rng_seed of the one for that of the other
 NULLS = 20
@@ -75,8 +80,8 @@ def judge(rows: Sequence[Row]) -> Finding:
     )
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    draw_arms(figure.subplots(), arms_within(rows), "likeness", "Connections in common, %", scale=100)
+def draw(rows: Sequence[Row]) -> Chart:
+    return draw_arms(arms_within(rows), "likeness", "Connections in common, %", scale=100)
 
 
 STUDY = Study(
@@ -88,4 +93,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Connections in common of two grown networks, and of one rewired at random",
+    reading=POINTS,
 )

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from search.commands.study.comparison import PARAMETERS, TEST, VALIDATION, arm_table, means_of, values_of
 from search.commands.study.studies.tournaments import measured_of, run_tournament, tournament_tasks
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
-from search.session.plots import finish
+from search.report import charts
+from search.report.charts import Axis, Chart
 from structnet.data.dataset import Dataset
 from structnet.data.datasets import defaults_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PRICES = (0.0005, 0.002, 0.008, 0.03, 0.12)  # bits per thousand parameters
 MARKET = {"policy": "surplus", "max_parameters": None, "rounds": 20}
@@ -91,19 +88,29 @@ def judge(rows: Sequence[Row]) -> Finding:
     )
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    axes = figure.subplots()
+def draw(rows: Sequence[Row]) -> Chart:
+    """A point for every run, and a line through the means of the prices that no other beats."""
+    x, y = Axis("parameters", "Parameters", log=True), Axis("accuracy", "Validation accuracy, %")
     sizes, accuracies = values_of(rows, "parameters"), values_of(rows, "accuracy")
-    for number, arm in enumerate(sorted(sizes, key=float)):
-        seeds = sorted(sizes[arm])
-        x, y = [sizes[arm][seed] for seed in seeds], [100 * accuracies[arm][seed] for seed in seeds]
-        axes.plot(x, y, "o", color=f"C{number}", markersize=4, label=f"price {arm}")
+    found = [
+        {"price": f"price {arm}", "parameters": size, "accuracy": 100 * accuracies[arm][seed]}
+        for arm in sorted(sizes, key=float)
+        for seed, size in sorted(sizes[arm].items())
+    ]
     points = _points(rows)
-    line = sorted(points[name] for name in front(points))
-    axes.plot([size for size, _ in line], [100 * accuracy for _, accuracy in line], color="0.4", linewidth=1)
-    axes.set_xscale("log")
-    axes.legend(frameon=False, fontsize="small")
-    finish(axes, "Parameters", "Validation accuracy, %")
+    means = [
+        {"parameters": size, "accuracy": 100 * accuracy}
+        for size, accuracy in sorted(points[name] for name in front(points))
+    ]
+    return charts.layered(_line(means, x, y), charts.points(found, x, y, "price"))
+
+
+def _line(rows: Sequence[dict[str, float]], x: Axis, y: Axis) -> Chart:
+    """A faint line through rows, in the order of x, that is none of the prices."""
+    import altair as alt
+
+    line = alt.Chart(alt.Data(values=list(rows))).mark_line(color=charts.FAINT, strokeWidth=1.5)
+    return line.encode(x=x.encoded("x"), y=y.encoded("y"), order=f"{x.field}:Q")
 
 
 STUDY = Study(
@@ -115,4 +122,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Accuracy against size, by price",
+    reading="A point for each rng_seed; the line joins the means of the prices that no other beats in both.",
 )

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from search.commands.study.comparison import leads_over, means_of, values_of
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
-from search.session.plots import finish
+from search.report import charts
+from search.report.charts import Axis, Chart
 from structnet.actions import ACTIONS, action_of, offered
 from structnet.actions.base import Context, Proposal
 from structnet.data.dataset import Dataset
@@ -34,9 +34,6 @@ from tournament.rules.score import gain_over, score
 from tournament.rules.screening import by_turns
 from tournament.workers.fork import Arrays, train_line
 from tournament.workers.fork_cohorts import ForkResult, run_forks
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 HEATS = (50, 200, 800)
 ESTIMATORS = ("decoder", "probe")
@@ -318,25 +315,34 @@ def _sentences(networks: dict[int, list[Fork]], means: dict[str, dict[str, float
     )
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
+def draw(rows: Sequence[Row]) -> Chart:
     found = findings(rows)
-    panels = figure.subplots(1, 2)
-    for axes, quantity, label in zip(
-        panels, ("correlation", "regret"), ("Rank correlation with the gain in the end", "Regret by score")
-    ):
-        by_heat = values_of(found, quantity)
-        for number, estimator in enumerate(ESTIMATORS):
-            values = [list(by_heat[f"{estimator} {steps}"].values()) for steps in HEATS]
-            axes.plot(HEATS, [np.mean(one) for one in values], "-", color=f"C{number}", label=estimator)
-            for steps, one in zip(HEATS, values):
-                axes.plot([steps] * len(one), one, "o", color=f"C{number}", markersize=3)
-        axes.set_xscale("log")
-        axes.set_xticks(HEATS, [str(steps) for steps in HEATS])
-        axes.minorticks_off()
-        finish(axes, "Steps of the heat", label)
-    panels[0].axhline(ENOUGH, color="0.4", linestyle=":", linewidth=1)
-    panels[1].axhline(TOLERATED, color="0.4", linestyle=":", linewidth=1)
-    panels[0].legend(frameon=False)
+    correlations = _drawn(found, "correlation", "Rank correlation with the gain in the end", ENOUGH)
+    regrets = _drawn(found, "regret", "Regret by score", TOLERATED)
+    return charts.beside({"ranks": correlations, "choices": regrets}, same_y=False)
+
+
+def _drawn(found: Sequence[Row], quantity: str, label: str, wanted: float) -> Chart:
+    """Of every estimator a point for each network, and a line through their means, against the length of the heat."""
+    x, y = Axis("steps", "Steps of the heat", kind="ordinal"), Axis("value", label)
+    by_heat = values_of(found, quantity)
+    each = [
+        {"estimator": estimator, "steps": steps, "value": value}
+        for estimator in ESTIMATORS
+        for steps in HEATS
+        for value in by_heat[f"{estimator} {steps}"].values()
+    ]
+    means = [
+        {"estimator": estimator, "steps": steps, "value": float(np.mean([*by_heat[heat].values()]))}
+        for estimator in ESTIMATORS
+        for steps in HEATS
+        if (heat := f"{estimator} {steps}") in by_heat
+    ]
+    return charts.layered(
+        charts.lines(means, x, y, "estimator"),
+        charts.points(each, x, y, "estimator", size=16),
+        charts.rule(wanted, "wanted"),
+    )
 
 
 STUDY = Study(
@@ -348,4 +354,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="How well a heat tells the end, by its length and its estimator",
+    reading="Small points are networks, larger ones with a line their means; the dashed line is what is wanted.",
 )

@@ -8,13 +8,13 @@ PEAK of the dense ones, and pruned while the rate falls.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from search.commands.grow.fitting import seed_network
-from search.commands.study.comparison import in_points, lead_of, means_of
+from search.commands.study.comparison import SPREAD, draw_errors, in_points, lead_of, means_of, values_of
 from search.commands.study.studies.tournaments import options_of_grow, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import has_few_inputs, tasks_of
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.network.architecture import parameters_dense
 from structnet.network.state import TrainState
@@ -23,9 +23,6 @@ from structnet.training.evaluation import evaluate
 from structnet.training.recipe import recipe_of
 from structnet.training.schedules import cosine
 from structnet.training.shrinking import Shrinking, shrink_steps
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SIZES, FEW_SIZES = (400, 600, 1000, 1600, 2500, 4000), (60, 100, 160, 250, 400)
 PEAK = 0.18  # of the dense network: what the credits of the tournament buy by default
@@ -114,20 +111,14 @@ def judge(rows: Sequence[Row]) -> Finding:
     return Finding(verdict(yes=worst.mean >= -TOLERATED), sentences, tuple(table))
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    axes = figure.subplots()
+def draw(rows: Sequence[Row]) -> Chart:
+    curves: dict[str, list[tuple[float, list[float]]]] = {}
     for arm in ("front", "alone"):
-        points: dict[int, list[float]] = {}
-        for row in rows:
-            if row.arm == arm and row.quantity == "test_accuracy":
-                points.setdefault(row.item, []).append(100 * (1 - row.value))
-        sizes = sorted(points)
-        axes.plot(sizes, [sum(points[size]) / len(points[size]) for size in sizes], marker="o", label=arm)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("Parameters")
-    axes.set_ylabel("Test error, %")
-    axes.legend(frameon=False)
+        for size in sorted({row.item for row in rows if row.quantity == "test_accuracy"}):
+            values = values_of([row for row in rows if row.item == size], "test_accuracy").get(arm)
+            if values:
+                curves.setdefault(arm, []).append((size, [*values.values()]))
+    return draw_errors(curves, "Parameters", log=True)
 
 
 STUDY = Study(
@@ -139,4 +130,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Test error against size: one run, and a network for each size",
+    reading=SPREAD,
 )

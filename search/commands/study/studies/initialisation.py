@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from search.commands.study.comparison import (
     PARAMETERS,
+    POINTS,
     arm_table,
     arms_within,
     draw_panels,
@@ -23,6 +24,7 @@ from search.commands.study.comparison import (
 )
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.experiments.initialisation import compare_coarse_to_fine, compare_hierarchical, random_network
 from structnet.growth.scales import default_scales
@@ -33,9 +35,6 @@ from structnet.training.batches import steps_per_epoch
 from structnet.training.loop import train_steps
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import cosine
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BASE = "random"
 RENAMED = {"fixed": BASE}  # a random start that sees the finest images and has its final size all the time
@@ -147,8 +146,8 @@ def _comparisons(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {name: arms for name, arms in found.items() if arms}
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    draw_panels(figure, _comparisons(rows), "accuracy", "Validation accuracy, %", scale=100)
+def draw(rows: Sequence[Row]) -> Chart:
+    return draw_panels(_comparisons(rows), "accuracy", "Validation accuracy, %", scale=100)
 
 
 STUDY = Study(
@@ -160,4 +159,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Accuracy of every start at one number of parameters",
+    reading=POINTS,
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.commands.study.comparison import (
     COST,
     PARAMETERS,
+    POINTS,
     TEST,
     VALIDATION,
     arm_table,
@@ -18,10 +19,8 @@ from search.commands.study.comparison import (
 )
 from search.commands.study.studies.tournaments import measure_tournament, tournament_tasks
 from search.commands.study.study import Finding, Row, Study, verdict
+from search.report.charts import Chart
 from structnet.growth import triggers
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def judge(rows: Sequence[Row], *, base: str) -> Finding:
@@ -38,14 +37,25 @@ def judge(rows: Sequence[Row], *, base: str) -> Finding:
     )
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    draw_arms(figure.subplots(), rows, "accuracy", "Validation accuracy, %", scale=100)
+def draw(rows: Sequence[Row]) -> Chart:
+    return draw_arms(rows, "accuracy", "Validation accuracy, %", scale=100)
 
 
 def _study(name: str, question: str, claim: str, arms: Mapping[str, dict[str, Any]]) -> Study:
     tasks: Callable[..., Any] = partial(tournament_tasks, arms)
     base = next(iter(arms))
-    return Study(name, question, claim, "mnist", tasks, measure_tournament, partial(judge, base=base), draw)
+    return Study(
+        name=name,
+        question=question,
+        claim=claim,
+        dataset="mnist",
+        tasks=tasks,
+        measure=measure_tournament,
+        judge=partial(judge, base=base),
+        draw=draw,
+        seen="Validation accuracy of every arm",
+        reading=POINTS,
+    )
 
 
 TRIGGERS = _study(

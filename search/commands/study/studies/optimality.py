@@ -10,14 +10,15 @@ itself it has nothing to overshoot with: it stops at 336 to 447 parameters and 9
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.comparison import arm_table, draw_arms, values_of
+from search.commands.study.comparison import POINTS, arm_table, draw_arms, values_of
 from search.commands.study.studies.tournaments import grow_options, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import tasks_of
+from search.report import charts
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.data.teacher import teacher_network
 from structnet.network.network import StructNet
@@ -27,9 +28,6 @@ from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import cosine
 from structnet.training.shrinking import Shrinking, shrink_steps
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 AGREEMENT = 0.99
 FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
@@ -109,12 +107,10 @@ def judge(rows: Sequence[Row]) -> Finding:
     )
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    axes = figure.subplots()
-    draw_arms(axes, rows, "needed", f"Parameters for {AGREEMENT:.0%} agreement")
+def draw(rows: Sequence[Row]) -> Chart:
     size = next(row.value for row in rows if row.quantity == "teacher")
-    axes.axhline(size, color="0.4", linestyle=":", linewidth=1)
-    axes.annotate("the teacher", (0.02, size), xycoords=("axes fraction", "data"), fontsize="small")
+    needed = draw_arms(rows, "needed", f"Parameters for {AGREEMENT:.0%} agreement")
+    return charts.layered(needed, charts.rule(size, "the teacher"))
 
 
 STUDY = Study(
@@ -126,4 +122,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Parameters that each method needs",
+    reading=POINTS,
 )

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search.commands.study.comparison import SPREAD
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
-from search.session.plots import finish
+from search.report import charts
+from search.report.charts import Axis, Chart
 from structnet.data.dataset import Dataset, Split
 from structnet.growth.evolution import Evolution, evolve, seed_of_evolution
 from structnet.measure.calibration import tempered_likelihoods
@@ -29,9 +30,6 @@ from structnet.training.evaluation import evaluate
 from structnet.training.loop import train_steps
 from structnet.training.recipe import COUPLED, Recipe
 from structnet.training.schedules import constant
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 NO_DECAY, DECAYED = "no decay", "decay 1e-3"
 ARMS = {NO_DECAY: {"weight_decay": 0.0}, DECAYED: {"weight_decay": 1e-3}}
@@ -159,19 +157,17 @@ def _rise(rows: Sequence[Row], quantity: str, first: int, last: int) -> Confiden
     return lead
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
+def draw(rows: Sequence[Row]) -> Chart:
     """Loss and loss at a temperature against the epoch, for each arm."""
-    axes = figure.subplots()
-    epochs = _epochs(rows)
-    for number, arm in enumerate(ARMS):
-        for quantity, style in (("loss", "-"), ("tempered", "--")):
-            means = [np.mean([*_at(rows, arm, quantity, epoch).values()]) for epoch in epochs]
-            name = arm if quantity == "loss" else f"{arm}, at a fitted temperature"
-            axes.plot(epochs, means, f".{style}", color=f"C{number}", label=name)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize="small")
-    finish(axes, "Epochs", "Validation loss, nats")
+    found = []
+    for arm in ARMS:
+        for quantity, name in (("loss", arm), ("tempered", f"{arm}, at a fitted temperature")):
+            for epoch in _epochs(rows):
+                if values := [*_at(rows, arm, quantity, epoch).values()]:
+                    mean, spread = mean_and_spread(values)
+                    found.append({"arm": name, "epoch": epoch, "loss": mean, "spread": spread})
+    x, y = Axis("epoch", "Epochs", log=True), Axis("loss", "Validation loss, nats", log=True)
+    return charts.errors(found, x, y, "spread", "arm", more=[Axis("spread", "standard deviation")])
 
 
 STUDY = Study(
@@ -183,4 +179,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Loss on unseen images, as it is and at a fitted temperature",
+    reading=SPREAD,
 )

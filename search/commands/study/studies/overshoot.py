@@ -12,11 +12,12 @@ than the largest N.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.commands.study.comparison import (
     COST,
     PARAMETERS,
+    SPREAD,
     arm_table,
     draw_errors,
     in_points,
@@ -27,6 +28,7 @@ from search.commands.study.comparison import (
 from search.commands.study.studies.tournaments import grow_options, measured_of, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.network.architecture import density_for
 from structnet.network.network import StructNet
@@ -36,9 +38,6 @@ from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import cosine
 from structnet.training.shrinking import Shrinking, shrink_steps
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SEED_PARAMETERS = 2000
 L1, INPUT_DROPOUT = 5e-5, 0.2
@@ -159,12 +158,12 @@ def judge(rows: Sequence[Row]) -> Finding:
     )
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
+def draw(rows: Sequence[Row]) -> Chart:
     cost = means_of(rows, "parameter_steps_all")
     families: dict[str, list[tuple[float, list[float]]]] = {}
     for arm, values in values_of(rows, "test_accuracy").items():
         families.setdefault(arm.split()[0], []).append((cost[arm], list(values.values())))
-    draw_errors(figure.subplots(), families, "Parameter-steps of everything")
+    return draw_errors(families, "Parameter-steps of everything")
 
 
 STUDY = Study(
@@ -176,4 +175,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Test error against what training costs, at one final size",
+    reading=SPREAD,
 )

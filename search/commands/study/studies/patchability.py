@@ -14,19 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.comparison import draw_panels, stacked, values_of
+from search.commands.study.comparison import POINTS, draw_panels, stacked, values_of
 from search.commands.study.studies.patched_grid import measure
 from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from search.report import charts
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.measure.statistics import ConfidenceInterval, mean_interval, paired_lead, rank_correlation
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 HIDDEN = "16 32 64 128 256 64-32 128-64 256-128 64-64-64 128-64-32"
 SMALL_HIDDEN = "8 16 32 64 128 32-16 64-32 64-64 16-16-16 32-32-32"
@@ -213,11 +211,10 @@ def _strength_lead(values: dict[int, float], claimed: dict[int, float]) -> Confi
     return lead
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
+def draw(rows: Sequence[Row]) -> Chart:
     panels = {f"{arm} of the parameters": correlations(found) for arm, found in by_size(rows).items()}
-    for axes in draw_panels(figure, panels, "correlation", "Rank correlation with the gain"):
-        axes.axhline(0, color="0.4", linewidth=1)
-        axes.axhline(ENOUGH, color="0.4", linestyle=":", linewidth=1)
+    marks = charts.rule(0, ""), charts.rule(ENOUGH, "wanted")
+    return draw_panels(panels, "correlation", "Rank correlation with the gain", marks=marks)
 
 
 STUDY = Study(
@@ -229,4 +226,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="How well each number predicts what a patch brings",
+    reading=POINTS,
 )

@@ -18,15 +18,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from search.commands.grow.fitting import DENSITY_OF_MAPS, seed_network, settings_for
-from search.commands.study.comparison import draw_panels, nowhere_worse
+from search.commands.study.comparison import POINTS, draw_panels, nowhere_worse
 from search.commands.study.studies.tournaments import measured_of, options_of_grow, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task
 from search.commands.study.tasks import tasks_of
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.methods import METHODS
@@ -48,9 +49,6 @@ from tournament.opponents import connected_shape, rate_for
 from tournament.settings import Settings
 from tournament.winning_line import WinningLine
 from tournament.workers.pool import InlinePool
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DEFAULT, HAND, WIDENED, RIGL, HALVING = "grown", "hand-designed", "widened", "RigL", "halving"
 GROWN: dict[str, dict[str, Any]] = {
@@ -300,8 +298,8 @@ def judge(rows: Sequence[Row]) -> Finding:
     return nowhere_worse(DEFAULT, by_case(rows), COLUMNS)
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    draw_panels(figure, by_case(rows), "test_accuracy", "Test accuracy, %", scale=100)
+def draw(rows: Sequence[Row]) -> Chart:
+    return draw_panels(by_case(rows), "test_accuracy", "Test accuracy, %", scale=100)
 
 
 STUDY = Study(
@@ -313,4 +311,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Test accuracy of every method, at equal size and cost",
+    reading=POINTS,
 )

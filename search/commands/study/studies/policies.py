@@ -8,12 +8,13 @@ points in the logarithm of the cost. `control` only moves connections: it starts
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from search.commands.grow.fitting import seed_shape
 from search.commands.study.comparison import (
+    POINTS,
     TEST,
     VALIDATION,
     arm_table,
@@ -30,11 +31,9 @@ from search.commands.study.studies.tournaments import (
     tournament_tasks,
 )
 from search.commands.study.study import Finding, Row, Scale, Study, Task, verdict
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.network.architecture import density_for
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 POLICIES = ("score", "surplus", "gain", "random")
 ALONE = ("patch", "widen", "insert_layer", "clone")
@@ -103,10 +102,9 @@ def judge(rows: Sequence[Row]) -> Finding:
     return Finding(holds, tuple(sentences), arm_table(level, (VALIDATION, TEST), "score"))
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    draw_arms(
-        figure.subplots(), at_equal_cost(rows), "accuracy", "Validation accuracy at equal cost, %", scale=100
-    )
+def draw(rows: Sequence[Row]) -> Chart:
+    found = at_equal_cost(rows)
+    return draw_arms(found, "accuracy", "Validation accuracy at equal cost, %", scale=100)
 
 
 STUDY = Study(
@@ -118,4 +116,6 @@ STUDY = Study(
     measure=measure_tournament,
     judge=judge,
     draw=draw,
+    seen="Validation accuracy of every policy at the cost of score",
+    reading=POINTS,
 )

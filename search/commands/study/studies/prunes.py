@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from search.commands.study.comparison import (
     COST,
+    POINTS,
     arm_table,
     draw_arms,
     lead_of,
@@ -28,6 +29,8 @@ from search.commands.study.comparison import (
 )
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import has_few_inputs, tasks_of
+from search.report import charts
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.measure.information import label_entropy
 from structnet.network.architecture import parameters_dense
@@ -40,9 +43,6 @@ from structnet.training.shrinking import Shrinking, shrink_steps, worth
 from tournament.descent import FIRST, LATER
 from tournament.final_phase import FULL_SHARE, OVERSHOOT
 from tournament.settings import Settings, fitted_settings
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SIZES, FEW_SIZES = (2400, 1200, 600), (240, 120, 60)
 BASE, BEST, LONGER = "saliency", "best of four", "saliency longer"
@@ -226,10 +226,12 @@ def judge(rows: Sequence[Row]) -> Finding:
     return Finding(verdict(yes=rival.is_above_zero), tuple(sentences), table)
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    left, right = figure.subplots(1, 2)
-    draw_arms(left, over_sizes(rows, "information"), "information", "Information over the sizes, bits")
-    draw_arms(right, rows, COST[0], COST[1].capitalize(), scale=COST[2])
+def draw(rows: Sequence[Row]) -> Chart:
+    information = draw_arms(
+        over_sizes(rows, "information"), "information", "Information over the sizes, bits"
+    )
+    cost = draw_arms(rows, COST[0], COST[1].capitalize(), scale=COST[2])
+    return charts.beside({"what is reached": information, "what it costs": cost}, same_y=False)
 
 
 STUDY = Study(
@@ -241,4 +243,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Information over the sizes, and what it costs",
+    reading=POINTS,
 )

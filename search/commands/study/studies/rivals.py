@@ -9,11 +9,10 @@ gradual pruning for as many steps as the line of the tournament, whatever its de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.commands.study.comparison import draw_errors, in_points
+from search.commands.study.comparison import SPREAD, draw_errors, in_points
 from search.commands.study.studies.tournaments import grow_options, run_tournament
 from search.commands.study.study import (
     Finding,
@@ -27,6 +26,7 @@ from search.commands.study.study import (
     verdict,
 )
 from search.commands.study.tasks import batch_size_for, has_few_inputs, tasks_of
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.error_curve import Gap, Point, gap_between
@@ -38,9 +38,6 @@ from structnet.training.evaluation import evaluate
 from structnet.training.recipe import Recipe
 from structnet.training.schedules import cosine
 from tournament.coordinator import Result
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 GROWN = "grown"
 L1, INPUT_DROPOUT = 5e-5, 0.2
@@ -224,14 +221,12 @@ def _table(rows: Sequence[Row]) -> TextTable:
     return tuple(table)
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    axes = figure.subplots()
+def draw(rows: Sequence[Row]) -> Chart:
     curves = {
         method: [(limit, list(values.values())) for limit, values in by_size.items()]
         for method, by_size in values_by_size(rows, "test_accuracy").items()
     }
-    draw_errors(axes, curves, "Parameters")
-    axes.set_yscale("log")
+    return draw_errors(curves, "Parameters", log=True)
 
 
 STUDY = Study(
@@ -243,4 +238,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Test error against size, at equal cost",
+    reading=SPREAD,
 )

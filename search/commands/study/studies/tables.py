@@ -9,18 +9,25 @@ grown network with its indices.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from search.commands.study.comparison import TEST, Column, arm_table, draw_arms, in_points, lead_of, means_of
+from search.commands.study.comparison import (
+    POINTS,
+    TEST,
+    Column,
+    arm_table,
+    draw_arms,
+    in_points,
+    lead_of,
+    means_of,
+)
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import tasks_of
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.measure.imbalance import balance_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 GROWN, SMALL, LINEAR, TREES, PERCEPTRON = (
     "grown",
@@ -130,9 +137,9 @@ def judge(rows: Sequence[Row]) -> Finding:
     return Finding(holds, sentences, arm_table(rows, (TEST, BALANCED, PARAMETERS, BYTES), PERCEPTRON))
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
+def draw(rows: Sequence[Row]) -> Chart:
     """A point for every method and rng_seed."""
-    draw_arms(figure.subplots(), rows, "test_accuracy", "Test accuracy, %", scale=100)
+    return draw_arms(rows, "test_accuracy", "Test accuracy, %", scale=100)
 
 
 STUDY = Study(
@@ -144,4 +151,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Test accuracy of every method",
+    reading=POINTS,
 )

@@ -17,14 +17,14 @@ from search.commands.study.studies.rivals import rate_of
 from search.commands.study.studies.tournaments import options_of_grow, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task, verdict
 from search.commands.study.tasks import has_few_inputs, tasks_of
+from search.report import charts
+from search.report.charts import Axis, Chart
 from structnet.data.dataset import Dataset
 from structnet.network.architecture import parameters_dense
 from structnet.training.evaluation import evaluate
 from structnet.training.recipe import recipe_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from structnet.experiments.smallest import Job, Search
 
 GROWN, BISECTION = "grow", "bisection"
@@ -160,17 +160,17 @@ def _held(rows: Sequence[Row]) -> dict[str, str]:
     }
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    axes = figure.subplots()
+def draw(rows: Sequence[Row]) -> Chart:
+    """A point for every way and target, at the geometric means over rng_seeds."""
     sizes, costs = (_means(rows, quantity) for quantity in ("parameters", "parameter_steps_all"))
-    for way in ARMS:
-        arms = [arm for arm in sizes if arm.rsplit(" ", 1)[0] == way]
-        axes.plot([costs[arm] for arm in arms], [sizes[arm] for arm in arms], "o", label=way)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("Parameter-steps of the whole search")
-    axes.set_ylabel("Parameters that hold the target")
-    axes.legend(frameon=False)
+    found = [
+        {"way": way, "target": target, "cost": costs[arm], "parameters": size}
+        for arm, size in sorted(sizes.items(), key=lambda one: ARMS.index(one[0].rsplit(" ", 1)[0]))
+        for way, target in [arm.rsplit(" ", 1)]
+    ]
+    x = Axis("cost", "Parameter-steps of the whole search", log=True)
+    y = Axis("parameters", "Parameters that hold the target", log=True)
+    return charts.points(found, x, y, "way", more=[Axis("target", kind="nominal")])
 
 
 STUDY = Study(
@@ -182,4 +182,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Size of the network that was found, against what the search cost",
+    reading="A point for each target: means over rng_seeds. Lower is smaller, further left is cheaper.",
 )

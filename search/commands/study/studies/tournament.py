@@ -21,10 +21,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.commands.grow.fitting import seed_network, settings_for
-from search.commands.study.comparison import draw_panels, nowhere_worse
+from search.commands.study.comparison import POINTS, draw_panels, nowhere_worse
 from search.commands.study.studies.tournaments import measured_of, options_of_grow, run_tournament
 from search.commands.study.study import Finding, Measurement, Place, Row, Scale, Study, Task
 from search.commands.study.tasks import has_few_inputs, tasks_of
+from search.report.charts import Chart
 from structnet.data.dataset import Dataset
 from structnet.experiments.baselines import evolve_steps
 from structnet.experiments.methods import METHODS
@@ -47,8 +48,6 @@ from tournament.winning_line import WinningLine
 from tournament.workers.pool import InlinePool
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from tournament.coordinator import Result
 
 SHAPES = "shapes"
@@ -238,8 +237,8 @@ def judge(rows: Sequence[Row]) -> Finding:
     return nowhere_worse(SHAPES, by_case(rows), COLUMNS)
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    draw_panels(figure, by_case(rows), "test_accuracy", "Test accuracy, %", scale=100)
+def draw(rows: Sequence[Row]) -> Chart:
+    return draw_panels(by_case(rows), "test_accuracy", "Test accuracy, %", scale=100)
 
 
 STUDY = Study(
@@ -251,4 +250,6 @@ STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
+    seen="Test accuracy of every method, at equal size and cost",
+    reading=POINTS,
 )

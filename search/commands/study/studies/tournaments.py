@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.commands.grow.command import COMMAND, GrowOptions
+from search.commands.grow import COMMAND
+from search.commands.grow.command import GrowOptions
 from search.commands.grow.fitting import USUAL, fitted_to, seed_network, settings_for
 from search.commands.study.study import Measurement, Place, Scale, Task
 from search.commands.study.tasks import tasks_of

@@ -5,42 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from search.options import Command, Options, argument, option
+from search.commands.predict.command import PredictOptions
+from search.session.console import Console, outcome
+from search.session.waiting import waiting
 from structnet.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class PredictOptions(Options):
-    """The options of `predict`."""
-
-    snapshot: str = argument(..., "A snapshot, with or without its ending.")
-    inputs: str = argument(..., "A Parquet or CSV file, an image, or a folder of images.")
-    output: str | None = option(None, "Write a .csv or .parquet file instead of a table.")
-    key: str | None = option(None, "A column that names the rows, to be kept beside the predictions.")
-    probabilities: bool = option(False, "The probability of every class, too.")
-
-
-COMMAND = Command(
-    "predict", "What a grown network says about a file of images or rows.", PredictOptions, f"{__name__}:run"
-)
-
-
 def run(options: PredictOptions) -> None:
     """Runs the command."""
-    from structnet.measure.prediction import predict
-
     check_output(options.output)
-    found = predict(options.snapshot, options.inputs, key=options.key, probabilities=options.probabilities)
+    console = Console()
+    with waiting(f"reading {options.inputs}", console):
+        from structnet.measure.prediction import predict
+
+        found = predict(
+            options.snapshot, options.inputs, key=options.key, probabilities=options.probabilities
+        )
     for note in found.notes:
-        typer.echo(note)
+        console.say(note, markup=False)
     if options.output:
         write_predictions(found.table, options.output)
     else:
         print_predictions(found.table)
+        outcome(lambda: {"rows": found.table.to_pylist()})
+    known = known_of(found.table)
+    outcome(
+        output=options.output,
+        predictions=found.table.num_rows,
+        accuracy=sum(known) / len(known) if known else None,
+        notes=found.notes,
+    )
 
 
 def check_output(output: str | None) -> None:
@@ -54,19 +51,22 @@ def print_predictions(table: pa.Table, rows: int = 20) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from search.session.console import Console
-
     shown = Table(*(escape(name) for name in table.column_names))
     for row in table.slice(0, rows).to_pylist():
         shown.add_row(*(escape(_cell(value)) for value in row.values()))
-    console = Console()
+    console = Console(asked=True)
     console.print(shown)
     if table.num_rows > rows:
         console.print(f"… and {table.num_rows - rows:,} more rows")
-    if "correct" in table.column_names:
-        known = [row for row in table.column("correct").to_pylist() if row is not None]
-        if known:
-            console.print(f"accuracy {sum(known) / len(known):.4f}: {sum(known):,} of {len(known):,} correct")
+    if known := known_of(table):
+        console.print(f"accuracy {sum(known) / len(known):.4f}: {sum(known):,} of {len(known):,} correct")
+
+
+def known_of(table: pa.Table) -> list[bool]:
+    """Whether each prediction is right of which that is known."""
+    if "correct" not in table.column_names:
+        return []
+    return [row for row in table.column("correct").to_pylist() if row is not None]
 
 
 def _cell(value: Any) -> str:
@@ -89,4 +89,4 @@ def write_predictions(table: pa.Table, output: str) -> None:
         raise UserError(
             f"output is '{output}', but cannot be written ({error}): name another file"
         ) from error
-    typer.echo(f"wrote {table.num_rows:,} predictions to {output}")
+    Console().say(f"wrote {table.num_rows:,} predictions to {output}", markup=False)

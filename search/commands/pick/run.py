@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.options import Command, Options, argument, option, results_folder
+from search.commands.pick.command import PickOptions
 from structnet.errors import UserError
 
 FIGURES = {
@@ -14,31 +14,9 @@ FIGURES = {
 }
 
 
-class PickOptions(Options):
-    """The options of `pick`."""
-
-    name: str = argument(..., "An experiment of grow that has a front.")
-    target_accuracy: float | None = option(None, "The smallest network that holds this on validation.")
-    target_balanced_accuracy: float | None = option(None, "The same for the accuracy averaged over classes.")
-    target_loss: float | None = option(None, "The same for a cross-entropy in nats.")
-    max_parameters: int | None = option(None, "Of at most so many parameters; by itself: the best of them.")
-    max_bytes: int | None = option(None, "Of at most so many bytes.")
-    max_macs: int | None = option(None, "Of at most so many multiply-adds an image.")
-    trial: str = option("", "Of this repetition, such as seed-0001.")
-    results: str = results_folder()
-
-
-COMMAND = Command(
-    "pick",
-    "Another network of a front: for another target or limit, without training again.",
-    PickOptions,
-    f"{__name__}:run",
-)
-
-
 def run(options: PickOptions) -> None:
     """Runs the command."""
-    from search.session.console import Console
+    from search.session.console import Console, outcome
     from search.session.front import print_front
     from tournament.rules.front import undominated
 
@@ -52,6 +30,7 @@ def run(options: PickOptions) -> None:
     shown = undominated([{**row, "chosen": row is chosen} for row in rows])
     print_front(shown, console)
     console.say(f"Snapshot: {chosen['snapshot']}.safetensors")
+    outcome(chosen=chosen, snapshot=chosen["snapshot"])
 
 
 def front_of(options: PickOptions) -> list[dict[str, Any]]:

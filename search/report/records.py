@@ -1,0 +1,67 @@
+"""The tables of one experiment, as its story reads them."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+from structnet.storage.tables import read_table
+
+Rows = list[dict[str, Any]]
+
+
+class Records:
+    """Rows of one experiment. A table is read when it is first asked for; damaged parts are left out, with a warning.
+
+    results: a folder or an fsspec URL.
+    """
+
+    def __init__(self, results: str, name: str) -> None:
+        self.results, self.name = results, name
+        self._tables: dict[str, Rows] = {}
+
+    def rows(self, table: str, trial: str | None = None) -> Rows:
+        """The rows of a table in the order of its key, or those of one trial."""
+        if table not in self._tables:
+            found = read_table(self.results, table, self.name, skip_damaged=True)
+            self._tables[table] = found.to_pylist()
+        rows = self._tables[table]
+        return rows if trial is None else [row for row in rows if row["trial"] == trial]
+
+    @cached_property
+    def runs(self) -> Rows:
+        """The rows of `experiments`, one for every trial."""
+        return self.rows("experiments")
+
+    @property
+    def trials(self) -> list[str]:
+        """Their names; the empty one for a plain run."""
+        return [row["trial"] for row in self.runs]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The options of the command."""
+        return dict(json.loads(self.runs[0]["config"] or "{}")) if self.runs else {}
+
+    @property
+    def command(self) -> str:
+        """What was run."""
+        return self.runs[0]["command"] if self.runs else ""
+
+    @property
+    def dataset(self) -> str:
+        """What it was run on."""
+        return self.runs[0]["dataset"] if self.runs else ""
+
+    @property
+    def status(self) -> str:
+        """`running`, `finished`, `failed` or `interrupted`: of the run itself, else of the trial that tells most."""
+        whole = {row["status"] for row in self.runs if not row["trial"]}
+        found = whole or {row["status"] for row in self.runs}
+        return next((each for each in ("running", "failed", "interrupted", "finished") if each in found), "")
+
+    @property
+    def where(self) -> str:
+        """What a command needs beside a name to find these results: nothing for the folder that is the default."""
+        return "" if self.results == "results" else f" --results {self.results}"
