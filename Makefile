@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install grow test test-slow test-faults test-deprecations soak lint types wheel clean
+.PHONY: install grow test test-slow test-faults test-deprecations soak lint types docs browser wheel clean
 
 install: .venv/installed
 
@@ -10,6 +10,7 @@ install: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps trackio
 	$(BIN)/python -m structnet.training.warm
 	touch $@
 
@@ -47,13 +48,22 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-# Builds the wheel, and grows a network from it in an environment that has nothing else.
+# The site of the pages, in build/docs: a warning is an error, a link that leads nowhere too.
+docs: install
+	$(BIN)/sphinx-build --nitpicky --fail-on-warning --keep-going --quiet docs build/docs
+
+# Tests of pages look at them in Chromium, and are skipped where there is none. This gets Debian's.
+browser:
+	command -v chromium || command -v google-chrome || \
+		(apt-get update --quiet --quiet && apt-get install --yes --quiet --quiet chromium)
+
+# Builds the wheel, and goes the way of a new user in an environment that has nothing else.
 wheel: install
 	rm -rf build dist
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv build/empty
 	build/empty/bin/pip install --quiet --constraint constraints.txt dist/*.whl
-	cd build/empty && bin/structnet grow
+	cd build/empty && bin/structnet demo && bin/structnet report && bin/structnet query --list
 
 clean:
 	rm -rf .venv results build dist *.egg-info

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers.process_cases import PATIENCE_SECONDS
 from test_cluster_head import free_ports
@@ -100,6 +104,46 @@ def test_a_head_that_is_started_after_a_local_run_lets_everybody_in(shell: Shell
         assert done.returncode == 0, done.stdout + done.stderr
         listed = shell.run("ray", "list", "actors", "--address", dashboard)
         assert listed.returncode == 0 and "contender-0" in listed.stdout, listed.stdout + listed.stderr
+
+
+def answer(address: str, token: str = "") -> int:
+    """The status of an answer to a request with this token."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=60) as found:
+            return int(found.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def test_a_dashboard_is_for_this_machine_asks_for_a_token_and_ends_with_the_run(shell: Shell) -> None:
+    page = (ROOT / "docs" / "WATCHING.md").read_text(encoding="utf-8")
+    assert re.search(r"^structnet grow --dashboard$", page, re.MULTILINE)
+    command = [sys.executable, "-P", "-m", "search.cli", "grow", *GROW, "--epochs=20", "--dashboard"]
+    # Its usual port may be taken.
+    with socket.socket() as taken, suppress(OSError):
+        taken.bind(("127.0.0.1", 8265))
+        taken.listen()
+        running = subprocess.Popen(
+            command, cwd=shell.folder, env=shell.environment, stdout=subprocess.PIPE, text=True
+        )
+        assert running.stdout is not None
+        said = next(found for line in running.stdout if (found := re.match(r"Ray's dashboard: (.*)", line)))[
+            1
+        ]
+        found = re.fullmatch(r"(http://127\.0\.0\.1:(\d+)), which asks for the token (\w{64})", said)
+        assert found, said
+        address, port, token = found[1], int(found[2]), found[3]
+        assert port != 8265
+        assert answer(address) == 200
+        assert (answer(f"{address}/api/version"), answer(f"{address}/api/version", "0" * 64)) == (401, 403)
+        assert answer(f"{address}/api/version", token) == 200
+        heard = {place.laddr.ip for place in psutil.net_connections("tcp") if place.laddr.port == port}
+        assert heard == {"127.0.0.1"}
+        assert running.wait(PATIENCE_SECONDS) == 0
+    with pytest.raises(OSError):
+        answer(address)
+    assert not (shell.home / ".ray").exists()
 
 
 def test_where_a_token_is_at_home_already_the_page_says_what_to_do(shell: Shell) -> None:

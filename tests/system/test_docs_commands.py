@@ -10,22 +10,16 @@ from typing import Any
 
 import pytest
 import typer
+from helpers.pages import PAGES, ROOT, blocks, prose_of
 from typer.testing import CliRunner
 
 from search.cli import app
+from search.commands.registry import COMMANDS as REGISTRY
 from search.commands.study.registry import STUDIES
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What a block of docs/CLUSTER.md needs that a test does not have; a block without such a line would have to be run.
 NEEDS = ("# needs a cloud account", "# needs several machines", "# needs a package index")
 PROGRAMS = {"chmod", "docker", "export", "kubectl", "pip", "ray", "structnet"}
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a page in this language; "" are those without one."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [block for found, block in fenced if found == language]
 
 
 def lines(block: str) -> list[list[str]]:
@@ -36,10 +30,8 @@ def lines(block: str) -> list[list[str]]:
 
 def structnet_commands(page: Path) -> Iterator[list[str]]:
     """The words after `structnet` wherever a page has it in code: inline, in blocks, and inside other commands."""
-    text = page.read_text()
     fenced = [line for language in ("", "sh") for block in blocks(page, language) for line in lines(block)]
-    without = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    spans = re.findall(r"`([^`]+)`", without)
+    spans = re.findall(r"`([^`]+)`", prose_of(page))
     inline = [shlex.split(span) for span in spans if re.search(r"\bstructnet\s", span)]
     for words in fenced + inline:
         # `ray exec` takes a whole command as one word.
@@ -62,6 +54,8 @@ def check(command: Any, words: list[str], name: str) -> None:
     """
     given = [word for word in words if word != "…"]
     while hasattr(command, "commands"):
+        if given and given[0] in {option for each in command.params for option in each.opts}:
+            return
         if not given or given[0] not in command.commands:
             raise Wrong(f"{name} has no command {given[:1]}")
         command, name, given = command.commands[given[0]], f"{name} {given[0]}", given[1:]
@@ -89,6 +83,12 @@ def test_the_pages_have_commands() -> None:
     }
 
 
+def test_the_page_of_all_commands_has_them_all() -> None:
+    page = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
+    firsts = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
+    assert sorted(re.findall(r"`([a-z]+)`", "".join(firsts))) == sorted(REGISTRY)
+
+
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(words)[:60] for _, words in COMMANDS])
 def test_a_command_of_the_pages_exists_with_its_options(page: str, words: list[str]) -> None:
     check(typer.main.get_command(app), words, "structnet")
@@ -100,6 +100,7 @@ def test_a_command_of_the_pages_exists_with_its_options(page: str, words: list[s
     "words",
     [
         ["hnut"],
+        ["--instal-completion"],
         ["hunt", "--densty", "0.1"],
         ["grow", "--epochs", "many"],
         ["grow", "--name"],

@@ -1,5 +1,7 @@
 """Every structnet command of the README and of docs/ runs as it stands, on data of the same kind and for less long.
 
+But for the pages that are followed to the letter elsewhere.
+
 DATA holds images of MNIST's size in MNIST's files, and colour images in the layout of CIFAR-10. What makes a command
 shorter is put behind its own options, which stay as the page has them.
 """
@@ -17,6 +19,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.data_files import image_rows, png, write_all_splits
+from helpers.documented_data import enlarged, write_mnist
+from helpers.pages import FOLLOWED
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits, load_iris
 from test_docs_commands import COMMANDS
@@ -64,29 +68,16 @@ def small():
 def commands() -> Iterator[list[str]]:
     """Each command once, as the first page that has it does."""
     seen = []
-    for _, words in COMMANDS:
+    for page, words in COMMANDS:
         given = [word for word in words if word != "…"]
+        if page in FOLLOWED or given[0].startswith("-"):
+            continue
         if given not in seen and given not in NO_COMMANDS and not NEEDS_A_CLUSTER & set(given):
             seen.append(given)
             yield given
 
 
 ALL = list(commands())
-
-
-def enlarged(digits: np.ndarray) -> np.ndarray:
-    """(images, 28, 28) of 8×8 digits, each pixel as 3×3, in a frame of 2."""
-    return np.pad(digits.astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2) * 15, ((0, 0), (2, 2), (2, 2)))
-
-
-def write_mnist(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for prefix, part in (("train", slice(0, 1400)), ("t10k", slice(1400, None))):
-        pixels, classes = images[part], labels[part].astype(np.uint8)
-        sizes = b"".join(size.to_bytes(4, "big") for size in pixels.shape)
-        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + pixels.tobytes())
-        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + sizes[:4] + classes.tobytes())
 
 
 def write_cifar10(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:

@@ -6,30 +6,20 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.pages import ALL_PAGES, ROOT, prose_of
 
-ROOT = Path(__file__).parents[2]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-
-
-def prose(page: Path) -> str:
-    """The page without its blocks of code."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+PAGES = [*ALL_PAGES, ROOT / "CHANGELOG.md"]
 
 
 def links(page: Path) -> list[str]:
     """The targets of a page's links and pictures that are not on the web."""
-    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose_of(page))
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
 def anchors(page: Path) -> set[str]:
     """The names that GitHub gives the headings of a page."""
-    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", prose_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

@@ -14,7 +14,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from helpers.fault_cases import flip, rows_of, truncate
 
-from search.commands.grow.command import COMMAND
+from search.commands.grow import COMMAND
 from search.commands.grow.fitting import fitted_to
 from search.commands.grow.run import grow_one
 from search.grid.train_grid import without_champions

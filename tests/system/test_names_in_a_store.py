@@ -17,7 +17,7 @@ from helpers.process_cases import PATIENCE_SECONDS, wait_until
 from moto.s3.responses import S3Response
 from test_s3 import bucket  # noqa: F401
 
-from structnet.storage.tables import open_results, read_table
+from structnet.storage.tables import open_folder, read_table
 
 # With so few epochs its checks may fail, which is code 1; it has run all the same.
 RAN = (0, 1)
@@ -75,7 +75,7 @@ def commands(folder: Path, results: str, *more: str) -> list[tuple[int, str, str
 
 
 def claims_in(results: str) -> list[str]:
-    files, root = open_results(results)
+    files, root = open_folder(results)
     files.invalidate_cache()
     return list(files.find(f"{root}/claims"))
 

@@ -15,8 +15,10 @@ from helpers.process_cases import process
 from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 
+from search.cli import main
 from search.tune.trials import ray_folder
-from structnet.storage.tables import list_parts, open_results, read_table
+from structnet import open_results
+from structnet.storage.tables import TableWriter, list_parts, open_folder, read_table
 
 NOBODY = "http://127.0.0.1:9"  # nothing listens there
 GROW = [
@@ -101,7 +103,7 @@ def test_an_interrupted_hunt_goes_on_from_the_bucket(bucket: str, tmp_path: Path
     results = f"{bucket}/hunted"
     line = [*HUNT, "--results", results, "--name", "same"]
     where = {"FSSPEC_S3_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"], "AWS_ENDPOINT_URL": NOBODY}
-    files, root = open_results(results)
+    files, root = open_folder(results)
     # Tune notes what has ended every ten seconds; here every second, or the hunt would be over before.
     hunt = process(*line, cwd=tmp_path, RAY_TMPDIR=str(short), TUNE_GLOBAL_CHECKPOINT_S="1", **where)
     try:
@@ -147,6 +149,27 @@ def stamps(results: str, blocks: list[str]) -> dict[str, str]:
     }
 
 
+def test_results_in_a_bucket_are_asked_from_python_and_the_command_line(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = f"{bucket}/asked"
+    TableWriter(results, "one").write("rounds", "round-0", [{"trial": "", "round": 0, "action": "patch"}])
+    opened = open_results(results)
+    assert opened.rounds.project("experiment, round, action").fetchall() == [("one", 0, "patch")]
+    # As another machine that goes on with the experiment.
+    TableWriter(results, "one").write("rounds", "round-1", [{"trial": "", "round": 1, "action": "widen"}])
+    assert [*opened.frame("rounds", "one")["action"]] == ["patch", "widen"]
+    assert opened.experiments() == ["one"]
+
+    line = ["query", "growth", "--results", results, "--output", f"{bucket}/answers/growth.csv"]
+    monkeypatch.setattr("sys.argv", ["structnet", *line])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0 and f"2 rows: {bucket}/answers/growth.csv" in capsys.readouterr().out
+    files, root = open_folder(bucket)
+    assert b'"widen"' in files.cat_file(f"{root}/answers/growth.csv")
+
+
 def test_ray_keeps_its_state_on_the_file_system_of_the_tables(bucket: str, tmp_path: Path) -> None:
     assert ray_folder(str(tmp_path)) == (None, f"{tmp_path}/ray")
     for results, folder in ((f"{bucket}/x/", "bucket/x/ray"), ("memory://x", "/x/ray")):
@@ -155,4 +178,4 @@ def test_ray_keeps_its_state_on_the_file_system_of_the_tables(bucket: str, tmp_p
         files.create_dir(where)
         with files.open_output_stream(f"{where}/state") as stream:
             stream.write(b"of Ray")
-        assert open_results(results)[0].cat_file(f"{folder}/state") == b"of Ray"
+        assert open_folder(results)[0].cat_file(f"{folder}/state") == b"of Ray"
