@@ -76,6 +76,7 @@ class Experiment:
         # They read the tables, in which is what others write who join.
         followed = () if joins else dict.fromkeys(options.tracker)
         self._trackers = [Following(options.results, self.name, tracker) for tracker in followed]
+        outcome(self.told)
 
     @property
     def is_there(self) -> bool:

@@ -224,8 +224,9 @@ def say_report(experiment: Experiment, console: Console) -> None:
 
     results = experiment.options.results
     try:
-        path = write_report(results, experiment.name)
-        write_folder(results)
+        with waiting("writing the report", console):
+            path = write_report(results, experiment.name)
+            write_folder(results)
     except Exception as error:  # of whatever library draws: a picture is no reason to end as failed
         again = f"{program()} report {experiment.name}"
         console.warn(f"No report was written ({one_line(error)}); {again} tries again.")

@@ -222,7 +222,7 @@ def scores_in(records: Records, network: str) -> dict[str, list[list[Any]]]:
         files, place = fsspec.url_to_fs(path)
         scores = json.loads(files.cat_file(place))["about"]["scores"]
         return {name: [[int(a), int(b), float(c)] for a, b, c in scores[name]] for name in SHOWN}
-    except OSError:
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

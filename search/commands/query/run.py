@@ -14,6 +14,7 @@ from search.commands.query.command import QueryOptions
 from search.commands.query.formats import encode, format_of, records, table_of_rows
 from search.commands.query.questions import QUESTIONS, question_of
 from search.session.console import Console, outcome
+from search.session.waiting import waiting
 from structnet.errors import UserError
 from structnet.storage.atomic import is_local, write_whole
 from structnet.storage.sql import run_query
@@ -51,7 +52,7 @@ def run(options: QueryOptions) -> None:
 
 def ask(results: str, sql: str, experiment: str | None = None) -> pa.Table:
     """The rows of a statement; a line on stderr for each damaged part that was left out."""
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, waiting("reading the tables", Console()):
         warnings.simplefilter("always", UserWarning)
         rows = run_query(results, sql, experiment)
     for warning in caught:
@@ -119,7 +120,8 @@ def print_compaction(results: str, console: Console) -> None:
     """Merges the parts of all experiments that have ended, and prints what became of them."""
     from structnet.storage.compaction import compact
 
-    report = compact(results)
+    with waiting("merging the files", console):
+        report = compact(results)
     for done in report.merged:
         console.say(
             f"{done.experiment} {done.table}: {done.parts_before:,} parts became {done.parts_after:,}, "
