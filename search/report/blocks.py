@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from markupsafe import Markup
+
+from search.report.charts import specification
+from search.report.files import picture_of
 
 
 class Block:
@@ -210,6 +214,16 @@ class Chart(Block):
     title: str
     text: str = ""
     caption: str = ""
+
+    @cached_property
+    def specification(self) -> dict[str, Any]:
+        """Its Vega-Lite."""
+        return specification(self.chart)
+
+    @cached_property
+    def svg(self) -> bytes:
+        """As it stands on the page, and beside it."""
+        return picture_of(self.specification, "svg")
 
 
 @dataclass(frozen=True)

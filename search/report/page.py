@@ -9,14 +9,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from search.report.blocks import Page, Table
-from search.report.charts import specification
-from search.report.files import as_json, drawing_library, picture_of
+from search.report.blocks import Chart, Page, Table
+from search.report.files import as_json, drawing_library
 
 
 def html_of(page: Page) -> str:
     """The page. Charts stand on it as SVG, and where scripts run, they are drawn anew, to fit and to be pointed at."""
-    specifications = {chart.name: specification(chart.chart) for chart in page.charts}
+    specifications = {chart.name: chart.specification for chart in page.charts}
     environment = Environment(
         loader=PackageLoader("search.report"),
         autoescape=True,
@@ -27,16 +26,16 @@ def html_of(page: Page) -> str:
     environment.globals["late_rows"] = _late_rows
     return environment.get_template("page.html").render(
         page=page,
-        drawn={name: _drawn(name, found) for name, found in specifications.items()},
+        drawn={chart.name: _drawn(chart) for chart in page.charts},
         specifications=Markup(as_json(specifications)),
         library=Markup(drawing_library()) if specifications else "",
     )
 
 
-def _drawn(name: str, found: dict[str, Any]) -> Markup:
+def _drawn(chart: Chart) -> Markup:
     """A chart as the element of a page. What it refers to within itself is named after it: others are on the page."""
-    text = picture_of(found, "svg").decode().replace("<svg ", '<svg aria-hidden="true" ', 1)
-    return Markup(re.sub(r'((?:id="|url\(#|href="#))', rf"\g<1>{name}-", text))
+    text = chart.svg.decode().replace("<svg ", '<svg aria-hidden="true" ', 1)
+    return Markup(re.sub(r'((?:id="|url\(#|href="#))', rf"\g<1>{chart.name}-", text))
 
 
 def _late_rows(rows: Sequence[Sequence[tuple[str, str, float | None]]], marked: frozenset[int]) -> Markup:

@@ -9,8 +9,7 @@ from typing import Any
 import fsspec
 
 from search.report.blocks import Block, Cards, Commands, Folded, Link, Page, Section, Story, Table, Text
-from search.report.charts import specification
-from search.report.files import ENDINGS, picture_of
+from search.report.files import picture_of
 from search.report.page import html_of
 from search.report.records import Records
 from search.report.stories import story_of
@@ -45,8 +44,8 @@ def write_report(results: str, name: str, *, live: bool = False) -> str:
     if not live:
         for each in pages.values():
             for chart in each.charts:
-                found = specification(chart.chart)
-                written |= {f"{place}/{chart.name}{end}": picture_of(found, end[1:]) for end in ENDINGS}
+                written[f"{place}/{chart.name}.svg"] = chart.svg
+                written[f"{place}/{chart.name}.png"] = picture_of(chart.specification, "png")
     write_whole(files, written)
     return f"{folder}/index.html"
 
