@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from functools import cached_property
 from typing import Any
 
@@ -64,4 +65,4 @@ class Records:
     @property
     def where(self) -> str:
         """What a command needs beside a name to find these results: nothing for the folder that is the default."""
-        return "" if self.results == "results" else f" --results {self.results}"
+        return "" if self.results == "results" else f" --results {shlex.quote(self.results)}"

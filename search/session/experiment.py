@@ -14,6 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from search.options import CommonOptions, changeable
+from search.report.records import Records
 from search.session.console import outcome
 from search.trackers.process import Following
 from structnet.data.fingerprints import changes, data_fingerprint
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 LIBRARIES = ("structnet", "torch", "numpy", "ray", "pyarrow")
 HEARTBEAT_SECONDS = 30.0
 JSON_COLUMNS = ("config", "versions", "data_fingerprint")
-# Of which the first that a trial has is the experiment's.
-STATUSES = ("running", "failed", "interrupted", "finished")
 
 
 def versions() -> dict[str, str]:
@@ -91,15 +90,15 @@ class Experiment:
     def told(self) -> dict[str, Any]:
         """What `--json` prints of it: where everything is, and its rows as they are written."""
         results = self.options.results
-        rows = read_table(results, "experiments", self.name, skip_damaged=True).to_pylist()
+        records = Records(results, self.name)
+        rows = records.runs
         for row in rows:
             row |= {name: json.loads(row[name]) for name in JSON_COLUMNS if row[name]}
-        ends = {row["status"] for row in rows}
         files, root = open_folder(results)
         report = f"reports/{self.name}/index.html"
         return {
             "experiment": self.name,
-            "status": next((status for status in STATUSES if status in ends), None),
+            "status": records.status or None,
             "error": next((row["error"] for row in rows if row["error"]), None),
             "results": results,
             "tables": f"{results}/tables",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from helpers.report_cases import write_run
 
-from search.report.blocks import Page, Story
+from search.report.blocks import Page, Story, Table
 from search.report.charts import specification
 from search.report.page import html_of
 from search.report.records import Records
@@ -367,3 +367,13 @@ CASES = {
     "topology": learned_topology,
     "train": trained,
 }
+
+
+def said(case: Case, results: Path, status: str = "finished", **how: Any) -> Any:
+    case.write(results, status)
+    return told(results, **how)
+
+
+def tables_of(found: Any) -> list[Table]:
+    """The tables of a story, in their order, but for those within other blocks."""
+    return [block for section in found.story.sections for block in section.blocks if isinstance(block, Table)]

@@ -194,3 +194,17 @@ def wait_until(holds: object) -> None:
 def test_live_needs_a_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="live needs the name"):
         command.run(ReportOptions(live=True, results=str(tmp_path)))
+
+
+def test_the_forks_of_a_round_are_ranked_by_their_score(tmp_path: Path) -> None:
+    from search.commands.grow.story_rounds import _forks
+
+    scores = {2: -1.0, 3: 0.0, 4: None, 5: 2.0}
+    forks = [fork_row(1, place, won=False, score=score) for place, score in scores.items()]
+    assert [row[5] for row in _forks(forks).rows] == [2.0, 0.0, -1.0, None]
+
+
+def test_lines_to_copy_quote_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "my results"
+    write_grown(folder, "one", rounds=1, forks=3)
+    assert f"--results &#39;{folder}&#39;" in report(folder, "one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from search.commands.grow.story_answers import answered
@@ -308,11 +309,11 @@ def _compared(tested: Rows) -> Chart:
 
 def next_commands(records: Records, shown: dict[str, Any]) -> list[tuple[str, str]]:
     """Three lines that go on from here."""
-    where, snapshot = records.where, shown["snapshot"]
+    where, snapshot = records.where, shlex.quote(shown["snapshot"] or "")
     again = f"structnet grow … --name {records.name} --resume{where}"
     if shown["status"] in ("interrupted", "failed"):
         return [("Go on where it stopped, with the same options:", again)]
-    if not snapshot:
+    if not shown["snapshot"]:
         return [("See how it stands:", f"structnet status {records.name}{where}")]
     columns = "round, action, parameters, accuracy"
     asked = f"structnet query \"select {columns} from rounds where experiment = '{records.name}'\"{where}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, cast
 
 from search.report.blocks import Block, Column, Drawing, Picture, Side, Steps, Table, Text
@@ -13,6 +14,16 @@ from structnet.network.architecture import architecture_of_row, dashed
 
 SHOWN = 8  # forks of a round, beside its controls
 ABREAST = 4  # groups of a network that leaves room for a picture beside it
+
+# What a fork is and what it brought: the column of `candidates`, and as it is shown.
+FORK = {
+    "action": Column("tried"),
+    "site": Column("where"),
+    "parameters_added": Column("adds", "+,.0f"),
+    "gain": Column("gain, bits", "+.4f"),
+    "gain_se": Column("± error", ".4f"),
+    "score": Column("score", "+.3f"),
+}
 
 DECISIONS = {
     "opened": "The seed, trained.",
@@ -170,27 +181,22 @@ def _forks(forks: Rows) -> Table:
     for row in forks:
         if not row["audit"]:
             last[row["candidate"]] = row
-    ranked = sorted(last.values(), key=lambda row: (not row["won"], -row["heat"], -(row["score"] or -1e9)))
+    ranked = sorted(last.values(), key=_rank)
     forked = [row for row in ranked if not row["control"]]
     shown = [*forked[:SHOWN], *(row for row in ranked if row["control"])]
-    columns = [
-        Column("tried"),
-        Column("where"),
-        Column("adds", "+,.0f"),
-        Column("gain, bits", "+.4f"),
-        Column("± error", ".4f"),
-        Column("score", "+.3f"),
-        Column("heat"),
-        Column("came of it"),
-    ]
-    names = ("action", "site", "parameters_added", "gain", "gain_se", "score", "heat")
-    rows = [[*(row[name] for name in names), outcome(row)] for row in shown]
+    columns = [*FORK.values(), Column("heat"), Column("came of it")]
+    rows = [[*(row[name] for name in (*FORK, "heat")), outcome(row)] for row in shown]
     more = (
         f"The best {len(shown)} of {len(last)} that were tried; all are below."
         if len(last) > len(shown)
         else ""
     )
     return Table(columns, rows, more, frozenset(number for number, row in enumerate(shown) if row["won"]))
+
+
+def _rank(row: dict[str, Any]) -> tuple[bool, int, float]:
+    """The winner first, then those that came furthest, of these the ones of highest score."""
+    return not row["won"], -row["heat"], inf if row["score"] is None else -row["score"]
 
 
 def outcome(row: dict[str, Any]) -> str:

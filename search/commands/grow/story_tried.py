@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.commands.grow.story_rounds import outcome
+from search.commands.grow.story_rounds import FORK, outcome
 from search.report.blocks import Block, Chart, Column, Section, Table, Text
 from search.report.charts import Axis, layered, lines, points, rule
 from search.report.records import Records, Rows
@@ -112,18 +112,8 @@ def _by_action(forks: Rows) -> Table:
 
 
 def _all(last: dict[tuple[int, int], dict[str, Any]]) -> Table:
-    columns = [
-        Column("round"),
-        Column("tried"),
-        Column("where"),
-        Column("adds", "+,.0f"),
-        Column("gain, bits", "+.4f"),
-        Column("± error", ".4f"),
-        Column("score", "+.3f"),
-        Column("came of it"),
-    ]
-    names = ("round", "action", "site", "parameters_added", "gain", "gain_se", "score")
-    rows = [[*(row[name] for name in names), outcome(row)] for row in last.values()]
+    columns = [Column("round"), *FORK.values(), Column("came of it")]
+    rows = [[*(row[name] for name in ("round", *FORK)), outcome(row)] for row in last.values()]
     marked = frozenset(number for number, row in enumerate(last.values()) if row["won"])
     return Table(columns, rows, "Every fork, in the last heat that it took part in", marked)
 
