@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Tests start hundreds of processes: with this set, each would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install grow test test-slow test-faults test-deprecations soak lint types docs browser wheel clean
 
 install: .venv/installed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import tempfile
@@ -22,6 +24,10 @@ from hypothesis import settings
 
 torch.set_num_threads(1)
 
+# Collecting makes millions of objects that all live to the end: looking for garbage among them finds none.
+gc.disable()
+atexit.register(gc.unfreeze)
+
 # How many examples a property is tried on: no test says so itself, unless each of them takes long.
 settings.register_profile("small", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=200, deadline=None)
@@ -29,6 +35,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "small"))
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and whatever they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for, but not among what was collected."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ Ito (2008), shifted so far that each stands out from white as well as from black
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,18 @@ class Axis:
         return alt.Tooltip(
             f"{escaped(self.field)}:{self.kind[0].upper()}", title=self.title or self.field, **plain
         )
+
+
+def data_of(rows: Rows) -> Any:
+    """Rows as the data of a chart: a text, of which layers share one.
+
+    Lists Altair would copy and check number by number whenever a chart becomes part of another.
+    """
+    import altair as alt
+
+    return alt.InlineData(
+        values=json.dumps([{name: _short(value) for name, value in row.items()} for row in rows])
+    )
 
 
 def escaped(field: str) -> str:
@@ -211,7 +224,7 @@ def leads(rows: Rows, arm: Axis, lead: Axis, low: str, high: str, *, more: Seque
     reach = reach.encode(x=begin.encoded("x"), x2=f"{escaped(high)}:Q", y=y)
     dots = based.mark_point(filled=True, size=80, opacity=1, color=COLOURS[0])
     dots = dots.encode(x=lead.encoded("x"), y=y, tooltip=[*told, *(axis.told() for axis in more)])
-    even = alt.Chart(alt.Data(values=[{"at": 0}])).mark_rule(strokeDash=[5, 4], color=FAINT, strokeWidth=1.5)
+    even = alt.Chart(data_of([{"at": 0}])).mark_rule(strokeDash=[5, 4], color=FAINT, strokeWidth=1.5)
     chart = alt.layer(even.encode(x="at:Q"), reach, dots)
     return chart.properties(height=max(60, 30 * len(rows)))
 
@@ -221,7 +234,7 @@ def rule(value: float, name: str, *, vertical: bool = False, colour: str = FAINT
     import altair as alt
 
     place = "x" if vertical else "y"
-    data = alt.Data(values=[{"at": value, "name": name}])
+    data = data_of([{"at": value, "name": name}])
     line = alt.Chart(data).mark_rule(strokeDash=[5, 4], color=colour, strokeWidth=1.5)
     line = line.encode(**{place: "at:Q"}, tooltip=[alt.Tooltip("name:N", title="line"), alt.Tooltip("at:Q")])
     side: dict[str, Any] = (
@@ -235,7 +248,7 @@ def span(low: float, high: float, *, colour: str = FAINT) -> Chart:
     """A shaded range of the x axis; to be layered under a chart."""
     import altair as alt
 
-    data = alt.Data(values=[{"from": low, "to": high}])
+    data = data_of([{"from": low, "to": high}])
     return alt.Chart(data).mark_rect(opacity=0.15, color=colour).encode(x="from:Q", x2="to:Q")
 
 
@@ -263,6 +276,7 @@ def specification(chart: Chart, width: int = WIDTH) -> dict[str, Any]:
         chart = chart if _has_height(chart) else chart.properties(height=HEIGHT)
     found: dict[str, Any] = chart.to_dict()
     found.pop("$schema", None)
+    found["datasets"] = {name: json.loads(rows) for name, rows in found.get("datasets", {}).items()}
     faint = {"gridColor": "currentColor", "gridOpacity": 0.12, "domainColor": FAINT, "tickColor": FAINT}
     ink = {
         "labelColor": "currentColor",
@@ -294,7 +308,7 @@ def specification(chart: Chart, width: int = WIDTH) -> dict[str, Any]:
 def _based(rows: Rows) -> Any:
     import altair as alt
 
-    return alt.Chart(alt.Data(values=[{name: _short(value) for name, value in row.items()} for row in rows]))
+    return alt.Chart(data_of(rows))
 
 
 def _short(value: Any) -> Any:

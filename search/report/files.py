@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from functools import cache
-from pathlib import PurePosixPath
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from search.report.charts import specification
 from structnet.errors import UserError
 from structnet.storage.atomic import write_whole
+from structnet.storage.user_cache import user_cache
 
 ENDINGS = (".png", ".svg")
 PIXELS = 2.0  # of a PNG, for one of the page
@@ -42,7 +46,22 @@ def picture_of(found: dict[str, Any], kind: str) -> bytes:
 
 @cache
 def drawing_library() -> str:
-    """The script that a page needs to draw: it sets `structnetCharts`, and loads nothing. Takes a second."""
+    """The script that a page needs to draw: it sets `structnetCharts`, and loads nothing.
+
+    It takes a second to make, so it is kept in the user's cache, where that can be written.
+    """
+    with suppress(OSError, RuntimeError):
+        kept = user_cache() / f"vega-{version('vl-convert-python')}.js"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile("w", encoding="utf-8", dir=kept.parent, delete=False) as file:
+                file.write(_bundled())
+            Path(file.name).replace(kept)
+        return kept.read_text(encoding="utf-8")
+    return _bundled()
+
+
+def _bundled() -> str:
     import vl_convert
 
     code = vl_convert.javascript_bundle("window.structnetCharts = vegaEmbed;")

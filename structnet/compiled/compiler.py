@@ -8,7 +8,6 @@ neither can be written, a process compiles in memory, which costs it some second
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+
+from structnet.storage.user_cache import user_cache
 
 # What numba's own annotations leave out.
 config: Any = numba.config
@@ -78,10 +79,7 @@ def cache_folder() -> Path | None:
 
 
 def _root() -> Path:
-    if config.CACHE_DIR:
-        return Path(config.CACHE_DIR)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return Path(home) / "structnet" if home else Path.home() / ".cache" / "structnet"
+    return Path(config.CACHE_DIR) if config.CACHE_DIR else user_cache()
 
 
 def _hash_of_sources() -> str:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from helpers.report_cases import write_run
 
 from search.report.blocks import Page, Story, Table
-from search.report.charts import specification
 from search.report.page import html_of
 from search.report.records import Records
 from search.report.reports import page_of
@@ -80,24 +79,15 @@ def told(results: Path, *, drawn: bool = True) -> Told:
     records = Records(str(results), "first")
     story = story_of(records)
     page = page_of(records, story)
-    charts = {chart.name: specification(chart.chart) for chart in page.charts}
+    charts = {chart.name: chart.specification for chart in page.charts}
     assert len(charts) == len(page.charts), "charts have names of their own"
     text = re.sub("<(script|style).*?</\\1>", "", html_of(page), flags=re.DOTALL) if drawn else ""
     return Told(story, page, unescape(text), charts)
 
 
-def values_of(part: Any, name: str) -> list[Any]:
-    """All values of a field in the rows of a chart, wherever they stand in it."""
-    found: list[Any] = []
-    if isinstance(part, Mapping):
-        if isinstance(part.get("data"), Mapping):
-            found += [row[name] for row in part["data"].get("values", []) if name in row]
-        for inner in part.values():
-            found += values_of(inner, name)
-    elif isinstance(part, list):
-        for inner in part:
-            found += values_of(inner, name)
-    return found
+def values_of(chart: Mapping[str, Any], name: str) -> list[Any]:
+    """All values of a field in the rows of a chart, of whichever layer."""
+    return [row[name] for rows in chart["datasets"].values() for row in rows if name in row]
 
 
 def network(name: str, accuracy: float | None, parameters: int = 100, **columns: Any) -> Row:

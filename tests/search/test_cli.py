@@ -130,6 +130,7 @@ def test_a_truncated_snapshot_is_refused_by_name(grown: tuple[Path, str]) -> Non
     assert_refused(structnet("predict", "cut", "rows.csv", cwd=folder), "cut")
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_everything_and_resume_ends_as_if_undisturbed(
     grown: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -70,7 +70,7 @@ def run(folder: Path, **given: Any) -> str:
     said = StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
         patch.setattr(rivals_work, "LEAST_STEPS", 6 * STEPS)
-        COMMAND.run({**SMALL, "results": str(folder), "name": "first", **given})
+        COMMAND.run({**SMALL, "workers": 1, "results": str(folder), "name": "first", **given})
     return said.getvalue()
 
 
@@ -142,12 +142,6 @@ def test_every_method_is_compared_with_the_first(evolved: tuple[Path, str]) -> N
         (line,) = [line for line in evolved[1].splitlines() if line.startswith(f"{name} has ")]
         assert f"{100 * gap.area.mean:+.2f} (95 % interval {100 * gap.area.low:+.2f} to" in line
         assert f"{100 * gap.height.mean:+.2f}" in line
-
-
-def test_the_first_is_the_one_that_was_named_first(tmp_path: Path, ray_session: None) -> None:
-    """Tables sort by name."""
-    said = run(tmp_path, methods="static,dense", parameters="400", rng_seeds=1, epochs=1)
-    assert "dense against static: " in said
 
 
 def test_the_experiment_counts_everything(evolved: tuple[Path, str]) -> None:
@@ -245,6 +239,7 @@ def test_networks_of_one_size_are_compared_by_accuracy(evolved: tuple[Path, str]
     assert alone == f"static against rigl: {leads[0]:+.2f} points of test accuracy, 1 rng_seeds"
 
 
+@pytest.mark.slow
 def test_what_diverges_is_left_out(tmp_path: Path, ray_session: None) -> None:
     """A failed row that is left out of everything."""
     said = run(tmp_path, methods="static,dense", parameters="150", rng_seeds=1, learning_rate=1e38, epochs=1)

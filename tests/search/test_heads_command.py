@@ -53,7 +53,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Pa
     """A finished experiment, and what it printed."""
     folder, said = tmp_path_factory.mktemp("heads"), StringIO()
     with redirect_stdout(said):
-        COMMAND.run({**SMALL, "results": str(folder), "name": "first"})
+        COMMAND.run({**SMALL, "workers": 1, "results": str(folder), "name": "first"})
     return folder, said.getvalue()
 
 

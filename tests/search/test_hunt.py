@@ -110,6 +110,10 @@ def test_champions_alone_are_kept_and_tested(hunted: tuple[Path, str], rows: lis
     assert files == {f"{key}{ending}" for key in best for ending in (".json", ".safetensors")}
 
 
+def test_nothing_of_tune_is_kept(hunted: tuple[Path, str]) -> None:
+    assert not (hunted[0] / "ray" / "first").exists()
+
+
 def test_champions_are_saved_trained(
     hunted: tuple[Path, str], rows: list[dict[str, Any]], digits: Dataset
 ) -> None:
@@ -181,6 +185,7 @@ def test_one_worker_gives_the_same_tables(
     assert timeless(tmp_path, "epochs", "first") == timeless(hunted[0], "epochs", "first")
 
 
+@pytest.mark.slow
 def test_a_hunt_in_which_all_diverge_ends_without_champions(tmp_path: Path, ray_session: None) -> None:
     said = run(tmp_path, learning_rate=3e38, densities="0.3", epochs=1)
     assert "6 failed" in said

@@ -46,7 +46,7 @@ def run(results: Path, **given: Any) -> str:
     """Runs the command in this process, on the Ray of the session; what it printed."""
     said = StringIO()
     with redirect_stdout(said):
-        COMMAND.run({**SMALL, "results": str(results), "name": "first", **given})
+        COMMAND.run({**SMALL, "workers": 1, "results": str(results), "name": "first", **given})
     return said.getvalue()
 
 
@@ -120,6 +120,7 @@ def test_a_finished_ladder_is_not_run_again(climbed: tuple[Path, str]) -> None:
     assert "first is finished already" in run(climbed[0], resume=True)
 
 
+@pytest.mark.slow
 def test_too_few_that_did_not_diverge_are_no_ladder(tmp_path: Path, ray_session: None) -> None:
     with pytest.raises(UserError, match=r"20 of 20 networks failed.*lower --learning-rate"):
         run(tmp_path, learning_rate=3e38, epochs=1)

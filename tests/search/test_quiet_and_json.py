@@ -66,6 +66,8 @@ HUNT = (
     "1",
     "--epochs",
     "1",
+    "--workers",
+    "1",
 )
 # Each with what its object has at least.
 TOLD = {
@@ -89,6 +91,7 @@ TOLD = {
     "validate": ((*VALIDATE, "--name", "valid"), {"experiment", "checks", "rows"}),
     "hunt": ((*HUNT, "--name", "hunted"), {"experiment", "champions", "rows"}),
 }
+TRAIN = {"hunt", "validate"}
 # What was asked for is data, which --quiet leaves.
 DATA = {"status", "status of one", "query", "questions", "studies", "predict", "queue list"}
 
@@ -114,7 +117,9 @@ def test_a_command_says_all_in_one_object(folder: Path, name: str) -> None:
     assert "a line of the user" not in done.out
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in TRAIN else name for name in TOLD]
+)
 def test_a_quiet_command_says_nothing_but_what_was_asked_for(folder: Path, name: str) -> None:
     words, _ = TOLD[name]
     fresh = {"validate": ("--name", "valid-quiet"), "hunt": ("--name", "hunted-quiet")}

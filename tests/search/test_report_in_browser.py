@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from helpers.browser import chromium, look_at_all, opened
 from helpers.report_cases import NASTY, write_grown
+from helpers.story_cases import CASES
 
 from search.report.blocks import Table
 from search.report.folder import write_folder
@@ -116,8 +117,8 @@ def test_commands_are_copied(browser: Any, large: Path) -> None:
         assert seen.page.evaluate("navigator.clipboard.readText()") == item.locator("code").inner_text()
 
 
-@pytest.mark.parametrize("name", ["large", "n" * 100])
-def test_names_are_texts(browser: Any, results: Path, name: str) -> None:
+def test_names_are_texts(browser: Any, results: Path) -> None:
+    name = "n" * 100
     path = Path(write_report(str(results), name))
     with opened(browser, url(path), width=390) as seen:
         seen.page.on("dialog", lambda dialog: pytest.fail(f"a name ran: {dialog.message}"))
@@ -128,22 +129,48 @@ def test_names_are_texts(browser: Any, results: Path, name: str) -> None:
         assert seen.said == []
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, True), (1440, False)])
-def test_it_can_be_read_by_everyone(browser: Any, large: Path, results: Path, width: int, dark: bool) -> None:
+LOOKS = [(390, True), (1440, False)]  # width, and whether the ground is dark
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_it_can_be_read_by_everyone(browser: Any, results: Path, width: int, dark: bool) -> None:
+    for path in (write_report(str(results), "n" * 100), write_folder(str(results))):
+        assert_readable(browser, Path(path), width, dark)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_large_it_can_too(browser: Any, large: Path, width: int, dark: bool) -> None:
+    assert_readable(browser, large, width, dark)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+@pytest.mark.parametrize("command", CASES)
+def test_every_story_can_be_read_by_everyone(
+    browser: Any, tmp_path: Path, command: str, width: int, dark: bool
+) -> None:
+    CASES[command]().write(tmp_path)
+    path = Path(write_report(str(tmp_path), "first"))
+    for page in path.parent.glob("*.html"):
+        assert_readable(browser, page, width, dark)
+
+
+def assert_readable(browser: Any, path: Path, width: int, dark: bool) -> None:
+    """Nothing is wrong with a page, axe has nothing serious against it, and it is no wider than the screen."""
     from axe_playwright_python.sync_playwright import Axe
 
-    for path in (large, Path(write_folder(str(results)))):
-        with opened(browser, url(path), width=width, dark=dark) as seen:
-            look_at_all(seen.page)
-            found = Axe().run(seen.page).response["violations"]
-            serious = [
-                f"{each['id']}: {each['nodes'][0]['html']}"
-                for each in found
-                if each["impact"] in ("serious", "critical")
-            ]
-            assert serious == []
-            wide = seen.page.evaluate("document.documentElement.scrollWidth")
-            assert wide <= width  # tables and charts scroll by themselves
+    with opened(browser, url(path), width=width, dark=dark) as seen:
+        look_at_all(seen.page)
+        found = Axe().run(seen.page).response["violations"]
+        serious = [
+            f"{each['id']}: {each['nodes'][0]['html']}"
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
+        assert serious == [] and seen.said == []
+        wide = seen.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width  # tables and charts scroll by themselves
 
 
 def test_a_page_without_scripts_shows_its_charts(browser: Any, large: Path) -> None:

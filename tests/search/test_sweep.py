@@ -162,7 +162,14 @@ def test_tournaments_with_actors_of_their_own_fit_in_two_cpus(
 def test_a_sweep_that_was_cut_goes_on_where_it_was(
     two_cpus_left: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = {"set": TINY, "lenient": "patch", "rng_seeds": 1, "workers_each": 0, "results": str(tmp_path)}
+    given = {
+        "set": TINY,
+        "lenient": "patch",
+        "rng_seeds": 1,
+        "workers_each": 0,
+        "results": str(tmp_path),
+        "workers": 1,
+    }
     COMMAND.run({**given, "name": "s"})
     said = capsys.readouterr().out
     assert re.search(r"patch +\d+ +\d+ ", said)
@@ -183,6 +190,7 @@ def test_a_sweep_that_was_cut_goes_on_where_it_was(
     assert "finished already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_each_block_of_a_hunt_has_the_options_of_its_setting(
     two_cpus_left: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,7 +65,7 @@ def evolved(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tupl
     """A finished experiment, and what it printed."""
     folder, said = tmp_path_factory.mktemp("topology"), StringIO()
     with redirect_stdout(said):
-        COMMAND.run({**SMALL, "results": str(folder), "name": "first"})
+        COMMAND.run({**SMALL, "workers": 1, "results": str(folder), "name": "first"})
     return folder, said.getvalue()
 
 
@@ -180,6 +180,7 @@ def test_what_a_decay_takes_between_evolutions(decay: str, weight_decay: float, 
     assert shrink_per_evolution(decay, weight_decay, 0.01, 0.5, 469) == pytest.approx(shrinks, rel=0.01)
 
 
+@pytest.mark.slow
 def test_what_holds_by_default_can_be_denied(
     ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

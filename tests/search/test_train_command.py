@@ -77,6 +77,7 @@ def assert_the_same(one: Path, other: Path) -> None:
         assert torch.equal(states[0].optimizer.second, states[1].optimizer.second)
 
 
+@pytest.mark.slow  # Ray Train takes half a minute; make test-deprecations runs this one, too
 def test_a_run_leaves_its_rows_and_a_network_that_has_learned(undisturbed: Path) -> None:
     (run,) = rows(undisturbed, "experiments")
     found = load_snapshot(run["snapshot"]).state

@@ -82,7 +82,8 @@ def test_in_this_process_cohorts_give_the_same_tables(
         pool.close()
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
 def test_any_number_of_workers_gives_the_same_tables(
     digits: Dataset, undisturbed: list[dict[str, Any]], workers: int
 ) -> None:

@@ -19,7 +19,7 @@ from search.grid.telling import (
     with_spread,
 )
 from search.report.blocks import Block, Card, Chart, Column, HeatMap, Section, Story, Table, Text
-from search.report.charts import SHAPES, Axis, errors, layered, leads, rule, strips
+from search.report.charts import SHAPES, Axis, data_of, errors, layered, leads, rule, strips
 from search.report.records import Records
 from structnet.experiments.seed_finder import Candidate, candidates, smallest
 from structnet.measure.statistics import mean_and_spread
@@ -139,7 +139,7 @@ def _overview(found: list[Candidate], chosen: Candidate | None, chance: float, m
     ]
     if chosen is not None:
         place = [{"parameters": chosen.parameters, "accuracy": chosen.mean}]
-        ring = alt.Chart(alt.Data(values=place)).mark_point(size=260, strokeWidth=2.2, color="currentColor")
+        ring = alt.Chart(data_of(place)).mark_point(size=260, strokeWidth=2.2, color="currentColor")
         charts.append(ring.encode(x=PARAMETERS.encoded("x"), y=ACCURACY.encoded("y")))
     return Chart(
         layered(*charts),

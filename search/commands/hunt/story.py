@@ -21,7 +21,7 @@ from search.grid.telling import (
     thinned,
 )
 from search.report.blocks import Block, Card, Chart, Column, HeatMap, Section, Story, Table, Text
-from search.report.charts import SHAPES, Axis, layered, points, rule
+from search.report.charts import SHAPES, Axis, data_of, layered, points, rule
 from search.report.records import Records
 from structnet.network.architecture import architecture_of_row, dashed
 from structnet.trials.champions import champions
@@ -161,7 +161,7 @@ def front_of(rows: Sequence[Row]) -> list[Row]:
 def _front(rows: Sequence[Row]) -> Any:
     import altair as alt
 
-    data = alt.Data(values=[_plain(row) for row in rows])
+    data = data_of([_plain(row) for row in rows])
     line = alt.Chart(data).mark_line(interpolate="step-after", strokeWidth=1.5, color="currentColor")
     return line.encode(x=PARAMETERS.encoded("x"), y=ACCURACY.encoded("y"))
 
@@ -177,7 +177,7 @@ def _rings(rows: Sequence[Row], found: Champions) -> Any:
     named = [
         {**_plain(row), "best": ", ".join(titles[row["network"]])} for row in rows if row["network"] in titles
     ]
-    based = alt.Chart(alt.Data(values=named)).encode(x=PARAMETERS.encoded("x"), y=ACCURACY.encoded("y"))
+    based = alt.Chart(data_of(named)).encode(x=PARAMETERS.encoded("x"), y=ACCURACY.encoded("y"))
     ring = based.mark_point(size=260, strokeWidth=2.2, color="currentColor", filled=False, opacity=1)
     label = based.mark_text(dy=-15, fontSize=11, color="currentColor").encode(text="best:N")
     return alt.layer(ring, label)

@@ -17,7 +17,7 @@ from search.grid.telling import (
     with_spread,
 )
 from search.report.blocks import Block, Card, Chart, Column, Section, Story, Table, Text
-from search.report.charts import COLOURS, Axis, layered, lines, points, rule, span
+from search.report.charts import COLOURS, Axis, data_of, layered, lines, points, rule, span
 from search.report.records import Records
 from structnet.experiments.cliff import Cliff, Rung, halfway, ladder_rows, locate_cliff
 from structnet.network.architecture import architecture_of_row, dashed
@@ -262,7 +262,7 @@ def _by_density(rows: list[Row]) -> Any:
     legend = alt.Legend(orient="right", columns=1, symbolType="circle")
     epoch = Axis("epoch", "Epoch", kind="ordinal")
     accuracy = Axis("accuracy", "Accuracy on validation", format=".0%")
-    based = alt.Chart(alt.Data(values=rows)).encode(
+    based = alt.Chart(data_of(rows)).encode(
         x=epoch.encoded("x"),
         y=accuracy.encoded("y"),
         color=alt.Color("density:N", title="density", scale=scale, legend=legend),

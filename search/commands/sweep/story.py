@@ -11,7 +11,7 @@ from search.commands.sweep.effects import ACCURACY, effects_of
 from search.commands.sweep.outcomes import Settings, short_of
 from search.grid.telling import failures, lead_row, on_data, query
 from search.report.blocks import Block, Card, Chart, Column, Section, Story, Table, Text
-from search.report.charts import Axis, layered, leads, points
+from search.report.charts import Axis, data_of, layered, leads, points
 from search.report.records import Records
 from structnet.measure.statistics import LEVEL
 from structnet.trials.outcomes import ComparedSetting
@@ -150,7 +150,7 @@ def _sizes(settings: Settings) -> list[Block]:
     if len({row["parameters"] for row in rows}) < 2:
         return []
     x = Axis("parameters", "Parameters", log=True)
-    whiskers = alt.Chart(alt.Data(values=rows)).mark_rule(opacity=0.5, color="currentColor")
+    whiskers = alt.Chart(data_of(rows)).mark_rule(opacity=0.5, color="currentColor")
     whiskers = whiskers.encode(
         x=x.encoded("x"), y=Axis("low", ACCURACY.title, format=".1%").encoded("y"), y2="high:Q"
     )

@@ -109,7 +109,7 @@ def _line(rows: Sequence[dict[str, float]], x: Axis, y: Axis) -> Chart:
     """A faint line through rows, in the order of x, that is none of the prices."""
     import altair as alt
 
-    line = alt.Chart(alt.Data(values=list(rows))).mark_line(color=charts.FAINT, strokeWidth=1.5)
+    line = alt.Chart(charts.data_of(rows)).mark_line(color=charts.FAINT, strokeWidth=1.5)
     return line.encode(x=x.encoded("x"), y=y.encoded("y"), order=f"{x.field}:Q")
 
 
