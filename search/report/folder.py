@@ -11,6 +11,7 @@ from search.report.blocks import Block, Card, Cards, Chart, Column, Link, Page, 
 from search.report.charts import Axis, points
 from search.report.page import html_of
 from search.report.records import Rows
+from search.report.standing import silence_of
 from structnet.storage.atomic import write_whole
 from structnet.storage.tables import open_folder, read_table
 
@@ -25,7 +26,8 @@ def write_folder(results: str) -> str:
     rows = read_table(results, "experiments", skip_damaged=True).to_pylist()
     place = f"{results}/reports/index.html"
     files, path = fsspec.url_to_fs(place)
-    write_whole(files, {path: html_of(page_of(results, rows, _pages(results))).encode()})
+    page = page_of(results, rows, _pages(results), datetime.now(UTC))
+    write_whole(files, {path: html_of(page).encode()})
     return place
 
 
@@ -56,8 +58,12 @@ def _began(row: dict[str, Any]) -> datetime:
     return began or datetime.min.replace(tzinfo=UTC)
 
 
-def page_of(results: str, rows: Rows, pages: Any) -> Page:
+def page_of(results: str, rows: Rows, pages: Any, now: datetime) -> Page:
     """rows: of the table `experiments`. pages: the names of experiments that have a page."""
+    rows = [
+        row | {"status": "silent"} if silence_of(row["status"], row["heartbeat_at"], now) else row
+        for row in rows
+    ]
     names = {row["experiment"] for row in rows}
     going = sum(row["status"] == "running" for row in rows)
     tested = [row for row in rows if row["test_accuracy"] is not None and row["parameters"]]

@@ -7,6 +7,7 @@ import shlex
 from functools import cached_property
 from typing import Any
 
+from search.report.standing import Standing
 from structnet.storage.tables import read_table
 
 Rows = list[dict[str, Any]]
@@ -55,12 +56,15 @@ class Records:
         """What it was run on."""
         return self.runs[0]["dataset"] if self.runs else ""
 
+    @cached_property
+    def standing(self) -> Standing | None:
+        """How it stands; None without rows."""
+        return Standing.of(self.name, self.runs) if self.runs else None
+
     @property
     def status(self) -> str:
-        """`running`, `finished`, `failed` or `interrupted`: of the run itself, else of the trial that tells most."""
-        whole = {row["status"] for row in self.runs if not row["trial"]}
-        found = whole or {row["status"] for row in self.runs}
-        return next((each for each in ("running", "failed", "interrupted", "finished") if each in found), "")
+        """`running`, `finished`, `failed` or `interrupted`; empty without rows."""
+        return self.standing.status if self.standing else ""
 
     @property
     def where(self) -> str:

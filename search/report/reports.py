@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import fsspec
@@ -30,9 +30,9 @@ def write_report(results: str, name: str, *, live: bool = False) -> str:
         raise UserError(
             f"there is no experiment '{name}' in '{results}': structnet report lists those that are there"
         )
-    story = story_of(records)
-    refresh = REFRESH_SECONDS if live and records.status == "running" else None
-    page = page_of(records, story, refresh)
+    story, now = story_of(records), datetime.now(UTC)
+    refresh = REFRESH_SECONDS if live and is_alive(records, now) else None
+    page = page_of(records, story, now, refresh)
     folder = f"{results}/reports/{name}"
     files, place = fsspec.url_to_fs(folder)
     pages = {f"{place}/index.html": page}
@@ -50,9 +50,16 @@ def write_report(results: str, name: str, *, live: bool = False) -> str:
     return f"{folder}/index.html"
 
 
-def page_of(records: Records, story: Story, refresh: int | None = None) -> Page:
+def is_alive(records: Records, now: datetime) -> bool:
+    """Whether an experiment runs, and has shown so of late."""
+    return records.status == "running" and not (records.standing and records.standing.silence(now))
+
+
+def page_of(records: Records, story: Story, now: datetime, refresh: int | None = None) -> Page:
     """The page around a story: what was run and how it stands above, what to do next and how it was made below."""
     blocks: list[Block] = [Text(row["error"], "warning") for row in records.runs if row["error"]]
+    if records.standing and records.standing.silence(now):
+        blocks.append(Text(f"It is {records.standing.advice(now)}.", "warning"))
     if story.lead:
         blocks.append(Text(story.lead, "lead"))
     if story.cards:

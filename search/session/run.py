@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +12,7 @@ from search.options import CommonOptions
 from search.session.console import Console, outcome
 from search.session.experiment import Experiment
 from search.session.interrupts import CODE, ending_in_order, line_is_said
+from search.session.program import program
 from search.session.waiting import waiting
 from search.trackers.registry import look_at
 from search.training_options import BatchOptions
@@ -233,13 +232,6 @@ def say_report(experiment: Experiment, console: Console) -> None:
         return
     console.say(f"Report: {path}")
     outcome(report=path)
-
-
-def program() -> str:
-    """How to call this command from here: its name where that is found, else its path."""
-    if shutil.which("structnet") or not sys.argv[0].endswith("structnet"):
-        return "structnet"
-    return os.path.relpath(sys.argv[0])
 
 
 @contextmanager

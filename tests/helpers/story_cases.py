@@ -10,7 +10,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from helpers.report_cases import write_run
+from helpers.report_cases import BEGAN, write_run
 
 from search.report.blocks import Page, Story, Table
 from search.report.page import html_of
@@ -78,7 +78,7 @@ def told(results: Path, *, drawn: bool = True) -> Told:
     """What the report of `first` says. drawn: whether the page is made; else its text is empty."""
     records = Records(str(results), "first")
     story = story_of(records)
-    page = page_of(records, story)
+    page = page_of(records, story, BEGAN)
     charts = {chart.name: chart.specification for chart in page.charts}
     assert len(charts) == len(page.charts), "charts have names of their own"
     text = re.sub("<(script|style).*?</\\1>", "", html_of(page), flags=re.DOTALL) if drawn else ""

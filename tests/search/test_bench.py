@@ -13,10 +13,17 @@ from search.commands.bench import heads as bench_heads
 from search.commands.bench import kernels as bench_kernels
 from search.commands.bench import links as bench_links
 from search.commands.bench import measuring as benchmark
+from search.commands.bench import screen as bench_screen
 from search.commands.bench import sides
 from search.commands.bench import taps as bench_taps
 from search.commands.bench import tournament as bench_tournament
-from search.commands.bench.command import HeadsOptions, LinksOptions, TapsOptions, TournamentOptions
+from search.commands.bench.command import (
+    HeadsOptions,
+    LinksOptions,
+    ScreenOptions,
+    TapsOptions,
+    TournamentOptions,
+)
 from structnet import StructNet, load_dataset
 from structnet.errors import UserError
 from structnet.storage.tables import read_table
@@ -56,6 +63,15 @@ def test_taps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert all(row["benchmark"] == "taps" and row["ratio"] > 0 for row in rows)
     assert "3 → 3, 5" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench_screen.run(ScreenOptions(rounds=2, forks=4, repeats=1, results=str(tmp_path)))
+    cases = [row["case"] for row in rows_of(tmp_path, "bench-screen")]
+    assert len(cases) == 5 and "the report of 2 rounds × 4 forks" in cases
+    assert all(row["ours_seconds"] > 0 for row in rows_of(tmp_path, "bench-screen"))
+    assert "The page of the report has " in capsys.readouterr().out
 
 
 def test_both_sides_of_taps_learn_the_same() -> None:

@@ -165,14 +165,14 @@ def test_a_page_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_live_writes_until_the_experiment_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "REFRESH_SECONDS", 0.05)
-    write_run(tmp_path, "goes", status="running", test_accuracy=None)
+    write_run(tmp_path, "goes", status="running", test_accuracy=None, heartbeat_at=datetime.now(UTC))
     page = tmp_path / "reports" / "goes" / "index.html"
     following = threading.Thread(
         target=command.run, args=(ReportOptions(name="goes", live=True, results=str(tmp_path)),)
     )
     following.start()
     wait_until(lambda: page.exists() and 'http-equiv="refresh"' in text_of(page))
-    write_run(tmp_path, "goes", status="running", test_accuracy=None).write(
+    write_run(tmp_path, "goes", status="running", test_accuracy=None, heartbeat_at=datetime.now(UTC)).write(
         "rounds", "rounds", [round_row(0), round_row(1)]
     )
     wait_until(lambda: "Round 1: 151 parameters" in text_of(page))
@@ -180,6 +180,17 @@ def test_live_writes_until_the_experiment_ends(tmp_path: Path, monkeypatch: pyte
     following.join(timeout=30)
     assert not following.is_alive()
     assert 'http-equiv="refresh"' not in text_of(page)
+
+
+def test_live_ends_with_an_experiment_that_went_silent(tmp_path: Path) -> None:
+    long_ago = datetime.now(UTC) - timedelta(minutes=6)
+    write_run(tmp_path, "gone", status="running", heartbeat_at=long_ago)
+    command.run(ReportOptions(name="gone", live=True, results=str(tmp_path)))
+    page = text_of(tmp_path / "reports" / "gone" / "index.html")
+    assert "It is silent for 6 min" in page and "--name gone --resume" in page
+    assert 'http-equiv="refresh"' not in page
+    index = text_of(tmp_path / "reports" / "index.html")
+    assert "<td>silent</td>" in " ".join(index.split()).replace("> ", ">").replace(" <", "<")
 
 
 def wait_until(holds: object) -> None:

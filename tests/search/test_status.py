@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from search.cli import app
 from search.commands.status import run as status
 from search.commands.status.run import look, tables_of
-from search.commands.status.standing import Standing, span
 from search.options import CommonOptions
+from search.report.standing import Standing, span
 from search.session import experiment as experiments
 from search.session.experiment import Experiment
 from structnet.errors import UserError

@@ -43,5 +43,11 @@ COMMAND = Group(
             "search.commands.bench.command:ControlOptions",
             "search.commands.bench.control:run",
         ),
+        Command(
+            "screen",
+            "How long somebody waits for help, for a first line, and for the report of a large experiment.",
+            "search.commands.bench.command:ScreenOptions",
+            "search.commands.bench.screen:run",
+        ),
     ),
 )

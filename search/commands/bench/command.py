@@ -65,3 +65,12 @@ class ControlOptions(Options):
     workers: int = option(4, "Ray workers; most of the time they sleep.")
     quick: bool = option(False, "Sizes of seconds, for a look.")
     results: str | None = option(None, WRITTEN)
+
+
+class ScreenOptions(Options):
+    """The options of `bench screen`."""
+
+    rounds: int = option(50, "Of the growth that the report is of.")
+    forks: int = option(200, "Of each of its rounds.")
+    repeats: int = option(7, "Timed starts of each command.")
+    results: str | None = option(None, WRITTEN)

@@ -12,7 +12,8 @@ from torch import nn
 from search.commands.importing.command import EPOCHS, ImportOptions
 from search.commands.importing.given import current_folder_first, load_weights, module_of
 from search.session.console import Console, outcome
-from search.session.run import one_thread, program, shape_of, size_of
+from search.session.program import program
+from search.session.run import one_thread, shape_of, size_of
 from search.session.waiting import HowFar, waiting
 from structnet.data.datasets import load_dataset
 from structnet.errors import UserError

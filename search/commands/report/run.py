@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from search.commands.report.command import ReportOptions
 from search.report.browser import show
 from search.report.folder import outdated, write_folder
 from search.report.records import Records
-from search.report.reports import REFRESH_SECONDS, write_report
+from search.report.reports import REFRESH_SECONDS, is_alive, write_report
 from search.session.console import Console, outcome
 from search.session.waiting import counted
 from structnet.errors import UserError
@@ -39,7 +40,7 @@ def _one(name: str, options: ReportOptions, console: Console) -> str:
 def _follow(name: str, path: str, options: ReportOptions, console: Console) -> None:
     """Writes the page again and again while the experiment runs, and a last time when it has ended."""
     console.say(f"{path} is written anew every {REFRESH_SECONDS} s while {name} runs; Ctrl-C ends that")
-    while Records(options.results, name).status == "running":
+    while is_alive(Records(options.results, name), datetime.now(UTC)):
         time.sleep(REFRESH_SECONDS)
         write_report(options.results, name, live=True)
     write_report(options.results, name)

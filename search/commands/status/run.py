@@ -21,9 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from search.commands.status.command import StatusOptions
-from search.commands.status.standing import Standing, progress, span
+from search.report.standing import Standing, progress, span
 from search.session.console import Console, outcome
-from search.session.run import program
+from search.session.program import program
 from search.session.tables import table_of
 from structnet.errors import UserError
 from structnet.network.architecture import architecture_of_row, dashed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from search.session.run import program
+from search.session.program import program
 
 # Ten heartbeats (search.session.experiment): whoever misses so many has died, or cannot write.
 SILENT_SECONDS = 300.0
@@ -50,10 +50,7 @@ class Standing:
 
     def silence(self, now: datetime) -> float:
         """Seconds without a heartbeat of what should be running, if they are too many; else 0."""
-        if self.status != "running" or self.heartbeat is None:
-            return 0.0
-        age = (now - self.heartbeat).total_seconds()
-        return age if age > SILENT_SECONDS else 0.0
+        return silence_of(self.status, self.heartbeat, now)
 
     def advice(self, now: datetime) -> str:
         """What to do about an experiment that did not end well, in one line; nothing for others."""
@@ -61,6 +58,14 @@ class Standing:
         if silence := self.silence(now):
             return f"silent for {span(silence)}: it may have died; {again}"
         return again if self.status in ("failed", "interrupted") else ""
+
+
+def silence_of(status: str, heartbeat: datetime | None, now: datetime) -> float:
+    """Seconds since the last heartbeat of what should be running, if they are too many; else 0."""
+    if status != "running" or heartbeat is None:
+        return 0.0
+    age = (now - heartbeat).total_seconds()
+    return age if age > SILENT_SECONDS else 0.0
 
 
 def _seconds_of(row: dict[str, Any]) -> float:
