@@ -130,7 +130,7 @@ def _cell(column: Column, value: Any, top: float) -> tuple[str, str, float | Non
 
 @dataclass(frozen=True)
 class HeatMap(Block):
-    """Numbers in cells that are the darker the larger they are.
+    """Numbers in cells that are the darker the larger they are, from 0 where that is not far below them all.
 
     values: rows of numbers, None for a cell that is empty. marked: (row, column) of cells with a frame. names: of what
     rows and columns are. rows, columns: what each is called; numbers where that is not given. format: of the numbers.
@@ -153,7 +153,10 @@ class HeatMap(Block):
     def cells(self) -> list[tuple[str, list[tuple[str, float, bool]]]]:
         """Of each row its name, and of each cell its text, its share of the range of values, whether it is marked."""
         known = [value for row in self.values for value in row if value is not None]
-        low, span = min(known, default=0.0), (max(known, default=0.0) - min(known, default=0.0)) or 1.0
+        low, high = min(known, default=0.0), max(known, default=0.0)
+        # Counts and shares begin at 0; of values far from it, shades tell what sets them apart.
+        low = 0.0 if 0 <= low <= high / 2 else low
+        span = (high - low) or 1.0
         names = list(self.rows) or [f"{self.names[0]} {number}" for number in range(len(self.values))]
         return [
             (

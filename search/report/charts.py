@@ -24,6 +24,7 @@ SHAPES = (
 )
 WIDTH, HEIGHT = 640, 300
 FAINT = "#8a8f98"
+GROUND = "var(--ground, transparent)"  # of the page; a chart by itself has none
 
 Rows = Sequence[Mapping[str, Any]]
 Chart = Any  # of Altair, of which a single, a layered and a concatenated one have no common type
@@ -240,8 +241,15 @@ def rule(value: float, name: str, *, vertical: bool = False, colour: str = FAINT
     side: dict[str, Any] = (
         {"align": "left", "dx": 4, "y": 8} if vertical else {"align": "left", "dy": -6, "x": 4}
     )
-    text = alt.Chart(data).mark_text(fontSize=11, color="currentColor", **side)
-    return alt.layer(line, text.encode(**{place: "at:Q"}, text="name:N"))
+    named = {place: "at:Q", "text": "name:N"}
+    text = alt.Chart(data).mark_text(fontSize=11, color="currentColor", **side).encode(**named)
+    # In the colour of the page's ground, so that curves do not run through the name.
+    behind = (
+        alt.Chart(data)
+        .mark_text(fontSize=11, stroke=GROUND, strokeWidth=4, color=GROUND, **side)
+        .encode(**named)
+    )
+    return alt.layer(line, behind, text)
 
 
 def span(low: float, high: float, *, colour: str = FAINT) -> Chart:
@@ -289,7 +297,7 @@ def specification(chart: Chart, width: int = WIDTH) -> dict[str, Any]:
         "aria": False,  # a page says in words what is seen; every point by itself would say it a thousand times
         "font": "system-ui, sans-serif",
         "view": {"stroke": None},
-        "axis": {**faint, **ink, "titleFontWeight": "normal", "labelOverlap": True},
+        "axis": {**faint, **ink, "titleFontWeight": "normal", "labelOverlap": True, "labelSeparation": 5},
         "legend": {
             **ink,
             "titleFontWeight": "normal",

@@ -11,8 +11,10 @@ from helpers.browser import chromium, look_at_all, opened
 from helpers.report_cases import NASTY, write_grown
 from helpers.story_cases import CASES
 
-from search.report.blocks import Table
+from search.report.blocks import Chart, Page, Section, Table
+from search.report.charts import Axis, beside, points
 from search.report.folder import write_folder
+from search.report.page import html_of
 from search.report.reports import write_report
 
 ROUNDS, FORKS = 50, 200
@@ -170,7 +172,28 @@ def assert_readable(browser: Any, path: Path, width: int, dark: bool) -> None:
         ]
         assert serious == [] and seen.said == []
         wide = seen.page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width  # tables and charts scroll by themselves
+        assert wide <= width  # what is wider scrolls by itself
+        assert charts_beyond_the_page(seen.page) == []
+
+
+def charts_beyond_the_page(page: Any) -> list[str]:
+    beyond = "found => found.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.dataset.chart)"
+    return page.eval_on_selector_all("[data-chart]", beyond)
+
+
+@pytest.mark.parametrize(("width", "rows"), [(390, 3), (1024, 1)])
+def test_charts_side_by_side_stand_below_each_other_on_a_phone(
+    browser: Any, tmp_path: Path, width: int, rows: int
+) -> None:
+    rows_of = [{"x": place, "y": place} for place in range(5)]
+    chart = beside({name: points(rows_of, Axis("x"), Axis("y")) for name in "abc"})
+    path = tmp_path / "index.html"
+    path.write_text(html_of(Page("one", "", [Section("all", [Chart(chart, "chart", "Three")])])))
+    with opened(browser, url(path), width=width) as seen:
+        seen.page.wait_for_selector("[data-chart] .vega-embed svg")
+        assert charts_beyond_the_page(seen.page) == [] and seen.said == []
+        tops = "found => new Set(found.map(e => Math.round(e.getBoundingClientRect().top))).size"
+        assert seen.page.eval_on_selector_all(".vega-embed .role-title-text", tops) == rows
 
 
 def test_a_page_without_scripts_shows_its_charts(browser: Any, large: Path) -> None:

@@ -35,7 +35,7 @@ Row = dict[str, Any]
 VERDICTS = {
     "positive": "surely more in the centre than that of the control",
     "negative": "surely less in the centre than that of the control",
-    "none": "not told apart from that of the control",
+    "none": "where that of the control does, as far as can be told",
 }
 
 

@@ -135,8 +135,13 @@ function drawCharts(within) {
 async function draw(place) {
   place.dataset.done = "";
   const found = structuredClone(specifications[place.dataset.chart]);
-  const isJoined = ["concat", "hconcat", "vconcat", "facet"].some((name) => name in found);
-  if (!isJoined) Object.assign(found, { width: "container", autosize: { type: "fit-x", contains: "padding" } });
+  const wide = place.clientWidth;
+  found.padding = { left: 5, top: 5, bottom: 5, right: 14 };
+  if (found.concat) { // charts side by side, where there is room
+    found.columns = wide < 520 ? 1 : Math.min(found.columns, found.concat.length);
+    found.concat.forEach((chart) => { chart.width = Math.max(150, wide / found.columns - 75); });
+  } else Object.assign(found, { width: "container", autosize: { type: "fit-x", contains: "padding" } });
+  if (wide < 480) found.config.legend.columns = wide < 340 ? 1 : 2;
   const picture = [...place.childNodes];
   const made = document.createElement("div");
   place.append(made);
