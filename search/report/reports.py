@@ -13,8 +13,8 @@ from search.report.files import picture_of
 from search.report.page import html_of
 from search.report.records import Records
 from search.report.stories import story_of
-from structnet.errors import UserError
 from structnet.storage.atomic import write_whole
+from structnet.storage.sql import check_experiment
 
 REFRESH_SECONDS = 5
 
@@ -25,11 +25,8 @@ def write_report(results: str, name: str, *, live: bool = False) -> str:
     live: whether the page loads itself again while the experiment runs; then no charts are written beside it. Raises
     UserError if there is no experiment of this name, StoreFailed where nothing can be written.
     """
+    check_experiment(results, name, ["experiments"])
     records = Records(results, name)
-    if not records.runs:
-        raise UserError(
-            f"there is no experiment '{name}' in '{results}': structnet report lists those that are there"
-        )
     story, now = story_of(records), datetime.now(UTC)
     refresh = REFRESH_SECONDS if live and is_alive(records, now) else None
     page = page_of(records, story, now, refresh)

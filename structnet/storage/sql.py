@@ -11,7 +11,7 @@ import re
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
@@ -66,14 +66,14 @@ def open_query(results: str, sql: str, experiment: str | None = None) -> duckdb.
     return _read(results, sql, experiment, lambda relation: relation)
 
 
-def experiment_names(results: str) -> list[str]:
-    """The experiments that any table has parts of, sorted."""
-    return sorted({part.experiment for table in SCHEMAS for part in list_parts(results, table)})
+def experiment_names(results: str, tables: Iterable[str] = tuple(SCHEMAS)) -> list[str]:
+    """The experiments that any of these tables has parts of, sorted."""
+    return sorted({part.experiment for table in tables for part in list_parts(results, table)})
 
 
-def check_experiment(results: str, experiment: str) -> None:
-    """Raises UserError, with the names that are near, for an experiment that no table has parts of."""
-    names = experiment_names(results)
+def check_experiment(results: str, experiment: str, tables: Iterable[str] = tuple(SCHEMAS)) -> None:
+    """Raises UserError, with the names that are near, for an experiment that none of these tables has parts of."""
+    names = experiment_names(results, tables)
     if experiment not in names:
         near = get_close_matches(experiment, names, 3, 0.5)
         way_out = f"is it {' or '.join(near)}?" if near else "`structnet status` names those there are"

@@ -119,7 +119,7 @@ def test_a_command_without_a_story_has_a_page(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no experiment 'nothing'"):
+    with pytest.raises(UserError, match="experiment is 'nothing', but there is none of that name"):
         write_report(str(tmp_path), "nothing")
 
 

@@ -292,7 +292,9 @@ def test_a_damaged_part_is_named_and_the_rest_is_shown(name: str | None, results
     ],
 )
 def test_an_unknown_name_is_refused_with_those_near(name: str, way_out: str, results: str) -> None:
-    with pytest.raises(UserError, match=f"name is '{name}', but there is no such experiment .*{way_out}"):
+    with pytest.raises(
+        UserError, match=f"experiment is '{name}', but there is none of that name .*{way_out}"
+    ):
         tables_of(results, name)
 
 

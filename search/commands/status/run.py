@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -23,13 +22,12 @@ from rich.text import Text
 from search.commands.status.command import StatusOptions
 from search.report.standing import Standing, progress, span
 from search.session.console import Console, outcome
-from search.session.program import program
 from search.session.tables import table_of
 from structnet.errors import UserError
 from structnet.network.architecture import architecture_of_row, dashed
 from structnet.storage.schemas import SCHEMAS
-from structnet.storage.sql import check_folder, run_query
-from structnet.storage.tables import list_parts, read_table
+from structnet.storage.sql import check_experiment, check_folder, run_query
+from structnet.storage.tables import read_table
 from structnet.trials.champions import CRITERIA, JUDGED_BY, amount, best
 
 SHOWN_TRIALS, SHOWN_FAILURES = 30, 10
@@ -117,11 +115,7 @@ def all_experiments(results: str) -> list[Standing]:
 
 def tables_of(results: str, name: str) -> dict[str, list[dict[str, Any]]]:
     """The rows of the tables that `details` shows; UserError with the names that are near if there are none."""
-    names = sorted({part.experiment for part in list_parts(results, "experiments")})
-    if name not in names:
-        near = get_close_matches(name, names, 3, 0.5)
-        way_out = f"is it {' or '.join(near)}?" if near else f"`{program()} status` names those there are"
-        raise UserError(f"name is '{name}', but there is no such experiment in '{results}': {way_out}")
+    check_experiment(results, name, ["experiments"])
     return {
         table: read_table(results, table, name, skip_damaged=True).select(columns).to_pylist()
         for table, columns in READ.items()
