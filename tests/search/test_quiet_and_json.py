@@ -106,7 +106,9 @@ def with_options(words: tuple[str, ...], *options: str) -> tuple[str, ...]:
     return *words[:place], *options, *words[place:]
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "hunt" else name for name in TOLD]
+)
 def test_a_command_says_all_in_one_object(folder: Path, name: str) -> None:
     words, keys = TOLD[name]
     done = run(folder, with_options(words, "--json"))

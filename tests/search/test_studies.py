@@ -201,7 +201,7 @@ def test_a_study_measures_judges_and_draws(
     monkeypatch.setitem(STUDIES, "toy", TOY)
     this = sys.modules[__name__]  # which no worker could import
     cloudpickle.register_pickle_by_value(this)
-    line = ["study", "toy", "--results", str(tmp_path), "--name", "t", "--rng-seeds", "3"]
+    line = ["study", "toy", "--results", str(tmp_path), "--name", "t", "--rng-seeds", "3", "--workers", "1"]
     try:
         ended = CliRunner().invoke(app, line)
     finally:
