@@ -133,7 +133,8 @@ def _named_tables(sql: str) -> list[str]:
     """The tables in a statement; UserError if it may do more than read."""
     import duckdb
 
-    with duckdb.connect() as connection:
+    # Without it, a name such as https://… has DuckDB fetch what reads it from the network, only to name tables.
+    with duckdb.connect(config={"enable_external_access": False}) as connection:
         try:
             statements = connection.extract_statements(sql)
         except duckdb.Error as error:

@@ -104,6 +104,7 @@ def test_grow_says_a_line_before_anything_heavy_is_imported() -> None:
     assert done.stdout.splitlines() == [FIRST_LINE, ""], done.stderr
 
 
+@pytest.mark.slow
 def test_a_first_run_explains_its_columns_and_no_later_one(grown: tuple[Path, str], tmp_path: Path) -> None:
     folder, said = grown
     lines = said.splitlines()

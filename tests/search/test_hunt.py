@@ -386,6 +386,7 @@ def test_without_what_tune_keeps_the_blocks_that_are_done_stay_done(
         assert placeless(results, table) == placeless(hunted[0], table)
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own_too(copied: Path, tmp_path: Path) -> None:
     """Without a traceback, and before Ray is started; both at once, as starting takes its time."""
     (copied / "tables" / "experiments" / "experiment=first" / "run.parquet").write_bytes(b"PAR1")

@@ -97,6 +97,18 @@ def test_everything_else_is_refused_in_one_line(sql: str, results: str) -> None:
     assert sorted(Path(results).rglob("*")) == before
 
 
+def test_no_extension_is_fetched_to_name_the_tables(results: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB would go to the network for what reads such a file, before anybody asks it for rows."""
+    import duckdb
+
+    made: list[dict[str, Any]] = []
+    connect = duckdb.connect
+    monkeypatch.setattr(duckdb, "connect", lambda **how: made.append(how) or connect(**how))
+    with pytest.raises(UserError):
+        run_query(results, "SELECT * FROM read_parquet('https://example.com/x.parquet')")
+    assert made[0] == {"config": {"enable_external_access": False}}
+
+
 def test_a_results_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         run_query(str(tmp_path / "resutls"), "SHOW TABLES")
