@@ -18,6 +18,7 @@ from search.report.records import Records
 from search.session.console import outcome
 from search.trackers.process import Following
 from structnet.data.fingerprints import changes, data_fingerprint
+from structnet.data.tables import input_names
 from structnet.errors import UserError
 from structnet.storage.claims import Claim, NameTaken, claim_name
 from structnet.storage.tables import TableWriter, check_name, list_parts, open_folder, read_table
@@ -67,6 +68,7 @@ class Experiment:
         self.writer = TableWriter(options.results, self.name)
         self._claim = None if joins else self._claimed()
         self.data_fingerprint = None if data is None else data_fingerprint(data)
+        self.input_names = None if data is None else input_names(data.preprocessing)
         self.rows: dict[str, dict[str, Any]] = {}
         self._started: dict[str, float] = {}
         # Heartbeats come from a thread of their own: an older row must not replace a newer one.
@@ -120,6 +122,7 @@ class Experiment:
             "started_at": before.get("started_at") or datetime.now(UTC),
             "config": json.dumps(self.config, sort_keys=True),
             "versions": json.dumps(versions(), sort_keys=True),
+            "input_names": self.input_names,
             "data_fingerprint": self.data_fingerprint and json.dumps(self.data_fingerprint, sort_keys=True),
         }
         self.update(trial)

@@ -56,6 +56,27 @@ def input_count(columns: list[Column]) -> int:
     )
 
 
+def input_names(preprocessing: dict[str, Any]) -> list[str] | None:
+    """What each input of a table is, such as `age`, `colour = red` or `age missing`; None of pictures."""
+    if preprocessing["kind"] not in ("columns", "table"):
+        return None
+    if preprocessing["kind"] == "columns":
+        return [str(name) for name in preprocessing["columns"]]
+    return [name for column in preprocessing["columns"] for name in _names_of(column)]
+
+
+def _names_of(column: Column) -> list[str]:
+    name = column["name"]
+    if column["kind"] == "number":
+        found = [name]
+    elif column["binary"]:
+        return [f"{name} = {column['categories'][1]}"]
+    else:
+        found = [f"{name} = {text}" for text in column["categories"]]
+        found += [f"{name} = another"] * column["other"]
+    return [*found, *[f"{name} missing"] * column["missing"]]
+
+
 def yeo_johnson(values: np.ndarray, power: float) -> np.ndarray:
     """The transform of Yeo and Johnson (2000) with λ = power, in a form that is exact near λ = 0 and λ = 2 as well."""
     upper, lower = np.log1p(np.maximum(values, 0.0)), np.log1p(np.maximum(-values, 0.0))

@@ -53,6 +53,8 @@ _RATIOS = {
 }
 
 _EXPERIMENTS = {
+    "input_names": "Of a table, what each number of an input is, in their order. Null for pictures, and in rows of "
+    "before it was kept.",
     "command": "The command, such as grow or hunt.",
     "dataset": "The dataset as it was given: its name or a path.",
     "status": "running, finished, failed or interrupted.",

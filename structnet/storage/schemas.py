@@ -10,7 +10,7 @@ import pyarrow as pa
 
 TEXT, INT, REAL, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME, INTS, REALS = pa.timestamp("us", tz="UTC"), pa.list_(pa.int64()), pa.list_(pa.float64())
-SIDES = pa.list_(INTS)
+SIDES, TEXTS = pa.list_(INTS), pa.list_(pa.string())
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -58,6 +58,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         macs=INT,
         window=INT,
         flat=INTS,
+        input_names=TEXTS,
     ),
     "networks": _schema(
         trial=TEXT,

@@ -30,6 +30,7 @@ def example_row(table: str) -> dict[str, Any]:
         pa.bool_(): True,
         pa.list_(pa.int64()): [784, 10],
         pa.list_(pa.float64()): [0.5, 1.25],
+        pa.list_(pa.string()): ["age", "colour = red"],
         pa.list_(pa.list_(pa.int64())): [[28, 28], [1, 1]],
         pa.timestamp("us", tz="UTC"): datetime(2024, 1, 2, tzinfo=UTC),
     }
@@ -42,7 +43,7 @@ def example_row(table: str) -> dict[str, Any]:
 def test_the_tables_have_their_columns_in_order() -> None:
     counts = {name: len(schema) for name, schema in SCHEMAS.items()}
     assert counts == {
-        "experiments": 35,
+        "experiments": 36,
         "networks": 62,
         "epochs": 19,
         "candidates": 35,

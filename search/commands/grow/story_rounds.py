@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, cast
 
-from search.report.blocks import Block, Column, Drawing, Picture, Side, Steps, Table, Text
+from search.commands.grow.story_inputs import (
+    chart_of_reads,
+    input_names,
+    input_shape,
+    picture_of_reads,
+    sentence_of_reads,
+)
+from search.report.blocks import Block, Column, Drawing, Side, Steps, Table, Text
 from search.report.drawing import Group, Link, drawn
-from search.report.images import heat, is_image
 from search.report.records import Records, Rows
 from structnet.network.architecture import architecture_of_row, dashed
 
@@ -38,12 +44,12 @@ DECISIONS = {
 def round_by_round(records: Records, trial: str, taken: int) -> list[Block]:
     """A slider over the rounds of a trial. taken: the round whose network is the result, which is shown at first."""
     rounds = records.rows("rounds", trial)
-    shape = input_shape(records, trial, rounds)
+    shape, names = input_shape(records, trial, rounds), input_names(records, trial)
     forks: dict[int, Rows] = {}
     for row in records.rows("candidates", trial):
         forks.setdefault(row["round"], []).append(row)
     contents = [
-        _content(row, before, forks.get(row["round"], []), shape)
+        _content(row, before, forks.get(row["round"], []), shape, names)
         for row, before in zip(rounds, [None, *rounds])
     ]
     labels = [
@@ -51,29 +57,24 @@ def round_by_round(records: Records, trial: str, taken: int) -> list[Block]:
     ]
     numbers = [row["round"] for row in rounds]
     first = numbers.index(taken) if taken in numbers else len(rounds) - 1
-    return [Steps(labels, contents, first, f"rounds {trial}")]
-
-
-def input_shape(records: Records, trial: str, rounds: Rows) -> tuple[int, ...] | None:
-    """Of the images that the network reads; None where they are none, or nothing says so."""
-    known = next((tuple(row["shape"]) for row in records.rows("mistakes", trial) if row["shape"]), None)
-    if known is None and rounds and rounds[-1]["sides"]:
-        known = (rounds[-1]["architecture"][0], *rounds[-1]["sides"][0])
-    if known is None and records.dataset == "digits":
-        known = (8, 8)
-    return known if known is not None and is_image(known) else None
+    reads = chart_of_reads(rounds[first], names) if rounds else []
+    return [Steps(labels, contents, first, f"rounds {trial}"), *reads]
 
 
 def _content(
-    row: dict[str, Any], before: dict[str, Any] | None, forks: Rows, shape: tuple[int, ...] | None
+    row: dict[str, Any],
+    before: dict[str, Any] | None,
+    forks: Rows,
+    shape: tuple[int, ...] | None,
+    names: list[str] | None,
 ) -> list[Block]:
     pictures: list[Block] = []
     if row["link_sources"]:
         groups, links = network_of(row, before)
         architecture = dashed(architecture_of_row(row))
         pictures.append(Drawing(drawn(groups, links), f"The network, {architecture}: {len(links)} links"))
-    if picture := _reads(row, shape):
-        pictures.append(picture)
+    if reads := picture_of_reads(row, shape) or sentence_of_reads(row, names):
+        pictures.append(reads)
     if len(row["architecture"]) <= ABREAST and pictures:
         pictures = [Side([[each] for each in pictures])]
     return [Text(_told(row)), *pictures, *([_forks(forks)] if forks else [])]
@@ -210,18 +211,3 @@ def outcome(row: dict[str, Any]) -> str:
     if row["survived"]:
         return "in the last heat, not surely better" if not row["eligible"] else "in the last heat, beaten"
     return f"out after heat {row['heat']}"
-
-
-def _reads(row: dict[str, Any], shape: tuple[int, ...] | None) -> Picture | None:
-    """Where on an image connections read, the lighter the more; taps of feature maps read everywhere."""
-    counts = row["input_reads"]
-    if shape is None or not counts or row["sides"]:
-        return None
-    size = 1
-    for side in shape:
-        size *= side
-    if len(counts) != size:
-        return None
-    unread = sum(count == 0 for count in counts)
-    caption = f"Where it reads its input: the lighter, the more. {unread:,} of {len(counts):,} numbers are not read."
-    return Picture(heat(counts, shape), caption, caption, side=168)
