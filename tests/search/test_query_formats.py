@@ -210,3 +210,11 @@ def test_seconds_between_times_are_readable(tmp_path: Path) -> None:
         str(tmp_path), "SELECT epoch(TIMESTAMP '2024-05-06 07:00' - TIMESTAMP '2024-05-06 06:59') AS s"
     )
     assert json.loads(encode(rows, "json")) == [{"s": timedelta(minutes=1).total_seconds()}]
+
+
+def test_a_long_list_is_cut_in_a_table_and_nowhere_else() -> None:
+    rows = pa.table({"reads": [[*range(784)], [1.5, None], None]}, schema=pa.schema([("reads", REALS)]))
+    table = encode(rows, "table").decode()
+    assert "[0, 1, 2, 3, 4, 5, … of 784]" in table and "[1.5, None]" in table
+    assert json.loads(encode(rows, "json"))[0]["reads"] == [*range(784)]
+    assert "783" in encode(rows, "markdown").decode() and "783" in encode(rows, "csv").decode()

@@ -26,6 +26,7 @@ ENDINGS = {
 }
 # What Markdown takes for something else in a cell; of underscores, those that do not stand within a word.
 _MARKS = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
+LONG, BEGINNING = 12, 6  # values of a list in a table
 
 
 def format_of(output: str) -> str:
@@ -53,6 +54,13 @@ def shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _cut(value: Any) -> str:
+    """As `shown`, but of a long list its beginning: a table is for looking, the other forms have it whole."""
+    if not isinstance(value, list) or len(value) <= LONG:
+        return shown(value)
+    return f"[{', '.join(map(shown, value[:BEGINNING]))}, … of {len(value):,}]"
+
+
 def is_number(kind: pa.DataType) -> bool:
     """Whether values of this type stand to the right of a column."""
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
@@ -68,7 +76,7 @@ def table_of_rows(rows: pa.Table) -> Any:
     for field in rows.schema:
         grid.add_column(Text(field.name), justify="right" if is_number(field.type) else "left")
     for values in _each(rows):
-        grid.add_row(*(Text(shown(value)) for value in values))
+        grid.add_row(*(Text(_cut(value)) for value in values))
     return grid
 
 
