@@ -291,6 +291,14 @@ _DECISIONS = {
     "accuracy_without": "Validation accuracy without it, from 0 to 1, as loss_without. Null for what was not removed.",
 }
 
+_HEAD_SCORES = {
+    "layer": "The layer, from 0.",
+    "index": "The number of the head in its layer, from 0.",
+    "gradient": "Mean norm of its slice of the gradient of the output projection, over training batches.",
+    "entropy": "Entropy of what its queries look at, as a share of the largest that there can be, from 0 to 1.",
+    "saliency": "Mean over examples of the absolute product of its gate and the gradient of that.",
+}
+
 _MEASUREMENTS = {
     "trial": "The task that measured it.",
     "quantity": "What was measured.",
@@ -323,6 +331,7 @@ OWN: dict[str, dict[str, str]] = {
     "mistakes": _MISTAKES,
     "connectivity": _CONNECTIVITY,
     "decisions": _DECISIONS,
+    "head_scores": _HEAD_SCORES,
     "measurements": _MEASUREMENTS,
     "benchmarks": _BENCHMARKS,
 }

@@ -24,6 +24,7 @@ TABLES: dict[str, str] = {
     "images.",
     "connectivity": "How many connections one input has at the end of one epoch of a network of topology.",
     "decisions": "One path or attention head at a step at which some were removed or came back.",
+    "head_scores": "One attention head of a model of heads that has warmed up, before any is removed.",
     "measurements": "One number that one task of a study measured.",
     "benchmarks": "One ratio of times that bench measured.",
 }

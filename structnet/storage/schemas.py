@@ -293,6 +293,15 @@ SCHEMAS: dict[str, pa.Schema] = {
         accuracy=REAL,
         accuracy_without=REAL,
     ),
+    "head_scores": _schema(
+        trial=TEXT,
+        network=TEXT,
+        layer=INT,
+        index=INT,
+        gradient=REAL,
+        entropy=REAL,
+        saliency=REAL,
+    ),
     "measurements": _schema(
         trial=TEXT,
         quantity=TEXT,
@@ -325,6 +334,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "mistakes": ("trial", "image"),
     "connectivity": ("trial", "network", "epoch", "link", "unit"),
     "decisions": ("trial", "network", "step", "layer", "index"),
+    "head_scores": ("trial", "network", "layer", "index"),
     "measurements": ("trial", "quantity", "item"),
     "benchmarks": ("benchmark", "case", "theirs"),
 }

@@ -13,7 +13,7 @@ import numpy as np
 from structnet.data.dataset import Dataset
 from structnet.heads.building import decoder_of, model_of, read_state, write_state
 from structnet.heads.sampling import samples_of
-from structnet.heads.scores import Scores, measure
+from structnet.heads.scores import Measured, Scores, measure
 from structnet.heads.stabilisation import stabilised
 from structnet.heads.training import HeadState, Tuning, judge, scoring_batches, train
 from structnet.storage.tables import TableWriter
@@ -24,6 +24,7 @@ from structnet.trials.work import Shared
 STRETCH_SECONDS = 10.0
 WARM_UP = "warm_up"
 LOOKS = 10  # steps between two looks at whether the loss has stabilised
+SCORES = ("gradient", "entropy", "saliency")
 RISE = 100  # steps over which the learning rate rises, or a quarter of all where that is less
 
 
@@ -146,12 +147,13 @@ class WarmUpWork:
             "first_loss": self.first,
             "loss": judged.loss,
             "accuracy": judged.accuracy,
-            "scores": {name: by_row(getattr(measured, name)) for name in ("gradient", "entropy", "saliency")},
+            "scores": {name: by_row(getattr(measured, name)) for name in SCORES},
             "samples": {**self.samples, "warmup": self._said()},
         }
         write_state(warm_up_place(self.shared, self.rng_seed), self.state, about)
         writer = TableWriter(self.shared.results, self.shared.experiment)
         writer.write("epochs", self.name, self.rows)
+        writer.write("head_scores", self.name, self._score_rows(measured))
         row = {
             "trial": self.name,
             "network": self.name,
@@ -172,3 +174,11 @@ class WarmUpWork:
             "snapshot": f"{self.options['results']}/snapshots/{self.shared.experiment}/{self.name}",
         }
         writer.write("networks", self.name, [row])
+
+    def _score_rows(self, measured: Measured) -> list[dict[str, Any]]:
+        """Of every head what the scores say of it."""
+        return [
+            {"trial": self.name, "network": self.name, "layer": layer, "index": number}
+            | {name: getattr(measured, name)[layer, number] for name in SCORES}
+            for layer, number in measured.gradient
+        ]

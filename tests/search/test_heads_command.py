@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from io import StringIO
@@ -63,6 +62,12 @@ def test_every_strategy_has_a_row_for_each_rng_seed(ran: tuple[Path, str]) -> No
     names = ["none", "one_shot:entropy", "tournament", "warm_up"]
     assert found == [(name, seed) for name in names for seed in (0, 1)]
     assert {row["steps_all"] for row in rows if row["method"] != "warm_up"} == {40}
+    scores = timeless(ran[0], "head_scores", "first")
+    places = [(row["network"], row["layer"], row["index"]) for row in scores]
+    assert places == [
+        (f"warm_up_s{seed}", layer, at) for seed in (0, 1) for layer in (0, 1) for at in range(4)
+    ]
+    assert all(row["gradient"] > 0 and 0 <= row["entropy"] <= 1 and row["saliency"] > 0 for row in scores)
 
 
 def test_it_prints_a_table_and_names_what_it_wrote(ran: tuple[Path, str]) -> None:
@@ -271,17 +276,17 @@ def test_a_report_needs_neither_files_nor_epochs_nor_decisions(tmp_path: Path) -
     assert list(found.charts) == ["test-loss"] and list(found.story.pages) == ["networks.html"]
 
 
-def test_a_snapshot_that_is_damaged_is_no_error(tmp_path: Path) -> None:
-    place = tmp_path / "snapshots" / "first" / "warm_up_s0.json"
-    place.parent.mkdir(parents=True)
+def test_scores_of_heads_are_those_of_their_table(tmp_path: Path) -> None:
     warm = {"trial": "warm_up_s0", "network": "warm_up_s0", "method": "warm_up", "rng_seed": 0, "heads": 2}
     write(tmp_path, "running", networks=[{**warm, "parameters": 9, "status": "finished"}])
-    for text in ("", "{", "[]", '{"about": {"scores": {"gradient": [[0, 0, "x"]]}}}'):
-        place.write_text(text)
-        assert "Heads after the warm-up" not in told(tmp_path).text
-    scores = {name: [[0, 0, 0.5], [0, 1, 0.25]] for name in ("gradient", "entropy", "saliency")}
-    place.write_text(json.dumps({"about": {"scores": scores}}))
-    assert "Heads after the warm-up" in told(tmp_path).text
+    assert "Heads after the warm-up" not in told(tmp_path).text
+    place = {"trial": "warm_up_s0", "network": "warm_up_s0", "layer": 0}
+    scores = [{"gradient": 0.125, "entropy": 0.75, "saliency": 0.0625}, {"gradient": 0.25, "entropy": 0.5}]
+    write(tmp_path, "running", head_scores=[{**place, "index": at, **one} for at, one in enumerate(scores)])
+    (section,) = [one for one in told(tmp_path).story.sections if one.title == "Heads after the warm-up"]
+    side = next(block for block in section.blocks if isinstance(block, Side))
+    maps = [block for column in side.columns for block in column if isinstance(block, HeatMap)]
+    assert [one.values for one in maps] == [[[0.125, 0.25]], [[0.75, 0.5]], [[0.0625, None]]]
 
 
 def test_what_models_say_and_names_are_texts(tmp_path: Path) -> None:

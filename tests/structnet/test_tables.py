@@ -53,6 +53,7 @@ def test_the_tables_have_their_columns_in_order() -> None:
         "mistakes": 9,
         "connectivity": 7,
         "decisions": 13,
+        "head_scores": 7,
         "measurements": 6,
         "benchmarks": 8,
     }

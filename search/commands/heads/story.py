@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import fsspec
 
 from search.commands.heads.results import (
     NUMBERS,
@@ -202,28 +199,19 @@ def _curves(rows: Rows, epochs: Rows) -> Chart:
 
 
 def _heads(records: Records, warm: Rows) -> list[Section]:
-    """The scores of all heads after the first warm-up; nothing where its file is not there."""
+    """The scores of all heads after the first warm-up."""
     for row in warm:
-        if scores := scores_in(records, row["network"]):
-            maps = [[HeatMap(SHOWN[name], grid_of(cells))] for name, cells in scores.items()]
+        if scores := [one for one in records.rows("head_scores") if one["network"] == row["network"]]:
+            maps = [
+                [HeatMap(title, grid_of([(one["layer"], one["index"], one[name]) for one in scores]))]
+                for name, title in SHOWN.items()
+            ]
             text = (
                 f"What the scores say of every head when the model of rng_seed {row['rng_seed']} has warmed up; least "
-                "seem to matter heads of little gradient and saliency, and of much entropy. From "
-                f"snapshots/{records.name}/{row['network']}.json."
+                "seem to matter heads of little gradient and saliency, and of much entropy."
             )
             return [Section("Heads after the warm-up", [Text(text), Side(maps)])]
     return []
-
-
-def scores_in(records: Records, network: str) -> dict[str, list[list[Any]]]:
-    """Score -> (layer, head, value) of every head, from the snapshot of a warm-up; empty where it cannot be read."""
-    path = f"{records.results}/snapshots/{records.name}/{network}.json"
-    try:
-        files, place = fsspec.url_to_fs(path)
-        scores = json.loads(files.cat_file(place))["about"]["scores"]
-        return {name: [[int(a), int(b), float(c)] for a, b, c in scores[name]] for name in SHOWN}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def grid_of(cells: Sequence[Sequence[Any]]) -> list[list[float | None]]:
