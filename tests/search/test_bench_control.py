@@ -115,6 +115,7 @@ def test_simulated_forks_come_back_as_forks_do() -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_every_job_is_noted_when_it_is_sent() -> None:
     pool = control.NotingPool(noise(16, 20, 4), 1, kind=SimulatedContender)
     try:

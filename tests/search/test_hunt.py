@@ -370,6 +370,7 @@ def test_blocks_whose_rows_are_damaged_are_trained_again(
         assert placeless(tmp_path, table) == placeless(hunted[0], table)
 
 
+@pytest.mark.slow
 def test_without_what_tune_keeps_the_blocks_that_are_done_stay_done(
     hunted: tuple[Path, str], tmp_path: Path
 ) -> None:

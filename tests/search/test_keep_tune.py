@@ -41,6 +41,7 @@ def test_no_other_command_has_it() -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_what_is_kept_ray_reads(tmp_path: Path) -> None:
     done = structnet(*HUNT, "--keep-tune", "--name", "kept", cwd=tmp_path)
     assert done.code == 0, done.err

@@ -258,7 +258,7 @@ def alive(entry: Entry) -> bool:
     return identity(entry.pid) == entry.process is not None
 
 
-@pytest.mark.parametrize("lost", ["nothing", "lock", "pid"])
+@pytest.mark.parametrize("lost", ["nothing", "lock", pytest.param("pid", marks=pytest.mark.slow)])
 def test_what_outlives_its_runner_is_waited_for_and_not_started_again(place: Place, lost: str) -> None:
     entry = orphaned(place)
     assert entry.status == "running"

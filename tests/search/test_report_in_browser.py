@@ -134,7 +134,7 @@ def test_names_are_texts(browser: Any, results: Path) -> None:
 LOOKS = [(390, True), (1440, False)]  # width, and whether the ground is dark
 
 
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
+@pytest.mark.parametrize(("width", "dark"), [LOOKS[0], pytest.param(*LOOKS[1], marks=pytest.mark.slow)])
 def test_it_can_be_read_by_everyone(browser: Any, results: Path, width: int, dark: bool) -> None:
     for path in (write_report(str(results), "n" * 100), write_folder(str(results))):
         assert_readable(browser, Path(path), width, dark)

@@ -68,7 +68,9 @@ def test_an_experiment_without_rows_is_told(command: str, tmp_path: Path) -> Non
 
 
 @every_command
-@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+@pytest.mark.parametrize(
+    "status", ["running", *(pytest.param(name, marks=pytest.mark.slow) for name in ("failed", "interrupted"))]
+)
 def test_what_is_not_whole_says_so(command: str, status: str, tmp_path: Path) -> None:
     """With half of the rows: of every network that has any, or of every epoch."""
     case = CASES[command]()

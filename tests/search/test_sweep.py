@@ -159,6 +159,7 @@ def test_tournaments_with_actors_of_their_own_fit_in_two_cpus(
     assert re.search(r"Chosen on validation: set-00\d.*on test: ", said)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_cut_goes_on_where_it_was(
     two_cpus_left: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -216,6 +216,7 @@ def test_a_resume_does_what_is_left(resumed: Ran) -> None:
     assert sorted(failure.config["name"] for failure in resumed.failed) == ["unmade"]
 
 
+@pytest.mark.slow
 def test_where_nothing_was_started_a_resume_starts(
     digits: Dataset, tmp_path: Path, ray_session: None
 ) -> None:

@@ -37,6 +37,7 @@ class Call:
         return int(end.value.code or 0), said.out, said.err
 
 
+@pytest.mark.slow
 def test_without_ray_the_defaults_pass_on_digits(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"

@@ -113,6 +113,7 @@ def test_few_rows_and_lonely_classes_are_learned_all_the_same() -> None:
         GrownClassifier().fit(X, ["a"] * 12)
 
 
+@pytest.mark.slow
 def test_it_needs_no_ray() -> None:
     code = (
         "import sys\n"

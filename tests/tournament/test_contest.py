@@ -326,6 +326,7 @@ def adopts_on_noise(seed: int) -> bool:
     return any(row["decision"] == "adopted" for row in result.rounds)
 
 
+@pytest.mark.slow
 def test_hardly_any_shape_is_adopted_on_random_labels() -> None:
     runs = 12
     adopted = sum(adopts_on_noise(seed) for seed in range(runs))

@@ -166,7 +166,8 @@ def test_a_resume_gives_the_same_front(
     assert rows_of(tmp_path, "rounds") == rows_of(folder, "rounds")
 
 
-@pytest.mark.parametrize("workers", [2, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 3))])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3])
 def test_any_number_of_workers_gives_the_same_front(
     digits: Dataset, folder: Path, grown: Result, tmp_path: Path, ray_session: None, workers: int
 ) -> None:

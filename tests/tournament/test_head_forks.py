@@ -17,6 +17,7 @@ from tournament import head_forks
 from tournament.head_forks import RayForks
 
 
+@pytest.mark.slow
 def test_forks_on_ray_are_those_of_this_process(ray_session: None) -> None:
     data = stripes()
     state = HeadState.fresh(Transformer(Form((1, 8, 8), 3, layers=2, heads=4, width=16, patch=4)))
