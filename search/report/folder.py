@@ -60,8 +60,12 @@ def _began(row: dict[str, Any]) -> datetime:
 
 def page_of(results: str, rows: Rows, pages: Any, now: datetime) -> Page:
     """rows: of the table `experiments`. pages: the names of experiments that have a page."""
+    beats: dict[str, datetime] = {}  # whatever writes of an experiment shows that it lives
+    for row in rows:
+        if beat := row["heartbeat_at"]:
+            beats[row["experiment"]] = max(beat, beats.get(row["experiment"], beat))
     rows = [
-        row | {"status": "silent"} if silence_of(row["status"], row["heartbeat_at"], now) else row
+        row | {"status": "silent"} if silence_of(row["status"], beats.get(row["experiment"]), now) else row
         for row in rows
     ]
     names = {row["experiment"] for row in rows}

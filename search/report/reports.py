@@ -12,7 +12,9 @@ from search.report.blocks import Block, Cards, Commands, Folded, Link, Page, Sec
 from search.report.files import picture_of
 from search.report.page import html_of
 from search.report.records import Records
+from search.report.standing import unreadable
 from search.report.stories import story_of
+from structnet.errors import UserError
 from structnet.storage.atomic import write_whole
 from structnet.storage.sql import check_experiment
 
@@ -27,6 +29,8 @@ def write_report(results: str, name: str, *, live: bool = False) -> str:
     """
     check_experiment(results, name, ["experiments"])
     records = Records(results, name)
+    if not records.runs:
+        raise UserError(unreadable(name))
     story, now = story_of(records), datetime.now(UTC)
     refresh = REFRESH_SECONDS if live and is_alive(records, now) else None
     page = page_of(records, story, now, refresh)
@@ -56,7 +60,7 @@ def page_of(records: Records, story: Story, now: datetime, refresh: int | None =
     """The page around a story: what was run and how it stands above, what to do next and how it was made below."""
     blocks: list[Block] = [Text(row["error"], "warning") for row in records.runs if row["error"]]
     if records.standing and records.standing.silence(now):
-        blocks.append(Text(f"It is {records.standing.advice(now)}.", "warning"))
+        blocks.append(Text(f"It has been {records.standing.advice(now)}.", "warning"))
     if story.lead:
         blocks.append(Text(story.lead, "lead"))
     if story.cards:

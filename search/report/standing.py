@@ -60,6 +60,13 @@ class Standing:
         return again if self.status in ("failed", "interrupted") else ""
 
 
+def unreadable(name: str) -> str:
+    """What is wrong with an experiment whose rows in `experiments` are there, and none of them can be read."""
+    return (
+        f"experiment is {name!r}, but its rows in experiments are damaged: run it again under another --name"
+    )
+
+
 def silence_of(status: str, heartbeat: datetime | None, now: datetime) -> float:
     """Seconds since the last heartbeat of what should be running, if they are too many; else 0."""
     if status != "running" or heartbeat is None:

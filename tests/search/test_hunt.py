@@ -108,10 +108,7 @@ def test_champions_alone_are_kept_and_tested(hunted: tuple[Path, str], rows: lis
     assert 0 < len(best) < NETWORKS
     files = {path.name for path in (hunted[0] / "snapshots" / "first").iterdir()}
     assert files == {f"{key}{ending}" for key in best for ending in (".json", ".safetensors")}
-
-
-def test_nothing_of_tune_is_kept(hunted: tuple[Path, str]) -> None:
-    assert not (hunted[0] / "ray" / "first").exists()
+    assert not (hunted[0] / "ray" / "first").exists(), "nothing of Tune's"
 
 
 def test_champions_are_saved_trained(

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from helpers.report_cases import NASTY, fork_row, round_row, write_grown, write_run
+from helpers.report_cases import BEGAN, NASTY, fork_row, round_row, write_grown, write_run
 
 from search.commands.report import run as command
 from search.commands.report.command import ReportOptions
+from search.commands.status.run import look
 from search.report.folder import outdated, write_folder
 from search.report.reports import write_report
 from structnet.errors import UserError
@@ -187,10 +188,28 @@ def test_live_ends_with_an_experiment_that_went_silent(tmp_path: Path) -> None:
     write_run(tmp_path, "gone", status="running", heartbeat_at=long_ago)
     command.run(ReportOptions(name="gone", live=True, results=str(tmp_path)))
     page = text_of(tmp_path / "reports" / "gone" / "index.html")
-    assert "It is silent for 6 min" in page and "--name gone --resume" in page
+    assert "It has been silent for 6 min" in page and "--name gone --resume" in page
     assert 'http-equiv="refresh"' not in page
     index = text_of(tmp_path / "reports" / "index.html")
     assert "<td>silent</td>" in " ".join(index.split()).replace("> ", ">").replace(" <", "<")
+
+
+def test_a_trial_that_writes_keeps_the_others_alive_on_the_page_of_the_folder(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    for trial, age in (("", 400), ("old", 400), ("new", 10)):
+        write_run(tmp_path, "goes", trial=trial, status="running", heartbeat_at=now - timedelta(seconds=age))
+    write_folder(str(tmp_path))
+    assert ">silent<" not in text_of(tmp_path / "reports" / "index.html")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_experiment_whose_only_row_is_damaged_is_one_line(tmp_path: Path) -> None:
+    write_run(tmp_path, "broken")
+    (part,) = (tmp_path / "tables" / "experiments").rglob("*.parquet")
+    part.write_bytes(b"PAR1 nothing PAR1")
+    for show in (lambda: write_report(str(tmp_path), "broken"), lambda: look("broken", str(tmp_path), BEGAN)):
+        with pytest.raises(UserError, match="its rows in experiments are damaged"):
+            show()
 
 
 def wait_until(holds: object) -> None:

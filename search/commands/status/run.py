@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.commands.status.command import StatusOptions
-from search.report.standing import Standing, progress, span
+from search.report.standing import Standing, progress, span, unreadable
 from search.session.console import Console, outcome
 from search.session.tables import table_of
 from structnet.errors import UserError
@@ -83,6 +83,8 @@ def look(name: str | None, results: str, now: datetime) -> tuple[RenderableType,
             outcome(results=results, experiments=[as_object(one, now) for one in found])
         else:
             tables = tables_of(results, name)
+            if not tables["experiments"]:
+                raise UserError(unreadable(name))
             found = [Standing.of(name, tables["experiments"])]
             page = details(found[0], tables, now)
             outcome(results=results, **as_object(found[0], now), tables=tables)
